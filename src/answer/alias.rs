@@ -1,0 +1,118 @@
+//! Following CNAME and DNAME within a zone (RFC 1034 §3.6.2, RFC 6672 §3.2).
+//! Targets stand in the reply uncompressed, so that each can be the owner of
+//! what follows.
+
+use super::MAX_ALIASES;
+use super::edns::ExtendedError;
+use super::reply::{Owner, Reply};
+use crate::wire::Key;
+use crate::wire::RrType;
+use crate::wire::header::{HEADER, class};
+use crate::wire::name::MAX_NAME;
+use crate::zone::store::{RECORD_HEAD, Set};
+
+/// The names that an answer has gone through, the question's first.
+pub struct Chain {
+    owners: [Owner; MAX_ALIASES],
+    length: usize,
+    current: usize,
+}
+
+/// A DNAME made a name of more than 255 octets.
+pub struct TooLong;
+
+impl Chain {
+    /// A chain at its start.
+    #[inline]
+    pub fn new() -> Chain {
+        Chain {
+            owners: [Owner { at: 0, length: 0 }; MAX_ALIASES],
+            length: 0,
+            current: HEADER,
+        }
+    }
+
+    /// True while no alias has been followed.
+    pub fn is_empty(&self) -> bool {
+        self.length == 0
+    }
+
+    /// Where the name that is looked for stands in the reply.
+    #[inline]
+    pub fn owner(&self, key: &Key) -> Owner {
+        Owner {
+            at: self.current,
+            length: key.length(),
+        }
+    }
+
+    /// Adds the CNAME of `owner`; returns where its target stands, unless
+    /// there is no room, or the chain is too long.
+    pub fn follow(
+        &mut self,
+        cname: &Set<'_>,
+        owner: Owner,
+        reply: &mut Reply<'_, '_>,
+    ) -> Option<usize> {
+        self.pass(owner, reply)?;
+        let target = reply.length() + RECORD_HEAD;
+        reply.answer(cname, owner).then_some(target)
+    }
+
+    /// Adds the DNAME above `owner` and the CNAME that it makes of it, with
+    /// the same TTL (RFC 6672 §3.1).
+    pub fn redirect(
+        &mut self,
+        dname: &Set<'_>,
+        owner: Owner,
+        reply: &mut Reply<'_, '_>,
+    ) -> Result<Option<usize>, TooLong> {
+        if self.pass(owner, reply).is_none() {
+            return Ok(None);
+        }
+        if !reply.answer_above(dname, owner) {
+            return Ok(None);
+        }
+        let (head, target) = dname.body.split_at(RECORD_HEAD);
+        let prefix = owner.length - dname.owner_length;
+        if prefix + target.len() > MAX_NAME {
+            return Err(TooLong);
+        }
+        let mut kept = [0; MAX_NAME];
+        kept[..prefix].copy_from_slice(&reply.written(owner.at)[..prefix]);
+        let mut fixed = [0; 8];
+        fixed[..2].copy_from_slice(&RrType::CNAME.0.to_be_bytes());
+        fixed[2..4].copy_from_slice(&class::IN.to_be_bytes());
+        fixed[4..].copy_from_slice(&head[6..10]);
+        let at = reply.length() + RECORD_HEAD;
+        Ok(reply
+            .record(owner.at, &fixed, [&kept[..prefix], target])
+            .then_some(at))
+    }
+
+    /// Makes the name at `target` the one that is looked for. False where the
+    /// chain has been there before.
+    pub fn turn_to(&mut self, target: usize, key: &mut Key, reply: &Reply<'_, '_>) -> bool {
+        if key.set(reply.written(target)).is_none() {
+            debug_assert!(false, "targets are names");
+            return false;
+        }
+        self.current = target;
+        let same = |owner: &Owner| {
+            let name = &reply.written(owner.at)[..owner.length];
+            name.eq_ignore_ascii_case(key.suffix(0))
+        };
+        !self.owners[..self.length].iter().any(same)
+    }
+
+    /// One more name is behind us; `None` where it is one too many.
+    fn pass(&mut self, owner: Owner, reply: &mut Reply<'_, '_>) -> Option<()> {
+        let Some(place) = self.owners.get_mut(self.length) else {
+            reply.explain(ExtendedError::Other);
+            return None;
+        };
+        *place = owner;
+        self.length += 1;
+        Some(())
+    }
+}

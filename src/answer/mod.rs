@@ -1,0 +1,186 @@
+//! Request octets in, reply octets out. No I/O, no clock, no allocation: what
+//! a reply depends on is in the arguments, and what happened is in the
+//! `Outcome`, for the caller to count.
+
+mod alias;
+mod chaos;
+mod edns;
+mod query;
+mod reply;
+
+use crate::wire::header::class;
+use crate::wire::{Key, Rcode, RrType};
+use crate::zone::{Found, Zone, Zones};
+use edns::ExtendedError;
+use query::{Query, Unanswerable};
+use reply::Reply;
+
+/// Aliases that one answer follows. Real chains have two or three; each hop
+/// costs a lookup and up to 267 octets of reply.
+pub const MAX_ALIASES: usize = 16;
+/// The longest message, and with it the longest reply buffer of use.
+pub const MAX_MESSAGE: usize = 65_535;
+/// The shortest reply limit: what every client takes (RFC 1035 §2.3.4).
+pub const MIN_UDP: usize = 512;
+
+/// What stays the same from query to query.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The longest UDP reply, and what replies say that the server takes.
+    pub edns_size: u16,
+    /// The server's name for itself, for NSID (RFC 5001) and `id.server`
+    /// (RFC 4892); empty where it keeps it to itself. 255 octets at most.
+    pub identity: Vec<u8>,
+    /// What `version.server` says. 255 octets at most.
+    pub version: Vec<u8>,
+}
+
+/// The DNS Flag Day 2020 size: fits every common MTU without fragments.
+pub const DEFAULT_EDNS_SIZE: u16 = 1232;
+
+impl Default for Settings {
+    fn default() -> Settings {
+        Settings {
+            edns_size: DEFAULT_EDNS_SIZE,
+            identity: Vec::new(),
+            version: concat!("shardns ", env!("CARGO_PKG_VERSION")).into(),
+        }
+    }
+}
+
+/// How a request came in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Via {
+    /// In a datagram, to this worker.
+    Udp(Worker),
+    /// Over a connection.
+    Tcp,
+}
+
+/// What `worker.server` tells of the thread that answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Worker {
+    /// Its number, which is also that of its socket in the group.
+    pub index: u16,
+    /// The CPU that it is pinned to.
+    pub cpu: Option<u16>,
+    /// Datagrams in the batch that the request came with.
+    pub batch: u16,
+}
+
+/// What became of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// The reply is in the buffer.
+    Replied {
+        /// Octets of the reply.
+        length: usize,
+        /// Its response code.
+        rcode: Rcode,
+        /// True where TC is set.
+        truncated: bool,
+    },
+    /// Nothing is sent: the request is a response, or too short to tell.
+    Ignored,
+}
+
+impl Outcome {
+    /// Octets to send; 0 for nothing.
+    #[inline]
+    pub fn length(self) -> usize {
+        match self {
+            Outcome::Replied { length, .. } => length,
+            Outcome::Ignored => 0,
+        }
+    }
+}
+
+/// Answers one request. `out` takes the reply; `settings.edns_size` octets
+/// serve every datagram, `MAX_MESSAGE` every connection. `key` is scratch
+/// space that spares building one for each query.
+#[inline]
+pub fn respond(
+    zones: &Zones,
+    settings: &Settings,
+    via: Via,
+    request: &[u8],
+    key: &mut Key,
+    out: &mut [u8],
+) -> Outcome {
+    let query = match Query::parse(request, key) {
+        Ok(query) => query,
+        Err(Unanswerable::Silence) => return Outcome::Ignored,
+        Err(Unanswerable::Refused(header, rcode)) => return reply::header_only(header, rcode, out),
+    };
+    let mut reply = Reply::begin(&query, settings, via, out);
+    let rcode = if query.edns.is_some_and(|edns| edns.version > 0) {
+        Rcode::BadVers
+    } else {
+        match query.class {
+            class::IN | class::ANY => from_zones(zones, &query, key, &mut reply),
+            class::CH => chaos::answer(settings, via, &query, key, &mut reply),
+            _ => Rcode::Refused,
+        }
+    };
+    // An answer for all classes cannot speak for all of them (RFC 1035 §6.2).
+    if query.class == class::ANY {
+        reply.authoritative = false;
+    }
+    reply.finish(rcode)
+}
+
+fn from_zones(zones: &Zones, query: &Query<'_>, key: &mut Key, reply: &mut Reply<'_, '_>) -> Rcode {
+    match query.rtype {
+        // No zone is given away, and mailbox lookups left with RFC 973.
+        RrType::AXFR | RrType::IXFR | RrType::MAILA | RrType::MAILB => {
+            reply.explain(ExtendedError::NotSupported);
+            Rcode::NotImp
+        }
+        rtype => match zones.find(key, rtype) {
+            Some(zone) => from_zone(zone, rtype, key, reply),
+            None => {
+                reply.explain(ExtendedError::NotAuthoritative);
+                Rcode::Refused
+            }
+        },
+    }
+}
+
+/// RFC 1034 §4.3.2 from step 3 on, round again for each alias. The rcode is
+/// that of the last name (RFC 6604 §3), the AA bit that of the first.
+fn from_zone(zone: &Zone, rtype: RrType, key: &mut Key, reply: &mut Reply<'_, '_>) -> Rcode {
+    let mut aliases = alias::Chain::new();
+    reply.authoritative = true;
+    loop {
+        let owner = aliases.owner(key);
+        let next = match zone.find(key, rtype) {
+            Found::Answer(set) => {
+                reply.answer(&set, owner);
+                return Rcode::NoError;
+            }
+            Found::Referral(set) => {
+                reply.authoritative = !aliases.is_empty();
+                reply.authority(&set, owner);
+                return Rcode::NoError;
+            }
+            Found::NoData => {
+                reply.authority(&zone.negative(), owner);
+                return Rcode::NoError;
+            }
+            Found::NoName => {
+                reply.authority(&zone.negative(), owner);
+                return Rcode::NxDomain;
+            }
+            Found::Alias(set) => aliases.follow(&set, owner, reply),
+            Found::Redirect(set) => match aliases.redirect(&set, owner, reply) {
+                Ok(next) => next.filter(|_| rtype != RrType::CNAME && rtype != RrType::ANY),
+                Err(alias::TooLong) => return Rcode::YxDomain,
+            },
+        };
+        // What lies outside of the zone is for the resolver to ask again.
+        match next {
+            Some(target) if aliases.turn_to(target, key, reply) && zone.holds(key) => {}
+            _ => return Rcode::NoError,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! Request octets -> a query, or the reason why there is none. What is read
+//! here is right, and is not checked again.
+
+use super::edns::Edns;
+use crate::wire::header::{HEADER, flag};
+use crate::wire::{Cursor, Key, Opcode, Rcode, RrType};
+
+/// What a reply repeats of a request's header.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    /// The message ID.
+    pub id: u16,
+    /// The flags as they came.
+    pub flags: u16,
+}
+
+/// A request that can be answered. Its name is in the `Key` it was parsed with.
+#[derive(Clone, Copy, Debug)]
+pub struct Query<'r> {
+    /// What to repeat.
+    pub header: Header,
+    /// Name, type and class, as asked.
+    pub question: &'r [u8],
+    /// QTYPE.
+    pub rtype: RrType,
+    /// QCLASS.
+    pub class: u16,
+    /// The OPT record, if there was one.
+    pub edns: Option<Edns>,
+}
+
+/// A request that gets no answer from the zones.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unanswerable {
+    /// A response, or too short to rule out that it is one.
+    Silence,
+    /// A bare header goes back.
+    Refused(Header, Rcode),
+}
+
+impl<'r> Query<'r> {
+    /// Reads a request; `key` becomes its name, ready for finding.
+    #[inline]
+    pub fn parse(request: &'r [u8], key: &mut Key) -> Result<Query<'r>, Unanswerable> {
+        let header = Header::parse(request)?;
+        if Opcode::of(header.flags) != Opcode::QUERY {
+            return Err(Unanswerable::Refused(header, Rcode::NotImp));
+        }
+        // RFC 1035 §4.1 and RFC 9619: a query is one question, whole, with
+        // nothing behind its last record.
+        Query::read(header, request, key).ok_or(Unanswerable::Refused(header, Rcode::FormErr))
+    }
+
+    #[inline]
+    fn read(header: Header, request: &'r [u8], key: &mut Key) -> Option<Query<'r>> {
+        let mut rest = Cursor::new(request);
+        rest.take(4)?;
+        if rest.u16()? != 1 {
+            return None;
+        }
+        let (answers, authorities, additional) = (rest.u16()?, rest.u16()?, rest.u16()?);
+        // The key takes only names without compression.
+        key.set(rest.rest())?;
+        let question = rest.take(key.length() + 4)?;
+        let mut tail = Cursor::new(&question[key.length()..]);
+        let (rtype, class) = (RrType(tail.u16()?), tail.u16()?);
+        if is_no_question(rtype) {
+            return None;
+        }
+        for _ in 0..u32::from(answers) + u32::from(authorities) {
+            skip_record(&mut rest)?;
+        }
+        let edns = Edns::find(&mut rest, additional)?;
+        rest.is_empty().then_some(Query {
+            header,
+            question,
+            rtype,
+            class,
+            edns,
+        })
+    }
+}
+
+impl Header {
+    /// The id takes two octets, and the third tells a query from a response.
+    fn parse(request: &[u8]) -> Result<Header, Unanswerable> {
+        let (Some(id), Some(&upper)) = (request.first_chunk(), request.get(2)) else {
+            return Err(Unanswerable::Silence);
+        };
+        let lower = request.get(3).copied().unwrap_or(0);
+        let header = Header {
+            id: u16::from_be_bytes(*id),
+            flags: u16::from_be_bytes([upper, lower]),
+        };
+        // Two servers that answer each other's responses never stop.
+        if header.flags & flag::QR != 0 {
+            return Err(Unanswerable::Silence);
+        }
+        if request.len() < HEADER {
+            return Err(Unanswerable::Refused(header, Rcode::FormErr));
+        }
+        Ok(header)
+    }
+}
+
+/// Records that live in messages and in no zone (RFC 6895 §3.1) cannot be
+/// asked for.
+fn is_no_question(rtype: RrType) -> bool {
+    matches!(rtype, RrType::OPT | RrType::TKEY | RrType::TSIG)
+}
+
+/// Passes over a record outside of the additional section, where no OPT may
+/// be (RFC 6891 §6.1.1).
+fn skip_record(rest: &mut Cursor<'_>) -> Option<()> {
+    rest.skip_name()?;
+    let rtype = RrType(rest.u16()?);
+    rest.take(6)?;
+    let length = rest.u16()?;
+    rest.take(length.into())?;
+    (rtype != RrType::OPT).then_some(())
+}

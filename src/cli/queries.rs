@@ -1,0 +1,115 @@
+//! `shardns queries`: input for dnsperf, one `NAME TYPE` a line, made of what
+//! is really in the zones and of names that really are not.
+
+use std::io::{self, BufWriter, Write};
+
+use anyhow::bail;
+use rand::{RngExt, SeedableRng};
+use rand_chacha::ChaCha8Rng;
+
+use super::sources;
+use crate::wire::{Key, Name, RrType};
+use crate::zone::store::Node;
+use crate::zone::{Found, Zones};
+
+/// Random labels tried before a zone is taken to have no free name.
+const ATTEMPTS: usize = 1000;
+/// Letters and digits of a made-up label: 36^12 of them.
+const LABEL: usize = 12;
+
+/// The arguments of `shardns queries`.
+#[derive(Debug, clap::Args)]
+pub struct Queries {
+    #[arg(value_name = "ZONE", help = sources::HELP)]
+    zones: Vec<String>,
+    /// How many queries to write
+    #[arg(
+        short = 'n',
+        long = "number",
+        value_name = "N",
+        default_value_t = 10_000
+    )]
+    number: u64,
+    /// How many of a hundred ask for a name that does not exist
+    #[arg(long, value_name = "PCT", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=100))]
+    nxdomain: u32,
+    /// The same seed gives the same queries
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+}
+
+impl Queries {
+    /// Writes the queries to stdout.
+    ///
+    /// # Errors
+    ///
+    /// Zones that cannot be read, or that leave nothing to ask for.
+    pub fn run(self) -> anyhow::Result<()> {
+        let zones = sources::load(&self.zones)?;
+        let written = self.write(&zones, BufWriter::new(io::stdout().lock()));
+        match written {
+            // Whoever reads has read enough.
+            Err(error) if is_broken_pipe(&error) => Ok(()),
+            written => written,
+        }
+    }
+
+    fn write(&self, zones: &Zones, mut out: impl Write) -> anyhow::Result<()> {
+        let owners: Vec<Node<'_>> = zones
+            .iter()
+            .flat_map(|zone| zone.nodes())
+            .filter(|node| node.sets() > 0)
+            .collect();
+        if owners.is_empty() {
+            bail!("the zones hold no record to ask for");
+        }
+        let mut random = ChaCha8Rng::seed_from_u64(self.seed);
+        for _ in 0..self.number {
+            let node = owners[random.random_range(0..owners.len())];
+            if random.random_range(0..100) < self.nxdomain {
+                let name = missing_name(zones, &owners, &mut random)?;
+                writeln!(out, "{name} A")?;
+            } else {
+                let rtype = node.types().nth(random.random_range(0..node.sets()));
+                writeln!(
+                    out,
+                    "{} {}",
+                    Name::from_wire(node.name())?,
+                    rtype.unwrap_or(RrType::A)
+                )?;
+            }
+        }
+        Ok(out.flush()?)
+    }
+}
+
+/// A name next to one that exists, of which the zones say that it does not.
+fn missing_name(
+    zones: &Zones,
+    owners: &[Node<'_>],
+    random: &mut ChaCha8Rng,
+) -> anyhow::Result<Name> {
+    let mut key = Key::new();
+    for _ in 0..ATTEMPTS {
+        let beside = owners[random.random_range(0..owners.len())].name();
+        let parent = &beside[(1 + usize::from(beside[0])).min(beside.len() - 1)..];
+        let mut wire = vec![LABEL as u8];
+        wire.extend(
+            (0..LABEL).map(|_| b"abcdefghijklmnopqrstuvwxyz0123456789"[random.random_range(0..36)]),
+        );
+        wire.extend_from_slice(parent);
+        if key.set(&wire).is_none() {
+            continue;
+        }
+        let zone = zones.find(&key, RrType::A);
+        if zone.is_some_and(|zone| matches!(zone.find(&key, RrType::A), Found::NoName)) {
+            return Ok(Name::from_wire(&wire)?);
+        }
+    }
+    bail!("the zones leave no name that does not exist (wildcards?); use --nxdomain 0")
+}
+
+fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = error.downcast_ref::<io::Error>().map(io::Error::kind);
+    kind == Some(io::ErrorKind::BrokenPipe)
+}

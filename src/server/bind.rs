@@ -1,0 +1,236 @@
+//! Binding: for each address a socket a worker, in worker order, and a TCP
+//! listener. Whatever stands in the way gets a sentence that says what to do.
+
+use std::collections::BTreeSet;
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::sync::Arc;
+
+use super::holders::{self, Protocol};
+use super::placement::Seat;
+use super::worker::IDLE_WAIT;
+use super::{Config, Listen, Sharing, StartError};
+use crate::sys::socket::{self, UdpOptions, UdpSocket};
+use crate::sys::steer;
+
+/// With port 0 the kernel chooses one for UDP that TCP may not have; so many
+/// are tried.
+const PORT_ATTEMPTS: usize = 16;
+
+/// What was bound.
+pub struct Bound {
+    /// Groups by address; in a group, sockets by worker.
+    pub groups: Vec<Vec<Arc<UdpSocket>>>,
+    /// One listener an address, where TCP is served.
+    pub listeners: Vec<TcpListener>,
+    /// What was not to be had and is done without.
+    pub notes: Vec<String>,
+}
+
+/// Why an address cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// Somebody listens there.
+    #[error(
+        "{protocol} {address} is taken; stop what listens there (`ss -lnp{flag} 'sport = :{port}'` shows it) or choose another port with --listen",
+        flag = flag(protocol), port = address.port()
+    )]
+    Taken {
+        /// `UDP` or `TCP`.
+        protocol: &'static str,
+        /// The address.
+        address: SocketAddr,
+    },
+    /// Another user's sockets hold it.
+    #[error(
+        "UDP {address} is held by a process of another user (uid {user}); only processes of that user can join its SO_REUSEPORT group, so run as that user, stop it, or choose another port with --listen"
+    )]
+    OtherUser {
+        /// The address.
+        address: SocketAddr,
+        /// Who holds it.
+        user: u32,
+    },
+    /// No interface has the address.
+    #[error(
+        "{0} is not an address of this machine; `ip address` lists those, and 0.0.0.0 or [::] stands for all of them"
+    )]
+    NotOurs(SocketAddr),
+    /// A port that only privileged processes may bind.
+    #[error(
+        "no permission for port {}; run as root, give the program CAP_NET_BIND_SERVICE (`setcap cap_net_bind_service=+ep`), or lower net.ipv4.ip_unprivileged_port_start",
+        .0.port()
+    )]
+    NoPermission(SocketAddr),
+    /// Something else.
+    #[error("cannot listen on {protocol} {address}: {error}")]
+    Other {
+        /// `UDP` or `TCP`.
+        protocol: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// Nothing to listen on.
+    #[error("no address to listen on")]
+    Nothing,
+}
+
+fn flag(protocol: &str) -> &'static str {
+    if protocol == "UDP" { "u" } else { "t" }
+}
+
+impl BindError {
+    fn new(protocol: Protocol, address: SocketAddr, error: io::Error) -> BindError {
+        let name = match protocol {
+            Protocol::Udp => "UDP",
+            Protocol::Tcp => "TCP",
+        };
+        match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                let own = holders::own_user();
+                let other = holders::holders(Protocol::Udp, address)
+                    .into_iter()
+                    .find(|user| *user != own);
+                match (protocol, other) {
+                    (Protocol::Udp, Some(user)) => BindError::OtherUser { address, user },
+                    _ => BindError::Taken {
+                        protocol: name,
+                        address,
+                    },
+                }
+            }
+            io::ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
+            io::ErrorKind::PermissionDenied => BindError::NoPermission(address),
+            _ => BindError::Other {
+                protocol: name,
+                address,
+                error,
+            },
+        }
+    }
+}
+
+/// Binds everything that `config` asks for.
+pub fn bind(config: &Config, workers: usize) -> Result<Bound, BindError> {
+    let mut bound = Bound {
+        groups: Vec::new(),
+        listeners: Vec::new(),
+        notes: Vec::new(),
+    };
+    // Every worker's sockets meet the same obstacles; each is told once.
+    let mut notes = BTreeSet::new();
+    for listen in &config.listen {
+        match address(config, listen, workers, &mut notes) {
+            Ok((group, listener)) => {
+                bound.groups.push(group);
+                bound.listeners.extend(listener);
+            }
+            Err(error) if listen.required => return Err(error),
+            Err(error) => {
+                notes.insert(format!("{} is left out: {error}", listen.address));
+            }
+        }
+    }
+    if bound.groups.is_empty() {
+        return Err(BindError::Nothing);
+    }
+    bound.notes.extend(notes);
+    Ok(bound)
+}
+
+type Address = (Vec<Arc<UdpSocket>>, Option<TcpListener>);
+
+fn address(
+    config: &Config,
+    listen: &Listen,
+    workers: usize,
+    notes: &mut BTreeSet<String>,
+) -> Result<Address, BindError> {
+    let attempts = if listen.address.port() == 0 {
+        PORT_ATTEMPTS
+    } else {
+        1
+    };
+    let mut last = None;
+    for _ in 0..attempts {
+        // TCP first: a second server of the same user would be let into the
+        // group of UDP sockets and take its share of the datagrams unseen.
+        let fixed = listen.address.port() != 0;
+        let first = if fixed {
+            listener(config, listen.address)?
+        } else {
+            None
+        };
+        let group = group(config, listen.address, workers, notes)?;
+        if fixed {
+            return Ok((group, first));
+        }
+        match listener(config, group[0].local()) {
+            Ok(listener) => return Ok((group, listener)),
+            Err(error) => last = Some(error),
+        }
+    }
+    Err(last.unwrap_or(BindError::Nothing))
+}
+
+fn listener(config: &Config, address: SocketAddr) -> Result<Option<TcpListener>, BindError> {
+    let listener = config.tcp.map(|_| socket::listen_tcp(address));
+    listener
+        .transpose()
+        .map_err(|error| BindError::new(Protocol::Tcp, address, error))
+}
+
+/// The sockets of one address, in worker order.
+fn group(
+    config: &Config,
+    wanted: SocketAddr,
+    workers: usize,
+    notes: &mut BTreeSet<String>,
+) -> Result<Vec<Arc<UdpSocket>>, BindError> {
+    let grouped = config.sharing == Sharing::Reuseport;
+    let options = UdpOptions {
+        grouped,
+        receive_buffer: config.receive_buffer,
+        timeout: IDLE_WAIT,
+    };
+    if grouped && wanted.port() != 0 {
+        let company = holders::holders(Protocol::Udp, wanted).len();
+        if company > 0 {
+            notes.insert(format!(
+                "{wanted} has {company} UDP sockets already; those of the same SO_REUSEPORT group take their share of the datagrams"
+            ));
+        }
+    }
+    let sockets = if grouped { workers } else { 1 };
+    let mut group: Vec<Arc<UdpSocket>> = Vec::with_capacity(sockets);
+    for _ in 0..sockets {
+        // The first may choose the port; the others join it there.
+        let address = group.first().map_or(wanted, |first| first.local());
+        let mut own_notes = Vec::new();
+        let socket = UdpSocket::bind(address, &options, &mut own_notes)
+            .map_err(|error| BindError::new(Protocol::Udp, address, error))?;
+        notes.extend(own_notes);
+        group.push(Arc::new(socket));
+    }
+    Ok(group)
+}
+
+/// Puts the steering program on every group.
+pub fn steer(
+    config: &Config,
+    groups: &[Vec<Arc<UdpSocket>>],
+    seats: &[Seat],
+) -> Result<(), StartError> {
+    let Some(steer) = config.steer else {
+        return Ok(());
+    };
+    let cpus: Vec<usize> = seats.iter().map(|seat| seat.cpu).collect();
+    for group in groups {
+        let address = group[0].local();
+        steer::attach(&group[0], steer, &cpus)
+            .map_err(|error| StartError::Steer { address, error })?;
+    }
+    Ok(())
+}

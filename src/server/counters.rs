@@ -1,0 +1,292 @@
+//! What happened, counted. Each worker has one block, on cache lines of its
+//! own, that it alone writes; whoever wants totals reads all blocks and adds.
+//!
+//! Orderings: all `Relaxed`. A counter has one writer, which therefore needs
+//! no read-modify-write; readers want each number as of lately and draw no
+//! conclusion from one number about another while workers run. After a worker
+//! has been joined, the join orders all its writes before the reads.
+
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use crate::answer::Outcome;
+use crate::sys::batch::MAX_WIDTH;
+use crate::wire::Rcode;
+
+/// Why a reply could not be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SendFailure {
+    /// The socket's or the device's buffer was full.
+    BufferFull,
+    /// No route, or no neighbour.
+    Unreachable,
+    /// A firewall said no.
+    NotPermitted,
+    /// Anything else.
+    Other,
+}
+
+impl SendFailure {
+    /// All reasons, with the heading that tables give them.
+    pub const ALL: [(SendFailure, &'static str); 4] = [
+        (SendFailure::BufferFull, "send: buffer full"),
+        (SendFailure::Unreachable, "send: unreachable"),
+        (SendFailure::NotPermitted, "send: not permitted"),
+        (SendFailure::Other, "send: other"),
+    ];
+
+    /// The reason behind an error of `sendmmsg`.
+    pub fn of(error: &io::Error) -> SendFailure {
+        use io::ErrorKind::*;
+        match error.kind() {
+            WouldBlock | OutOfMemory => SendFailure::BufferFull,
+            HostUnreachable | NetworkUnreachable | NetworkDown => SendFailure::Unreachable,
+            PermissionDenied => SendFailure::NotPermitted,
+            // ENOBUFS, which std gives no kind: the device's queue is full.
+            _ if error.raw_os_error() == Some(105) => SendFailure::BufferFull,
+            _ => SendFailure::Other,
+        }
+    }
+}
+
+/// Upper ends of the classes that batch sizes are counted in.
+pub const BATCH_CLASSES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, MAX_WIDTH];
+
+/// One thread's counters. 128 octets apart, since the prefetcher of common
+/// CPUs fetches lines in pairs.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub struct Counters {
+    received: AtomicU64,
+    ignored: AtomicU64,
+    panicked: AtomicU64,
+    truncated: AtomicU64,
+    rcodes: [AtomicU64; Rcode::ALL.len()],
+    send_failures: [AtomicU64; SendFailure::ALL.len()],
+    receive_failures: AtomicU64,
+    batches: [AtomicU64; BATCH_CLASSES.len()],
+    idle_wakeups: AtomicU64,
+    connections: AtomicU64,
+    connections_refused: AtomicU64,
+}
+
+fn add(counter: &AtomicU64, n: u64) {
+    counter.store(counter.load(Relaxed) + n, Relaxed);
+}
+
+impl Counters {
+    /// A batch of `n` requests came in, n > 0.
+    pub fn batch(&self, n: usize) {
+        let class = BATCH_CLASSES.iter().position(|&end| n <= end);
+        add(&self.batches[class.unwrap_or(BATCH_CLASSES.len() - 1)], 1);
+        add(&self.received, n as u64);
+    }
+
+    /// One request came in over a connection.
+    pub fn request(&self) {
+        add(&self.received, 1);
+    }
+
+    /// What became of a request.
+    #[inline]
+    pub fn outcome(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Ignored => add(&self.ignored, 1),
+            Outcome::Replied {
+                rcode, truncated, ..
+            } => {
+                add(&self.rcodes[rcode_index(rcode)], 1);
+                add(&self.truncated, u64::from(truncated));
+            }
+        }
+    }
+
+    /// A request that the answering code broke on; it is dropped.
+    pub fn panicked(&self) {
+        add(&self.panicked, 1);
+    }
+
+    /// A reply that could not be sent; it is dropped.
+    pub fn send_failed(&self, error: &io::Error) {
+        let reason = SendFailure::of(error);
+        let index = SendFailure::ALL
+            .iter()
+            .position(|(known, _)| *known == reason);
+        add(&self.send_failures[index.unwrap_or(0)], 1);
+    }
+
+    /// A receive that failed for a reason other than that nothing came.
+    pub fn receive_failed(&self) {
+        add(&self.receive_failures, 1);
+    }
+
+    /// A wait that ended with nothing to read.
+    pub fn idle_wakeup(&self) {
+        add(&self.idle_wakeups, 1);
+    }
+
+    /// A connection was accepted.
+    pub fn connection(&self) {
+        add(&self.connections, 1);
+    }
+
+    /// A connection was turned away or cut off because a limit was reached.
+    pub fn connection_refused(&self) {
+        add(&self.connections_refused, 1);
+    }
+
+    /// The counters as plain numbers.
+    pub fn read(&self) -> Totals {
+        let number = |counter: &AtomicU64| counter.load(Relaxed);
+        Totals {
+            received: number(&self.received),
+            ignored: number(&self.ignored),
+            panicked: number(&self.panicked),
+            truncated: number(&self.truncated),
+            rcodes: self.rcodes.each_ref().map(number),
+            send_failures: self.send_failures.each_ref().map(number),
+            receive_failures: number(&self.receive_failures),
+            batches: self.batches.each_ref().map(number),
+            idle_wakeups: number(&self.idle_wakeups),
+            connections: number(&self.connections),
+            connections_refused: number(&self.connections_refused),
+            drops: 0,
+        }
+    }
+}
+
+#[inline]
+fn rcode_index(rcode: Rcode) -> usize {
+    // The order of `Rcode::ALL`; a test holds the two together.
+    match rcode {
+        Rcode::NoError => 0,
+        Rcode::NxDomain => 1,
+        Rcode::Refused => 2,
+        Rcode::FormErr => 3,
+        Rcode::NotImp => 4,
+        Rcode::ServFail => 5,
+        Rcode::YxDomain => 6,
+        Rcode::BadVers => 7,
+    }
+}
+
+/// Counters of one thread, or of several added up.
+///
+/// `received = answered() + ignored + panicked`, and of those answered,
+/// `send_failures` were not sent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    /// Requests.
+    pub received: u64,
+    /// Requests that get no reply: responses, and what is too short to tell.
+    pub ignored: u64,
+    /// Requests dropped because the answering code broke on them.
+    pub panicked: u64,
+    /// Replies with TC set.
+    pub truncated: u64,
+    /// Replies by code, in the order of `Rcode::ALL`.
+    pub rcodes: [u64; Rcode::ALL.len()],
+    /// Replies that could not be sent, in the order of `SendFailure::ALL`.
+    pub send_failures: [u64; SendFailure::ALL.len()],
+    /// Receives that failed.
+    pub receive_failures: u64,
+    /// Batches by size, in the order of `BATCH_CLASSES`.
+    pub batches: [u64; BATCH_CLASSES.len()],
+    /// Waits that ended with nothing to read.
+    pub idle_wakeups: u64,
+    /// Connections accepted.
+    pub connections: u64,
+    /// Connections turned away or cut off because of a limit.
+    pub connections_refused: u64,
+    /// Datagrams that the kernel dropped because the socket's buffer was full.
+    pub drops: u64,
+}
+
+impl Totals {
+    /// Replies made.
+    pub fn answered(&self) -> u64 {
+        self.rcodes.iter().sum()
+    }
+
+    /// Replies with this code.
+    pub fn with_rcode(&self, rcode: Rcode) -> u64 {
+        self.rcodes[rcode_index(rcode)]
+    }
+
+    /// Both together.
+    pub fn plus(mut self, other: &Totals) -> Totals {
+        for (own, more) in self
+            .numbers_mut()
+            .into_iter()
+            .zip(other.clone().numbers_mut())
+        {
+            *own += *more;
+        }
+        self
+    }
+
+    fn numbers_mut(&mut self) -> Vec<&mut u64> {
+        let mut numbers = vec![
+            &mut self.received,
+            &mut self.ignored,
+            &mut self.panicked,
+            &mut self.truncated,
+            &mut self.receive_failures,
+            &mut self.idle_wakeups,
+            &mut self.connections,
+            &mut self.connections_refused,
+            &mut self.drops,
+        ];
+        numbers.extend(&mut self.rcodes);
+        numbers.extend(&mut self.send_failures);
+        numbers.extend(&mut self.batches);
+        numbers
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rcodes_have_their_place() {
+        for (place, rcode) in Rcode::ALL.into_iter().enumerate() {
+            assert_eq!(rcode_index(rcode), place);
+        }
+    }
+
+    #[test]
+    fn counters_add_up() {
+        let counters = Counters::default();
+        for size in [1, 2, 3, 4, 5, 128] {
+            counters.batch(size);
+        }
+        counters.outcome(Outcome::Ignored);
+        counters.outcome(Outcome::Replied {
+            length: 12,
+            rcode: Rcode::NxDomain,
+            truncated: true,
+        });
+        counters.send_failed(&io::Error::from_raw_os_error(1));
+        counters.send_failed(&io::Error::from_raw_os_error(105));
+        let totals = counters.read();
+        assert_eq!(
+            (totals.received, totals.answered(), totals.ignored),
+            (143, 1, 1)
+        );
+        assert_eq!(totals.batches, [1, 1, 2, 1, 0, 0, 0, 1]);
+        assert_eq!(totals.send_failures, [1, 0, 1, 0]);
+        let double = totals.plus(&totals);
+        assert_eq!(
+            (double.received, double.truncated, double.batches[2]),
+            (286, 2, 4)
+        );
+        assert_eq!(double.with_rcode(Rcode::NxDomain), 2);
+    }
+
+    #[test]
+    fn blocks_share_no_cache_line() {
+        assert_eq!(align_of::<Counters>(), 128);
+        assert_eq!(size_of::<Counters>() % 128, 0);
+    }
+}

@@ -1,0 +1,112 @@
+//! Who holds an address already: `/proc/net/udp` and `/proc/net/tcp`, which
+//! list each socket's local address and its owner.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::unix::fs::MetadataExt;
+
+/// Transport protocols that an address can be held in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// Datagrams.
+    Udp,
+    /// Connections; only listeners count.
+    Tcp,
+}
+
+/// The users whose sockets stand in the way of `address`, one entry a socket.
+pub fn holders(protocol: Protocol, address: SocketAddr) -> Vec<u32> {
+    let (name, listening) = match protocol {
+        Protocol::Udp => ("udp", None),
+        Protocol::Tcp => ("tcp", Some("0A")),
+    };
+    let tables = [name.to_owned(), format!("{name}6")];
+    let texts = tables
+        .map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
+    let lines = texts.iter().flat_map(|text| text.lines().skip(1));
+    lines
+        .filter_map(|line| parse(line, listening))
+        .filter(|(held, _)| collide(*held, address))
+        .map(|(_, user)| user)
+        .collect()
+}
+
+/// The user that this process acts as.
+pub fn own_user() -> u32 {
+    std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid())
+}
+
+/// `sl local remote st queues timers retransmits uid …`.
+fn parse(line: &str, state: Option<&str>) -> Option<(SocketAddr, u32)> {
+    let fields: Vec<&str> = line.split_whitespace().collect();
+    let [_, local, _, found, _, _, _, user, ..] = fields[..] else {
+        return None;
+    };
+    if state.is_some_and(|state| state != found) {
+        return None;
+    }
+    let (address, port) = local.split_once(':')?;
+    let port = u16::from_str_radix(port, 16).ok()?;
+    Some((
+        SocketAddr::new(parse_address(address)?, port),
+        user.parse().ok()?,
+    ))
+}
+
+/// Words of 32 bits in the machine's order, each as eight digits.
+fn parse_address(digits: &str) -> Option<IpAddr> {
+    let mut octets = Vec::new();
+    for word in digits.as_bytes().chunks(8) {
+        let word = u32::from_str_radix(std::str::from_utf8(word).ok()?, 16).ok()?;
+        octets.extend(word.to_ne_bytes());
+    }
+    if let Ok(octets) = <[u8; 4]>::try_from(&octets[..]) {
+        return Some(octets.into());
+    }
+    <[u8; 16]>::try_from(&octets[..]).ok().map(IpAddr::from)
+}
+
+/// A wildcard stands in the way of every address of its family; one of IPv6
+/// may stand in the way of IPv4 as well.
+fn collide(held: SocketAddr, wanted: SocketAddr) -> bool {
+    let same = match (held.ip(), wanted.ip()) {
+        (held, wanted) if held.is_ipv4() == wanted.is_ipv4() => {
+            held == wanted || held.is_unspecified() || wanted.is_unspecified()
+        }
+        (IpAddr::V6(held), IpAddr::V4(_)) => held.is_unspecified(),
+        _ => false,
+    };
+    same && held.port() == wanted.port()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_socket_is_found_with_its_owner() {
+        for address in ["127.0.0.1:0", "[::1]:0", "0.0.0.0:0"] {
+            let socket = std::net::UdpSocket::bind(address).unwrap();
+            let bound = socket.local_addr().unwrap();
+            assert!(
+                holders(Protocol::Udp, bound).contains(&own_user()),
+                "{bound}"
+            );
+        }
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let bound = listener.local_addr().unwrap();
+        assert_eq!(holders(Protocol::Tcp, bound), [own_user()]);
+    }
+
+    #[test]
+    fn wildcards_collide_within_their_reach() {
+        let collide =
+            |held: &str, wanted: &str| collide(held.parse().unwrap(), wanted.parse().unwrap());
+        assert!(collide("0.0.0.0:53", "127.0.0.1:53"));
+        assert!(collide("127.0.0.1:53", "0.0.0.0:53"));
+        assert!(collide("[::]:53", "127.0.0.1:53"));
+        assert!(!collide("[::1]:53", "127.0.0.1:53"));
+        assert!(!collide("127.0.0.2:53", "127.0.0.1:53"));
+        assert!(!collide("127.0.0.1:53", "127.0.0.1:54"));
+        assert!(!collide("0.0.0.0:53", "[::1]:53"));
+    }
+}

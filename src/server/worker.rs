@@ -1,0 +1,277 @@
+//! The loop: receive a batch, respond to each request, send the replies,
+//! count. A worker owns its buffers and its counters and shares only what
+//! nobody writes. It never waits for another thread, never logs, and never
+//! blocks on sending.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use super::counters::Counters;
+use crate::answer::{self, Outcome, Settings, Via};
+use crate::sys::batch::{Batch, Wait};
+use crate::sys::epoll::Epoll;
+use crate::sys::socket::UdpSocket;
+use crate::wire::Key;
+use crate::zone::Zones;
+
+/// How long a worker waits for a datagram before it looks whether it shall
+/// stop. Short enough for a stop to feel prompt; ten wake-ups a second cost an
+/// idle machine next to nothing.
+pub const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// How long a stopping worker goes on with what is queued on its sockets.
+pub const DRAIN: Duration = Duration::from_millis(200);
+/// The pause after a receive that failed for no reason that waiting helps
+/// against, so that the failure cannot keep a core busy.
+const FAILURE_PAUSE: Duration = Duration::from_millis(10);
+
+/// What answers a request: `answer::respond`, or something in its place.
+pub trait Responder: Copy + Send + 'static {
+    /// As `answer::respond`.
+    fn respond(
+        self,
+        zones: &Zones,
+        settings: &Settings,
+        via: Via,
+        request: &[u8],
+        key: &mut Key,
+        out: &mut [u8],
+    ) -> Outcome;
+}
+
+impl<F> Responder for F
+where
+    F: Fn(&Zones, &Settings, Via, &[u8], &mut Key, &mut [u8]) -> Outcome + Copy + Send + 'static,
+{
+    #[inline]
+    fn respond(
+        self,
+        zones: &Zones,
+        settings: &Settings,
+        via: Via,
+        request: &[u8],
+        key: &mut Key,
+        out: &mut [u8],
+    ) -> Outcome {
+        self(zones, settings, via, request, key, out)
+    }
+}
+
+/// What a worker is given.
+pub struct Duty {
+    /// Its number.
+    pub index: u16,
+    /// The CPU it is pinned to.
+    pub cpu: Option<u16>,
+    /// Its sockets, one for each address.
+    pub sockets: Vec<Arc<UdpSocket>>,
+    /// Datagrams that it takes at once.
+    pub batch: usize,
+    /// What it answers from.
+    pub zones: Arc<Zones>,
+    /// How it answers.
+    pub settings: Arc<Settings>,
+    /// Where it counts.
+    pub counters: Arc<Counters>,
+    /// Set by the control thread once; see `Worker::run` for the ordering.
+    pub stop: Arc<AtomicBool>,
+}
+
+/// A worker, from its start to its end.
+pub struct Worker<R> {
+    duty: Duty,
+    responder: R,
+    lanes: Vec<Lane>,
+    epoll: Option<Epoll>,
+    key: Key,
+}
+
+/// A socket and the batch that goes through it.
+struct Lane {
+    socket: Arc<UdpSocket>,
+    batch: Batch,
+    /// Requests of the batch that is being answered, and how many of them have
+    /// been: what is left over if the answering code breaks.
+    in_hand: usize,
+    answered: usize,
+    /// There may be more to read without waiting.
+    ready: bool,
+}
+
+impl<R: Responder> Worker<R> {
+    /// Builds all buffers.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says where several sockets need to be waited for.
+    pub fn new(duty: Duty, responder: R) -> std::io::Result<Worker<R>> {
+        let reply = usize::from(duty.settings.edns_size);
+        // As long as what we say we take, and not shorter than the default.
+        let request = reply.max(answer::DEFAULT_EDNS_SIZE.into());
+        let lane = |socket: &Arc<UdpSocket>| Lane {
+            batch: Batch::new(socket, duty.batch, request, reply),
+            socket: socket.clone(),
+            in_hand: 0,
+            answered: 0,
+            ready: false,
+        };
+        let lanes: Vec<Lane> = duty.sockets.iter().map(lane).collect();
+        let mut epoll = None;
+        if lanes.len() > 1 {
+            let watch = Epoll::new()?;
+            for (token, lane) in lanes.iter().enumerate() {
+                watch.add(&*lane.socket, token)?;
+            }
+            epoll = Some(watch);
+        }
+        Ok(Worker {
+            duty,
+            responder,
+            lanes,
+            epoll,
+            key: Key::new(),
+        })
+    }
+
+    /// Serves until `stop` is set, then answers what is queued, and returns.
+    ///
+    /// If it panics it can be run again: it drops the request that it broke on
+    /// and goes on with the rest of that batch.
+    pub fn run(&mut self) {
+        self.finish_batch_in_hand();
+        // Relaxed: set once by the control thread, and nothing else is read on
+        // the strength of it.
+        while !self.duty.stop.load(Ordering::Relaxed) {
+            let wait = self.wait();
+            for lane in 0..self.lanes.len() {
+                if self.lanes[lane].ready {
+                    self.exchange(lane, wait);
+                }
+            }
+        }
+        self.drain();
+    }
+
+    /// Finds out which sockets to read. A single one is read by waiting on it;
+    /// of several, those are waited for that have nothing left.
+    fn wait(&mut self) -> Wait {
+        let Some(epoll) = &mut self.epoll else {
+            self.lanes[0].ready = true;
+            return Wait::ForOne;
+        };
+        if self.lanes.iter().any(|lane| lane.ready) {
+            return Wait::No;
+        }
+        match epoll.wait(IDLE_WAIT) {
+            Ok(tokens) => tokens.for_each(|token| self.lanes[token].ready = true),
+            Err(_) => {
+                self.duty.counters.receive_failed();
+                std::thread::sleep(FAILURE_PAUSE);
+            }
+        }
+        if !self.lanes.iter().any(|lane| lane.ready) {
+            self.duty.counters.idle_wakeup();
+        }
+        Wait::No
+    }
+
+    /// One batch in, its replies out.
+    #[inline]
+    fn exchange(&mut self, lane: usize, wait: Wait) {
+        let counters = &self.duty.counters;
+        let Lane {
+            socket,
+            batch,
+            in_hand,
+            answered,
+            ready,
+        } = &mut self.lanes[lane];
+        let received = match batch.receive(socket, wait) {
+            Ok(received) => received,
+            Err(_) => {
+                counters.receive_failed();
+                std::thread::sleep(FAILURE_PAUSE);
+                0
+            }
+        };
+        // A batch that is not full has emptied the socket.
+        *ready = received == batch.width();
+        if received == 0 {
+            counters.idle_wakeup();
+            return;
+        }
+        counters.batch(received);
+        (*in_hand, *answered) = (received, 0);
+        self.answer(lane);
+    }
+
+    /// Answers the rest of the batch in hand and sends all of it.
+    #[inline]
+    fn answer(&mut self, lane: usize) {
+        let Duty {
+            index,
+            cpu,
+            zones,
+            settings,
+            counters,
+            ..
+        } = &self.duty;
+        let Lane {
+            socket,
+            batch,
+            in_hand,
+            answered,
+            ..
+        } = &mut self.lanes[lane];
+        let via = Via::Udp(answer::Worker {
+            index: *index,
+            cpu: *cpu,
+            batch: *in_hand as u16,
+        });
+        while *answered < *in_hand {
+            let slot = *answered;
+            let outcome = if batch.is_from_port_zero(slot) {
+                Outcome::Ignored
+            } else {
+                let (request, reply) = batch.exchange(slot);
+                self.responder
+                    .respond(zones, settings, via, request, &mut self.key, reply)
+            };
+            counters.outcome(outcome);
+            batch.set_reply(slot, outcome.length());
+            *answered += 1;
+        }
+        *in_hand = 0;
+        batch.send(socket, |error| counters.send_failed(&error));
+    }
+
+    /// After a panic: the request that was being answered gets no reply; those
+    /// around it do.
+    fn finish_batch_in_hand(&mut self) {
+        for lane in 0..self.lanes.len() {
+            let Lane {
+                batch,
+                in_hand,
+                answered,
+                ..
+            } = &mut self.lanes[lane];
+            if *answered < *in_hand {
+                self.duty.counters.panicked();
+                batch.set_reply(*answered, 0);
+                *answered += 1;
+                self.answer(lane);
+            }
+        }
+    }
+
+    /// Answers what is queued on the sockets already.
+    fn drain(&mut self) {
+        let end = Instant::now() + DRAIN;
+        for lane in 0..self.lanes.len() {
+            self.lanes[lane].ready = true;
+            while self.lanes[lane].ready && Instant::now() < end {
+                self.exchange(lane, Wait::No);
+            }
+        }
+    }
+}

@@ -1,0 +1,413 @@
+//! Datagrams by the batch: `recvmmsg` fills it, `sendmmsg` empties it. All
+//! buffers and message headers are built once; a call changes only what the
+//! kernel changed or what differs from reply to reply.
+
+use std::cell::UnsafeCell;
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::net::Ipv6Addr;
+use std::os::fd::AsRawFd;
+use std::ptr;
+
+use libc::{c_uint, iovec, mmsghdr, sockaddr_in6};
+
+use super::socket::{UdpSocket, is_link_local};
+
+/// The widest batch. Wider ones save no more of the cost of a call, and their
+/// buffers push the zone out of the cache.
+pub const MAX_WIDTH: usize = 128;
+
+/// How a receive waits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// For one datagram, up to the socket's timeout; then takes what is there.
+    ForOne,
+    /// Not at all.
+    No,
+}
+
+/// Room for one `IP_PKTINFO` or `IPV6_PKTINFO` message.
+type Control = [u64; 5];
+/// Where the data of the first control message starts (`CMSG_DATA`).
+const CONTROL_DATA: usize = size_of::<libc::cmsghdr>();
+
+/// A batch and its buffers.
+///
+/// The headers point into the other fields, all of which live on the heap and
+/// stay where they are; `UnsafeCell` tells the compiler that they are written
+/// behind its back. The kernel touches them only inside `receive` and `send`.
+pub struct Batch {
+    requests: Slots,
+    replies: Slots,
+    incoming: Box<[mmsghdr]>,
+    outgoing: Box<[mmsghdr]>,
+    peers: Box<[UnsafeCell<sockaddr_in6>]>,
+    controls: Box<[UnsafeCell<Control>]>,
+    _vectors: Box<[UnsafeCell<iovec>]>,
+    reply_vectors: Box<[UnsafeCell<iovec>]>,
+    wildcard: bool,
+    ipv6: bool,
+    received: usize,
+}
+
+// SAFETY: the pointers lead into the batch's own heap memory, which moves to
+// another thread with it.
+unsafe impl Send for Batch {}
+
+/// Equal buffers in one piece of memory.
+struct Slots {
+    octets: Box<[UnsafeCell<u8>]>,
+    size: usize,
+    stride: usize,
+}
+
+impl Slots {
+    fn new(count: usize, size: usize) -> Slots {
+        // Strides of whole pages would put the beginnings of all buffers into
+        // the same few cache sets; an odd number of lines spreads them.
+        let stride = (size.div_ceil(64) | 1) * 64;
+        let octets = (0..count * stride).map(|_| UnsafeCell::new(0)).collect();
+        Slots {
+            octets,
+            size,
+            stride,
+        }
+    }
+
+    fn place(&self, index: usize) -> *mut u8 {
+        let slot = &self.octets[index * self.stride..][..self.size];
+        UnsafeCell::raw_get(slot.as_ptr())
+    }
+
+    fn vector(&self, index: usize) -> UnsafeCell<iovec> {
+        UnsafeCell::new(iovec {
+            iov_base: self.place(index).cast(),
+            iov_len: self.size,
+        })
+    }
+}
+
+impl Batch {
+    /// A batch of `width` datagrams for `socket`: requests of up to
+    /// `request_size` octets, longer ones are cut off, and replies of up to
+    /// `reply_size`.
+    pub fn new(socket: &UdpSocket, width: usize, request_size: usize, reply_size: usize) -> Batch {
+        let width = width.clamp(1, MAX_WIDTH);
+        let requests = Slots::new(width, request_size);
+        let replies = Slots::new(width, reply_size);
+        let vectors: Box<[_]> = (0..width).map(|index| requests.vector(index)).collect();
+        let reply_vectors: Box<[_]> = (0..width).map(|index| replies.vector(index)).collect();
+        let peers: Box<[_]> = (0..width).map(|_| UnsafeCell::new(no_peer())).collect();
+        let controls: Box<[_]> = (0..width).map(|_| UnsafeCell::new([0; 5])).collect();
+        let header = |vectors: &[UnsafeCell<iovec>], index: usize| {
+            let mut header = empty_header();
+            header.msg_hdr.msg_iov = vectors[index].get();
+            header.msg_hdr.msg_iovlen = 1;
+            header.msg_hdr.msg_name = peers[index].get().cast();
+            header.msg_hdr.msg_namelen = name_length(socket);
+            if socket.is_wildcard() {
+                header.msg_hdr.msg_control = controls[index].get().cast();
+                header.msg_hdr.msg_controllen = size_of::<Control>();
+            }
+            header
+        };
+        Batch {
+            incoming: (0..width).map(|index| header(&vectors, index)).collect(),
+            outgoing: (0..width)
+                .map(|index| header(&reply_vectors, index))
+                .collect(),
+            requests,
+            replies,
+            peers,
+            controls,
+            _vectors: vectors,
+            reply_vectors,
+            wildcard: socket.is_wildcard(),
+            ipv6: socket.local().is_ipv6(),
+            received: 0,
+        }
+    }
+
+    /// Datagrams that it can hold.
+    pub fn width(&self) -> usize {
+        self.incoming.len()
+    }
+
+    /// Fills the batch and returns the number of datagrams, 0 where none came
+    /// in time or a signal ended the wait.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `recvmmsg`, waiting and interruption apart.
+    pub fn receive(&mut self, socket: &UdpSocket, wait: Wait) -> io::Result<usize> {
+        if self.wildcard {
+            for header in &mut self.incoming[..self.received] {
+                header.msg_hdr.msg_controllen = size_of::<Control>();
+            }
+        }
+        self.received = 0;
+        let flags = match wait {
+            Wait::ForOne => libc::MSG_WAITFORONE,
+            Wait::No => libc::MSG_DONTWAIT,
+        };
+        let (fd, width) = (socket.as_raw_fd(), self.width() as c_uint);
+        let headers = self.incoming.as_mut_ptr();
+        // SAFETY: `headers` are `width` headers whose pointers lead into this
+        // batch, which is borrowed for the call.
+        let returned = unsafe { libc::recvmmsg(fd, headers, width, flags, ptr::null_mut()) };
+        match super::check(returned) {
+            Ok(received) => {
+                self.received = received;
+                Ok(received)
+            }
+            Err(error) if is_empty_wait(&error) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The request in slot `index` and the buffer for its reply.
+    #[inline]
+    pub fn exchange(&mut self, index: usize) -> (&[u8], &mut [u8]) {
+        let length = (self.incoming[index].msg_len as usize).min(self.requests.size);
+        let request = self.requests.place(index);
+        // SAFETY: the first `length` octets of the slot were initialised, and
+        // nothing writes requests while the batch is borrowed.
+        let request = unsafe { std::slice::from_raw_parts(request, length) };
+        let reply = self.replies.place(index);
+        // SAFETY: the slot has `size` initialised octets, which nothing else
+        // refers to while the batch is borrowed mutably.
+        let reply = unsafe { std::slice::from_raw_parts_mut(reply, self.replies.size) };
+        (request, reply)
+    }
+
+    /// True where the datagram in slot `index` has no port to reply to.
+    #[inline]
+    pub fn is_from_port_zero(&self, index: usize) -> bool {
+        // SAFETY: the kernel writes peers only inside `receive`. The port is at
+        // the same place in `sockaddr_in` and `sockaddr_in6`.
+        let peer = unsafe { &*self.peers[index].get() };
+        peer.sin6_port == 0
+    }
+
+    /// Settles the reply in slot `index`: its length, 0 for none.
+    #[inline]
+    pub fn set_reply(&mut self, index: usize, length: usize) {
+        debug_assert!(length <= self.replies.size);
+        // SAFETY: the kernel reads vectors only inside `send`.
+        let vector = unsafe { &mut *self.reply_vectors[index].get() };
+        vector.iov_len = length;
+        if self.wildcard && length > 0 {
+            self.reply_from_asked_address(index);
+        }
+    }
+
+    /// Sends all replies of the batch, in order. A reply that the kernel
+    /// refuses is dropped and handed to `failed`; the others are sent.
+    pub fn send(&mut self, socket: &UdpSocket, mut failed: impl FnMut(io::Error)) {
+        let mut next = 0;
+        while next < self.received {
+            let run = (next..self.received)
+                .take_while(|&index| self.reply_length(index) > 0)
+                .count();
+            if run == 0 {
+                next += 1;
+                continue;
+            }
+            match self.send_run(socket, next, run) {
+                Ok(sent) => next += sent,
+                // The error is the first message's: those before it were sent.
+                Err(error) => {
+                    failed(error);
+                    next += 1;
+                }
+            }
+        }
+    }
+
+    fn send_run(&mut self, socket: &UdpSocket, first: usize, run: usize) -> io::Result<usize> {
+        let headers = self.outgoing[first..first + run].as_mut_ptr();
+        let (fd, run) = (socket.as_raw_fd(), run as c_uint);
+        super::retry(|| {
+            // SAFETY: `headers` are `run` headers whose pointers lead into this
+            // batch, which is borrowed for the call.
+            super::check(unsafe { libc::sendmmsg(fd, headers, run, libc::MSG_DONTWAIT) })
+        })
+    }
+
+    fn reply_length(&self, index: usize) -> usize {
+        // SAFETY: vectors are written only by `set_reply`.
+        unsafe { (*self.reply_vectors[index].get()).iov_len }
+    }
+
+    /// Turns what the kernel told about the datagram's destination into what
+    /// it shall use as the reply's source. The interface is left open, so that
+    /// the reply takes the route of its own, but for link-local addresses,
+    /// which mean nothing without one.
+    fn reply_from_asked_address(&mut self, index: usize) {
+        let length = self.incoming[index].msg_hdr.msg_controllen;
+        self.outgoing[index].msg_hdr.msg_controllen = length;
+        if length == 0 {
+            return;
+        }
+        let control = self.controls[index].get().cast::<u8>();
+        // SAFETY: a `Control` has room for the header and either structure, and
+        // the kernel writes it only inside `receive`.
+        let data = unsafe { std::slice::from_raw_parts_mut(control, size_of::<Control>()) };
+        let data = &mut data[CONTROL_DATA..];
+        if !self.ipv6 {
+            // struct in_pktinfo: interface, local address, header's address.
+            data[..4].fill(0);
+        } else if let Some(address) = data.first_chunk::<16>()
+            && !is_link_local(Ipv6Addr::from(*address).into())
+        {
+            // struct in6_pktinfo: address, interface.
+            data[16..20].fill(0);
+        }
+    }
+}
+
+fn name_length(socket: &UdpSocket) -> libc::socklen_t {
+    let length = match socket.local().is_ipv4() {
+        true => size_of::<libc::sockaddr_in>(),
+        false => size_of::<sockaddr_in6>(),
+    };
+    length as libc::socklen_t
+}
+
+fn no_peer() -> sockaddr_in6 {
+    // SAFETY: all zero is a valid address structure.
+    unsafe { zeroed() }
+}
+
+fn empty_header() -> mmsghdr {
+    // SAFETY: all zero is a valid header that points at nothing.
+    unsafe { zeroed() }
+}
+
+fn is_empty_wait(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
+}
+
+// Both kinds of packet information fit: a header and 20 octets at most.
+const _: () = assert!(CONTROL_DATA + 20 <= size_of::<Control>());
+const _: () = assert!(size_of::<libc::in6_pktinfo>() == 20);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sys::socket::UdpOptions;
+    use std::net::SocketAddr;
+    use std::time::Duration;
+
+    fn socket(address: &str) -> UdpSocket {
+        let options = UdpOptions {
+            grouped: false,
+            receive_buffer: 1 << 20,
+            timeout: Duration::from_secs(5),
+        };
+        UdpSocket::bind(address.parse().unwrap(), &options, &mut Vec::new()).unwrap()
+    }
+
+    fn echo(batch: &mut Batch, server: &UdpSocket, count: usize) -> usize {
+        let mut received = 0;
+        let mut failures = 0;
+        while received < count {
+            let in_batch = batch.receive(server, Wait::ForOne).unwrap();
+            assert!(in_batch > 0, "datagrams are lost");
+            received += in_batch;
+            for index in 0..in_batch {
+                let (request, reply) = batch.exchange(index);
+                let length = request.len();
+                reply[..length].copy_from_slice(request);
+                batch.set_reply(index, length);
+            }
+            batch.send(server, |_| failures += 1);
+        }
+        failures
+    }
+
+    #[test]
+    fn every_width_carries_every_datagram() {
+        for width in [1, 2, 32, 128] {
+            let server = socket("127.0.0.1:0");
+            let mut batch = Batch::new(&server, width, 512, 512);
+            let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+            client.connect(server.local()).unwrap();
+            for number in 0..100u8 {
+                client.send(&[number]).unwrap();
+            }
+            assert_eq!(echo(&mut batch, &server, 100), 0);
+            for number in 0..100 {
+                let mut reply = [0; 8];
+                assert_eq!(client.recv(&mut reply).unwrap(), 1);
+                assert_eq!(reply[0], number);
+            }
+        }
+    }
+
+    #[test]
+    fn a_wildcard_socket_replies_from_the_address_that_was_asked() {
+        for (bound, asked) in [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "::1")] {
+            let server = socket(bound);
+            assert!(server.is_wildcard());
+            let mut batch = Batch::new(&server, 4, 512, 512);
+            let asked = SocketAddr::new(asked.parse().unwrap(), server.local().port());
+            let any = if asked.is_ipv4() {
+                "127.0.0.1:0"
+            } else {
+                "[::1]:0"
+            };
+            let client = std::net::UdpSocket::bind(any).unwrap();
+            for round in 0..3 {
+                client.send_to(&[round], asked).unwrap();
+                assert_eq!(echo(&mut batch, &server, 1), 0);
+                let (_, from) = client.recv_from(&mut [0; 8]).unwrap();
+                assert_eq!(from, asked);
+            }
+        }
+    }
+
+    #[test]
+    fn one_bad_reply_costs_only_itself() {
+        let server = socket("127.0.0.1:0");
+        let mut batch = Batch::new(&server, 8, 70_000, 70_000);
+        let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        client.connect(server.local()).unwrap();
+        for number in 0..5u8 {
+            client.send(&[number]).unwrap();
+        }
+        let mut received = 0;
+        let mut errors = Vec::new();
+        while received < 5 {
+            let in_batch = batch.receive(&server, Wait::ForOne).unwrap();
+            for index in 0..in_batch {
+                let number = batch.exchange(index).0[0];
+                batch.exchange(index).1[0] = number;
+                // Number 1 is too long for any datagram, 3 is not to be sent.
+                batch.set_reply(index, [1, 70_000, 1, 0, 1][number as usize]);
+            }
+            received += in_batch;
+            batch.send(&server, |error| errors.push(error.raw_os_error()));
+        }
+        assert_eq!(errors, [Some(libc::EMSGSIZE)]);
+        for expected in [0, 2, 4] {
+            let mut reply = [0; 8];
+            client.recv(&mut reply).unwrap();
+            assert_eq!(reply[0], expected);
+        }
+    }
+
+    #[test]
+    fn slots_do_not_overlap() {
+        let slots = Slots::new(3, 100);
+        assert!(slots.stride >= 100 && (slots.stride / 64) % 2 == 1);
+        assert_eq!(
+            slots.place(1) as usize - slots.place(0) as usize,
+            slots.stride
+        );
+        assert!(size_of_val(&*slots.octets) >= 3 * 100);
+    }
+}

@@ -1,0 +1,26 @@
+//! The kernel. The only folder with `unsafe`, and the only one that names libc
+//! and socket2: what leaves it is safe to use and speaks in the kernel's terms.
+
+#![allow(unsafe_code)]
+
+pub mod batch;
+pub mod epoll;
+pub mod socket;
+pub mod steer;
+
+use std::io;
+
+/// Calls again for as long as a signal interrupts the call.
+fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
+}
+
+/// The result of a call that returns -1 and sets `errno` where it fails.
+fn check(returned: libc::c_int) -> io::Result<usize> {
+    usize::try_from(returned).map_err(|_| io::Error::last_os_error())
+}

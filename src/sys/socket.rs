@@ -1,0 +1,204 @@
+//! UDP sockets and TCP listeners as this server wants them. An option is
+//! required, then its failure is the caller's error, or best effort, then it
+//! becomes a note for the log.
+
+use std::io;
+use std::mem::size_of;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use libc::{c_int, socklen_t};
+use socket2::{Domain, Protocol, Socket, Type};
+
+/// Bytes that a socket may hold on their way out. A batch of 128 replies of
+/// 4 KiB each, with the kernel's overhead, stays below.
+const SEND_BUFFER: usize = 2 << 20;
+/// Connections that wait to be accepted (as NSD has it).
+const BACKLOG: c_int = 256;
+
+/// How a UDP socket is made.
+#[derive(Clone, Copy, Debug)]
+pub struct UdpOptions {
+    /// `SO_REUSEPORT`: one of a group.
+    pub grouped: bool,
+    /// Bytes that may wait to be read, as the kernel counts them.
+    pub receive_buffer: usize,
+    /// How long a receive waits before it returns empty.
+    pub timeout: Duration,
+}
+
+/// A bound UDP socket.
+#[derive(Debug)]
+pub struct UdpSocket {
+    socket: Socket,
+    local: SocketAddr,
+}
+
+impl UdpSocket {
+    /// Makes and binds a socket; adds a sentence to `notes` for each option
+    /// that was not to be had.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `socket`, `bind` or a required option.
+    pub fn bind(
+        address: SocketAddr,
+        options: &UdpOptions,
+        notes: &mut Vec<String>,
+    ) -> io::Result<UdpSocket> {
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Never SO_REUSEADDR: on UDP it lets a second binder take every
+        // datagram without a word.
+        socket.set_reuse_port(options.grouped)?;
+        socket.set_read_timeout(Some(options.timeout))?;
+        if address.ip().is_unspecified() {
+            let (level, option) = match address {
+                SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+                SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+            };
+            set_option(socket.as_raw_fd(), level, option, 1)?;
+        }
+        tune(&socket, address, options, notes);
+        socket.bind(&address.into())?;
+        let local = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(UdpSocket { socket, local })
+    }
+
+    /// The address that it is bound to, with the port that the kernel chose.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// True where datagrams to any address of the machine arrive here, so that
+    /// replies must say which one they leave from.
+    pub fn is_wildcard(&self) -> bool {
+        self.local.ip().is_unspecified()
+    }
+
+    /// Datagrams that the kernel dropped because the socket's buffer was full.
+    pub fn drops(&self) -> io::Result<u64> {
+        Ok(u64::from(
+            meminfo(self.as_raw_fd())?[libc::SK_MEMINFO_DROPS as usize],
+        ))
+    }
+
+    /// Bytes that may wait to be read, as the kernel counts them.
+    pub fn receive_buffer(&self) -> io::Result<usize> {
+        self.socket.recv_buffer_size()
+    }
+}
+
+impl AsRawFd for UdpSocket {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// The options without which the server still serves.
+fn tune(socket: &Socket, address: SocketAddr, options: &UdpOptions, notes: &mut Vec<String>) {
+    let fd = socket.as_raw_fd();
+    // Replies may be fragmented on the way but never because of a forged
+    // "fragmentation needed" (draft-ietf-dnsop-avoid-fragmentation).
+    let (level, option) = match address {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    };
+    if let Err(error) = set_option(fd, level, option, libc::IP_PMTUDISC_OMIT) {
+        notes.push(format!("path MTU discovery stays on: {error}"));
+    }
+    let forced = set_option(
+        fd,
+        libc::SOL_SOCKET,
+        libc::SO_RCVBUFFORCE,
+        as_c_int(options.receive_buffer),
+    );
+    if forced.is_err() {
+        let set = socket.set_recv_buffer_size(options.receive_buffer);
+        // The kernel doubles what is asked for, and gives what the limit allows.
+        let got = socket.recv_buffer_size().unwrap_or(0) / 2;
+        if set.is_err() || got < options.receive_buffer {
+            let wanted = options.receive_buffer;
+            notes.push(format!(
+                "the receive buffer is {got} bytes rather than {wanted}; raise net.core.rmem_max, or give the program CAP_NET_ADMIN"
+            ));
+        }
+    }
+    if set_option(
+        fd,
+        libc::SOL_SOCKET,
+        libc::SO_SNDBUFFORCE,
+        as_c_int(SEND_BUFFER),
+    )
+    .is_err()
+    {
+        // Less room to send only means replies dropped earlier, and counted.
+        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+    }
+}
+
+fn as_c_int(bytes: usize) -> c_int {
+    c_int::try_from(bytes).unwrap_or(c_int::MAX)
+}
+
+/// Sets an option whose value is an `int`.
+pub(super) fn set_option(fd: RawFd, level: c_int, option: c_int, value: c_int) -> io::Result<()> {
+    let length = size_of::<c_int>() as socklen_t;
+    // SAFETY: `value` is an int of `length` bytes and lives through the call.
+    let returned =
+        unsafe { libc::setsockopt(fd, level, option, (&raw const value).cast(), length) };
+    super::check(returned).map(drop)
+}
+
+/// What the socket holds and has dropped (`include/uapi/linux/sock_diag.h`).
+fn meminfo(fd: RawFd) -> io::Result<[u32; 9]> {
+    let mut values = [0u32; 9];
+    let mut length = size_of_val(&values) as socklen_t;
+    let place = values.as_mut_ptr().cast();
+    // SAFETY: `place` and `length` describe `values`, which lives through the call.
+    let returned =
+        unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, libc::SO_MEMINFO, place, &mut length) };
+    super::check(returned)?;
+    Ok(values)
+}
+
+/// A TCP listener, IPv6 only where the address is IPv6, that does not block.
+///
+/// # Errors
+///
+/// What the kernel says to `socket`, `bind` or `listen`.
+pub fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    if address.is_ipv6() {
+        socket.set_only_v6(true)?;
+    }
+    // A restart must not wait for old connections' TIME_WAIT.
+    socket.set_reuse_address(true)?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// True for addresses whose replies need the interface they came in by.
+pub(super) fn is_link_local(address: IpAddr) -> bool {
+    match address {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(address) => is_unicast_link_local(address),
+    }
+}
+
+fn is_unicast_link_local(address: Ipv6Addr) -> bool {
+    address.segments()[0] & 0xffc0 == 0xfe80
+}

@@ -1,0 +1,111 @@
+//! Which socket of a `SO_REUSEPORT` group takes a datagram. Left alone the
+//! kernel hashes addresses and ports, so that one client socket always lands
+//! on one server socket. A classic BPF program on the group chooses otherwise
+//! (`SO_ATTACH_REUSEPORT_CBPF`, since Linux 4.5, no privilege needed): its
+//! return value is the socket's number in the order of binding, and a number
+//! out of range falls back to the hash.
+
+use std::io;
+use std::mem::size_of;
+use std::os::fd::AsRawFd;
+
+use libc::{sock_filter, sock_fprog, socklen_t};
+
+use super::socket::UdpSocket;
+
+/// What the choice follows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Steer {
+    /// The message ID: spreads the queries of one client socket evenly.
+    QueryId,
+    /// The CPU on which the datagram came in: a worker pinned there takes it.
+    Cpu,
+    /// A random number for each datagram.
+    Random,
+}
+
+/// Instructions that one program may have (`BPF_MAXINSNS`).
+const MAX_INSTRUCTIONS: usize = 4096;
+
+/// Puts the program on the group that `socket` belongs to. `cpus[i]` is the
+/// CPU that the worker of socket `i` is pinned to.
+///
+/// # Errors
+///
+/// What the kernel says to `setsockopt`.
+pub fn attach(socket: &UdpSocket, steer: Steer, cpus: &[usize]) -> io::Result<()> {
+    let mut program = program(steer, cpus);
+    let description = sock_fprog {
+        len: program.len() as u16,
+        filter: program.as_mut_ptr(),
+    };
+    let length = size_of::<sock_fprog>() as socklen_t;
+    let (fd, option) = (socket.as_raw_fd(), libc::SO_ATTACH_REUSEPORT_CBPF);
+    let place = (&raw const description).cast();
+    // SAFETY: `description` points at `program`; both live through the call,
+    // and the kernel copies the instructions.
+    let returned = unsafe { libc::setsockopt(fd, libc::SOL_SOCKET, option, place, length) };
+    super::check(returned).map(drop)
+}
+
+/// The program: load a number, bring it into the range of sockets, return it.
+///
+/// The packet that the program sees starts at the UDP payload, so the message
+/// ID is the half-word at 0; what is not in the packet is read from the
+/// ancillary area at `SKF_AD_OFF` (`linux/filter.h`).
+fn program(steer: Steer, cpus: &[usize]) -> Vec<sock_filter> {
+    let sockets = cpus.len().max(1) as u32;
+    let ancillary = |offset: libc::c_int| (libc::SKF_AD_OFF + offset) as u32;
+    match steer {
+        Steer::QueryId => vec![load(libc::BPF_H, 0), modulo(sockets), return_a()],
+        Steer::Random => vec![
+            load(libc::BPF_W, ancillary(libc::SKF_AD_RANDOM)),
+            modulo(sockets),
+            return_a(),
+        ],
+        Steer::Cpu => {
+            let mut program = vec![load(libc::BPF_W, ancillary(libc::SKF_AD_CPU))];
+            // The first worker on that CPU; CPUs without one are shared out.
+            let known = cpus.iter().enumerate().take((MAX_INSTRUCTIONS - 3) / 2);
+            for (socket, &cpu) in known {
+                program.push(skip_next_unless(cpu as u32));
+                program.push(return_k(socket as u32));
+            }
+            program.extend([modulo(sockets), return_a()]);
+            program
+        }
+    }
+}
+
+/// A = the number at `offset`, of the size `BPF_H` or `BPF_W`.
+fn load(size: u32, offset: u32) -> sock_filter {
+    instruction(libc::BPF_LD | size | libc::BPF_ABS, offset, 0)
+}
+
+/// A = A mod `n`.
+fn modulo(n: u32) -> sock_filter {
+    instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, n, 0)
+}
+
+/// Go on with the next instruction if A is `value`, else with the one behind it.
+fn skip_next_unless(value: u32) -> sock_filter {
+    instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, 1)
+}
+
+fn return_a() -> sock_filter {
+    // BPF_A, which the libc crate does not name.
+    instruction(libc::BPF_RET | 0x10, 0, 0)
+}
+
+fn return_k(value: u32) -> sock_filter {
+    instruction(libc::BPF_RET | libc::BPF_K, value, 0)
+}
+
+fn instruction(code: u32, k: u32, jump_if_false: u8) -> sock_filter {
+    sock_filter {
+        code: code as u16,
+        jt: 0,
+        jf: jump_if_false,
+        k,
+    }
+}

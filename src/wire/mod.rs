@@ -1,0 +1,15 @@
+//! The vocabulary of DNS messages: names, header fields, record types and a
+//! bounds-checked cursor. It knows the octets and holds no policy: what to do
+//! with a message is decided in `answer`.
+
+pub mod cursor;
+pub mod header;
+pub mod key;
+pub mod name;
+pub mod rtype;
+
+pub use cursor::Cursor;
+pub use header::{Opcode, Rcode};
+pub use key::Key;
+pub use name::{Name, NameError};
+pub use rtype::RrType;

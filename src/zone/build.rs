@@ -1,0 +1,300 @@
+//! Records -> a zone that can be served: sorted out (`draft`), checked
+//! (`check`), every answer composed once (`compose`), all of it laid down in
+//! the store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::check;
+use super::compose::Composer;
+use super::draft::{Draft, DraftSet, Standing};
+use super::lookup::{Summary, Zone};
+use super::names::NameId;
+use super::store::{self, Builder, NodeRef};
+use super::text::fault::{Fault, Place};
+use super::text::{self, Library, Record, Records};
+use crate::wire::{Key, Name, RrType};
+
+/// A zone that was read, with what is wrong with it.
+pub struct Loaded {
+    /// The zone; `None` where an error makes it unfit to be served.
+    pub zone: Option<Arc<Zone>>,
+    /// All faults, errors first.
+    pub faults: Vec<Fault>,
+}
+
+/// Reads and builds the zone in the master file at `path`. Without `origin`
+/// the zone's name is the owner of its SOA.
+///
+/// # Errors
+///
+/// A sentence where the file cannot be read at all; everything else is a fault.
+pub fn load(library: Library, path: &Path, origin: Option<Name>) -> Result<Loaded, String> {
+    let records = text::read(library, path, origin)?;
+    Ok(build(records, origin))
+}
+
+/// Builds a zone from records.
+pub fn build(mut records: Records, origin: Option<Name>) -> Loaded {
+    let read_faults = records.faults.errors() > 0;
+    let Some(apex) = apex(&records, origin) else {
+        if !read_faults {
+            check::no_soa(
+                &mut records.faults,
+                Place { text: 0, at: 0 },
+                origin.as_ref(),
+            );
+        }
+        return rejected(records);
+    };
+    let mut draft = Draft::new(records, apex);
+    check::check(&mut draft, read_faults);
+    if draft.records.faults.errors() > 0 {
+        return rejected(draft.records);
+    }
+    let zone = Assembler::new(&draft).assemble();
+    let mut records = draft.records;
+    match zone {
+        Ok(zone) => Loaded {
+            zone: Some(Arc::new(zone)),
+            faults: records.faults.show(&records.texts),
+        },
+        Err((place, sentence)) => {
+            records.faults.error(place, sentence);
+            rejected(records)
+        }
+    }
+}
+
+fn rejected(records: Records) -> Loaded {
+    Loaded {
+        zone: None,
+        faults: records.faults.show(&records.texts),
+    }
+}
+
+/// The owner of the SOA: the first, or the one at the origin asked for.
+fn apex(records: &Records, origin: Option<Name>) -> Option<NameId> {
+    let soas = records
+        .list
+        .iter()
+        .filter(|record| record.rtype == RrType::SOA);
+    let mut owners = soas.map(|record| record.owner);
+    match origin {
+        None => owners.next(),
+        Some(origin) => {
+            let apex = records.names.find(&Key::of(&origin), 0)?;
+            owners.find(|&owner| owner == apex)
+        }
+    }
+}
+
+struct Assembler<'d> {
+    draft: &'d Draft,
+    builder: Builder,
+    composer: Composer,
+    /// Node by name, where it has one.
+    nodes: Vec<Option<NodeRef>>,
+    summary: Summary,
+}
+
+/// A fault that only shows while answers are composed.
+type Misfit = (Place, String);
+
+impl<'d> Assembler<'d> {
+    fn new(draft: &'d Draft) -> Self {
+        let names = draft.records.names.len();
+        Assembler {
+            draft,
+            builder: Builder::new(names),
+            composer: Composer::new(),
+            nodes: vec![None; names],
+            summary: Summary::default(),
+        }
+    }
+
+    fn assemble(mut self) -> Result<Zone, Misfit> {
+        for id in self.draft.records.names.ids() {
+            if self.draft.standing(id) == Standing::Served {
+                self.node(id)?;
+            }
+        }
+        self.link_wildcards();
+        let negative = self.negative()?;
+        let draft = self.draft;
+        self.summary.names = self.nodes.iter().flatten().count();
+        self.summary.records = draft.records.list.len();
+        let apex = draft.records.names.name(draft.apex);
+        let apex_node = self.nodes[draft.apex.index()].expect("the apex is served");
+        Ok(Zone::new(
+            apex,
+            self.builder.finish(),
+            apex_node,
+            negative,
+            self.summary,
+        ))
+    }
+
+    fn node(&mut self, id: NameId) -> Result<(), Misfit> {
+        let draft = self.draft;
+        let cut = draft.is_cut(id);
+        let mut flags = if cut { store::CUT } else { 0 };
+        for set in draft.sets(id) {
+            self.summary.record_sets += 1;
+            // A cut keeps what the parent side answers: NS for referrals, DS,
+            // and what proves them.
+            let parental = [RrType::NS, RrType::DS, RrType::RRSIG, RrType::NSEC];
+            if cut && !parental.contains(&set.rtype) {
+                continue;
+            }
+            flags |= match set.rtype {
+                RrType::CNAME => store::ALIAS,
+                RrType::DNAME => store::DNAME,
+                _ => 0,
+            };
+            self.compose(id, set, set.ttl)?;
+            self.builder.set(&self.composer.finish());
+        }
+        let names = &draft.records.names;
+        self.nodes[id.index()] = Some(self.end(id, flags, Some(names.hash(id)))?);
+        Ok(())
+    }
+
+    fn end(&mut self, id: NameId, flags: u8, hash: Option<u64>) -> Result<NodeRef, Misfit> {
+        let name = self.draft.records.names.wire(id);
+        let full = "the zone takes more than 16 GiB of memory; split it".to_owned();
+        self.builder
+            .end(name, flags, hash)
+            .ok_or((Place { text: 0, at: 0 }, full))
+    }
+
+    /// The SOA for negative answers, its TTL no longer than its MINIMUM
+    /// (RFC 2308 §3), at a node that no name finds.
+    fn negative(&mut self) -> Result<NodeRef, Misfit> {
+        let draft = self.draft;
+        let soa = draft
+            .set(draft.apex, RrType::SOA)
+            .expect("the apex was found by its SOA");
+        let record = draft.records(soa).next().expect("a set has a record");
+        let minimum = draft
+            .records
+            .rdata(record)
+            .last_chunk()
+            .expect("a SOA ends in MINIMUM");
+        self.compose(draft.apex, soa, soa.ttl.min(u32::from_be_bytes(*minimum)))?;
+        self.builder.set(&self.composer.finish());
+        self.end(draft.apex, 0, None)
+    }
+
+    fn link_wildcards(&mut self) {
+        let names = &self.draft.records.names;
+        for id in names.ids() {
+            if names.wire(id).starts_with(b"\x01*")
+                && let Some(node) = self.nodes[id.index()]
+                && let Some(parent) = self.draft.parent(id)
+                && let Some(above) = self.nodes[parent.index()]
+            {
+                self.builder.link_wildcard(above, node);
+            }
+        }
+    }
+
+    fn compose(&mut self, owner: NameId, set: &DraftSet, ttl: u32) -> Result<(), Misfit> {
+        let draft = self.draft;
+        self.composer
+            .begin(draft.records.names.wire(owner), set.rtype, ttl);
+        for record in draft.records(set) {
+            if !self.composer.record(draft.records.rdata(record)) {
+                let name = draft.records.names.name(owner);
+                let sentence = format!(
+                    "the {} records of {name} do not fit into one message of 65,535 octets",
+                    set.rtype
+                );
+                return Err((record.place, sentence));
+            }
+        }
+        let pointing = [
+            RrType::NS,
+            RrType::MX,
+            RrType::SRV,
+            RrType::SVCB,
+            RrType::HTTPS,
+        ];
+        if pointing.contains(&set.rtype) {
+            self.extras(owner, set);
+        }
+        Ok(())
+    }
+
+    /// Addresses of the hosts that the records point at: first those without
+    /// which a referral leads nowhere (RFC 9471 §3.1), then the others.
+    fn extras(&mut self, owner: NameId, set: &DraftSet) {
+        let draft = self.draft;
+        let cut = draft.is_cut(owner).then(|| draft.records.names.name(owner));
+        let mut targets: Vec<Name> = Vec::new();
+        for record in draft.records(set) {
+            let target =
+                check::target(&draft.records, record).or_else(|| self.own_target(owner, record));
+            targets.extend(target.filter(|target| !targets.contains(target)));
+        }
+        let in_domain = |target: &Name| cut.is_some_and(|cut| target.is_within(&cut));
+        for required in [true, false] {
+            for target in targets
+                .iter()
+                .filter(|target| in_domain(target) == required)
+            {
+                self.addresses(target, set.rtype, required);
+            }
+        }
+    }
+
+    /// `.` in a service binding that is no alias stands for its owner
+    /// (RFC 9460 §2.5.2). At a wildcard the owner is whatever was asked for.
+    fn own_target(&self, owner: NameId, record: &Record) -> Option<Name> {
+        let names = &self.draft.records.names;
+        let binding = [RrType::SVCB, RrType::HTTPS].contains(&record.rtype);
+        let data = self.draft.records.rdata(record);
+        let own = binding
+            && data[..2] != [0, 0]
+            && data[2] == 0
+            && !names.wire(owner).starts_with(b"\x01*");
+        own.then(|| names.name(owner))
+    }
+
+    fn addresses(&mut self, target: &Name, rtype: RrType, required: bool) {
+        let draft = self.draft;
+        let Some(id) = draft.covering(&Key::of(target)) else {
+            return;
+        };
+        // Glue helps to reach a name server and is nobody else's answer.
+        let served = draft.standing(id) == Standing::Served && !draft.is_cut(id);
+        if !served && rtype != RrType::NS {
+            return;
+        }
+        for rtype in [RrType::A, RrType::AAAA] {
+            let Some(set) = draft.set(id, rtype) else {
+                continue;
+            };
+            for record in draft.records(set) {
+                let data = draft.records.rdata(record);
+                self.composer
+                    .extra(target.as_wire(), rtype, set.ttl, data, required);
+            }
+        }
+    }
+}
+
+/// Prints the records of the master file at `path` one a line, as they were
+/// read, or says why it cannot.
+pub fn print(
+    library: Library,
+    path: &Path,
+    origin: Option<Name>,
+    mut line: impl FnMut(&str),
+) -> Result<(), String> {
+    let records = text::read(library, path, origin)?;
+    for record in &records.list {
+        line(&records.line(record));
+    }
+    Ok(())
+}

@@ -1,0 +1,287 @@
+//! What a zone must be to be served, and what someone should look at. Each
+//! fault is named at the record that shows it; none hides another.
+
+use super::draft::{Draft, DraftSet, Standing};
+use super::names::NameId;
+use super::text::Record;
+use super::text::fault::{Faults, Place};
+use super::text::rdata;
+use crate::wire::{Key, Name, RrType};
+
+/// Looks at the whole draft. `read_faults` says that some lines could not be
+/// read, so that what seems to be missing may stand on one of them.
+pub fn check(draft: &mut Draft, read_faults: bool) {
+    let mut faults = std::mem::take(&mut draft.records.faults);
+    let checker = Checker { draft };
+    checker.apex(&mut faults, read_faults);
+    for id in draft.records.names.ids() {
+        checker.name(&mut faults, id, read_faults);
+    }
+    draft.records.faults = faults;
+}
+
+struct Checker<'d> {
+    draft: &'d Draft,
+}
+
+impl Checker<'_> {
+    fn apex(&self, faults: &mut Faults, read_faults: bool) {
+        let draft = self.draft;
+        let apex = draft.records.names.name(draft.apex);
+        let soa = draft.set(draft.apex, RrType::SOA);
+        if let Some(second) = soa.and_then(|soa| draft.records(soa).nth(1)) {
+            faults.error(
+                second.place,
+                format!("a second, different SOA at {apex}; a zone has one"),
+            );
+        }
+        if let Some(soa) = soa
+            && draft.set(draft.apex, RrType::NS).is_none()
+            && !read_faults
+        {
+            let sentence = format!("no NS record at {apex}; a zone names its servers at its apex");
+            faults.error(self.first(soa).place, sentence);
+        }
+    }
+
+    fn name(&self, faults: &mut Faults, id: NameId, read_faults: bool) {
+        let draft = self.draft;
+        match draft.standing(id) {
+            Standing::Outside => self.outside(faults, id),
+            Standing::Redirected(owner) => self.redirected(faults, id, owner),
+            Standing::Hidden(cut) => self.hidden(faults, id, cut),
+            Standing::Served => {
+                self.exclusive(faults, id);
+                self.wildcard(faults, id);
+                if draft.is_cut(id) {
+                    self.hidden(faults, id, id);
+                }
+                for set in draft.sets(id) {
+                    self.ttls(faults, set);
+                    self.soa_elsewhere(faults, id, set);
+                    if !read_faults {
+                        self.targets(faults, id, set);
+                    }
+                }
+            }
+        }
+    }
+
+    fn outside(&self, faults: &mut Faults, id: NameId) {
+        let apex = self.draft.records.names.name(self.draft.apex);
+        for record in self.all(id) {
+            faults.error(
+                record.place,
+                format!("{} is outside the zone {apex}", self.shown(id)),
+            );
+        }
+    }
+
+    fn redirected(&self, faults: &mut Faults, id: NameId, owner: NameId) {
+        let owner = self.shown(owner);
+        for record in self.all(id) {
+            let sentence = format!(
+                "{} is below the DNAME at {owner}, where nothing may be (RFC 6672 §2.4)",
+                self.shown(id)
+            );
+            faults.error(record.place, sentence);
+        }
+    }
+
+    /// Glue is address records; anything else below a cut, or beside its NS
+    /// and DS, belongs to the child.
+    fn hidden(&self, faults: &mut Faults, id: NameId, cut: NameId) {
+        let glue = [RrType::A, RrType::AAAA];
+        let parental = [
+            RrType::NS,
+            RrType::DS,
+            RrType::RRSIG,
+            RrType::NSEC,
+            RrType::DNAME,
+            RrType::CNAME,
+        ];
+        for set in self.draft.sets(id) {
+            self.ttls(faults, set);
+            if glue.contains(&set.rtype) || (id == cut && parental.contains(&set.rtype)) {
+                continue;
+            }
+            let sentence = format!(
+                "{} is never served: {} is delegated",
+                set.rtype,
+                self.shown(cut)
+            );
+            faults.warning(self.first(set).place, sentence);
+        }
+    }
+
+    /// CNAME stands alone but for its signatures (RFC 1034 §3.6.2, RFC 4034
+    /// §3, §4); DNAME beside neither CNAME nor a delegation, and once
+    /// (RFC 6672 §2.3, §2.4).
+    fn exclusive(&self, faults: &mut Faults, id: NameId) {
+        let draft = self.draft;
+        for single in [RrType::CNAME, RrType::DNAME] {
+            if let Some(second) = draft
+                .set(id, single)
+                .and_then(|set| draft.records(set).nth(1))
+            {
+                faults.error(
+                    second.place,
+                    format!("a second {single} at {}; there may be one", self.shown(id)),
+                );
+            }
+        }
+        if draft.set(id, RrType::CNAME).is_some() {
+            let beside = [RrType::CNAME, RrType::RRSIG, RrType::NSEC];
+            for other in draft
+                .sets(id)
+                .iter()
+                .filter(|set| !beside.contains(&set.rtype))
+            {
+                let sentence = format!(
+                    "{} beside a CNAME at {}; a CNAME stands alone",
+                    other.rtype,
+                    self.shown(id)
+                );
+                faults.error(self.first(other).place, sentence);
+            }
+        }
+        if let Some(dname) = draft.set(id, RrType::DNAME)
+            && draft.is_cut(id)
+        {
+            let sentence = format!(
+                "DNAME beside the delegation of {}; there may be one of the two",
+                self.shown(id)
+            );
+            faults.error(self.first(dname).place, sentence);
+        }
+    }
+
+    /// A delegation or a DNAME at an asterisk has no defined meaning
+    /// (RFC 4592 §4.2, §4.4).
+    fn wildcard(&self, faults: &mut Faults, id: NameId) {
+        if id == self.draft.apex || !self.draft.records.names.wire(id).starts_with(b"\x01*") {
+            return;
+        }
+        for rtype in [RrType::NS, RrType::DNAME] {
+            if let Some(set) = self.draft.set(id, rtype) {
+                let sentence = format!(
+                    "{rtype} at the wildcard {}, which has no defined meaning",
+                    self.shown(id)
+                );
+                faults.error(self.first(set).place, sentence);
+            }
+        }
+    }
+
+    /// A signature's TTL is that of what it signs, so the RRSIG records of one
+    /// name may differ (RFC 4034 §3).
+    fn ttls(&self, faults: &mut Faults, set: &DraftSet) {
+        let mut records = self.draft.records(set);
+        let first = records.next().map_or(0, |record| record.ttl);
+        if let Some(other) = records.find(|record| record.ttl != first)
+            && set.rtype != RrType::RRSIG
+        {
+            let sentence = format!(
+                "TTL {} in a set that began with {first}; the lowest, {}, holds for all (RFC 2181 §5.2)",
+                other.ttl, set.ttl
+            );
+            faults.warning(other.place, sentence);
+        }
+    }
+
+    fn soa_elsewhere(&self, faults: &mut Faults, id: NameId, set: &DraftSet) {
+        if set.rtype == RrType::SOA && id != self.draft.apex {
+            let apex = self.shown(self.draft.apex);
+            let sentence = format!(
+                "a SOA at {} in the zone {apex}; a zone has one, at its apex",
+                self.shown(id)
+            );
+            faults.error(self.first(set).place, sentence);
+        }
+    }
+
+    /// Names that records point at, where this zone knows them.
+    fn targets(&self, faults: &mut Faults, id: NameId, set: &DraftSet) {
+        if ![RrType::NS, RrType::MX, RrType::SRV].contains(&set.rtype) {
+            return;
+        }
+        for record in self.draft.records(set) {
+            let Some(target) = target(&self.draft.records, record) else {
+                continue;
+            };
+            if let Some(sentence) = self.target(id, set.rtype, &target) {
+                faults.warning(record.place, sentence);
+            }
+        }
+    }
+
+    fn target(&self, owner: NameId, rtype: RrType, target: &Name) -> Option<String> {
+        let draft = self.draft;
+        let apex = draft.records.names.name(draft.apex);
+        if !target.is_within(&apex) {
+            return None;
+        }
+        let found = draft.covering(&Key::of(target));
+        let has = |rtype| found.is_some_and(|found| draft.set(found, rtype).is_some());
+        if has(RrType::CNAME) {
+            return Some(format!(
+                "{rtype} points at {target}, which is a CNAME (RFC 2181 §10.3)"
+            ));
+        }
+        if rtype != RrType::NS || has(RrType::A) || has(RrType::AAAA) {
+            return None;
+        }
+        let below_owner = draft.is_cut(owner) && target.is_within(&draft.records.names.name(owner));
+        let key = Key::of(target);
+        let hidden = (0..=key.labels()).find_map(|label| draft.records.names.find(&key, label));
+        let elsewhere =
+            hidden.is_some_and(|id| draft.standing(id) != Standing::Served || draft.is_cut(id));
+        if below_owner {
+            Some(format!(
+                "no glue: {target} is a server of the zone that it is in, and has no address here (RFC 9471)"
+            ))
+        } else if elsewhere {
+            // The other delegation's child may know it.
+            None
+        } else {
+            Some(format!(
+                "name server {target} is in this zone and has no address here"
+            ))
+        }
+    }
+
+    fn all(&self, id: NameId) -> impl Iterator<Item = &Record> {
+        self.draft
+            .sets(id)
+            .iter()
+            .flat_map(|set| self.draft.records(set))
+    }
+
+    fn first(&self, set: &DraftSet) -> &Record {
+        self.draft.records(set).next().expect("a set has a record")
+    }
+
+    fn shown(&self, id: NameId) -> Name {
+        self.draft.records.names.name(id)
+    }
+}
+
+/// The host that an NS, MX, SRV, SVCB or HTTPS record points at: the one name
+/// in its data. The root stands for "none" (RFC 2782, RFC 7505, RFC 9460).
+pub fn target(records: &super::text::Records, record: &Record) -> Option<Name> {
+    let octets = records.rdata(record);
+    let mut found = None;
+    rdata::names(record.rtype, octets, |name, _| {
+        found = Name::from_wire(&octets[name]).ok()
+    });
+    found.filter(|name| name.as_wire().len() > 1)
+}
+
+/// The faults of a zone of which not even the apex is known.
+pub fn no_soa(faults: &mut Faults, place: Place, origin: Option<&Name>) {
+    let sentence = match origin {
+        Some(origin) => format!("no SOA record at {origin}; a zone begins with one"),
+        None => "no SOA record; a zone begins with one".into(),
+    };
+    faults.error(place, sentence);
+}

@@ -1,0 +1,220 @@
+//! One record set -> the octets that answer for it, compressed against the
+//! question it will stand behind and against itself (RFC 1035 §4.1.4). Only
+//! names in the data of the old types are compressed (RFC 3597 §4); the names
+//! of other types may still be pointed at by owner names further down.
+
+use super::store::{NewSet, QUESTION_TAIL, put_record_head};
+use super::text::rdata;
+use crate::wire::header::HEADER;
+use crate::wire::rtype::{Field, Kind};
+use crate::wire::{Key, RrType};
+
+/// Compression pointers have 14 bits. Behind a chain of aliases an answer
+/// starts up to 16 × (12 + 255) octets later than composed, and so do its
+/// targets (`answer::MAX_ALIASES`).
+const FURTHEST_TARGET: usize = 0x3fff - 16 * (12 + 255);
+/// Names that are remembered as targets. Each later name is compared with all
+/// of them; large sets gain little from more.
+const MAX_SEEN: usize = 256;
+/// A message ends at 65,535 octets, an OPT record of 11 included.
+const MAX_BODY: usize = 65_535 - 11;
+
+/// Composes sets one after another; its buffers are kept.
+pub struct Composer {
+    out: Vec<u8>,
+    pointers: Vec<u16>,
+    /// Where `out` starts in the message it is composed for.
+    base: usize,
+    seen: Vec<Seen>,
+    lowered: Vec<u8>,
+    key: Key,
+    head: Head,
+    answer_length: usize,
+    extra_required: usize,
+    extra_count: u16,
+    count: u16,
+}
+
+/// What the owner of a record is in the message.
+#[derive(Clone, Copy)]
+struct Head {
+    rtype: RrType,
+    ttl: u32,
+}
+
+/// A name, or the end of one, that stands uncompressed in the message.
+struct Seen {
+    hash: u64,
+    lowered: (usize, usize),
+    target: u16,
+}
+
+impl Composer {
+    /// A composer with nothing in it.
+    pub fn new() -> Composer {
+        Composer {
+            out: Vec::new(),
+            pointers: Vec::new(),
+            base: 0,
+            seen: Vec::new(),
+            lowered: Vec::new(),
+            key: Key::new(),
+            head: Head {
+                rtype: RrType(0),
+                ttl: 0,
+            },
+            answer_length: 0,
+            extra_required: 0,
+            extra_count: 0,
+            count: 0,
+        }
+    }
+
+    /// Begins a set of the owner `owner`, a lower-cased wire name.
+    pub fn begin(&mut self, owner: &[u8], rtype: RrType, ttl: u32) {
+        self.out.clear();
+        self.pointers.clear();
+        self.seen.clear();
+        self.lowered.clear();
+        self.base = HEADER + owner.len() + QUESTION_TAIL;
+        self.head = Head { rtype, ttl };
+        (self.answer_length, self.extra_required) = (0, 0);
+        (self.extra_count, self.count) = (0, 0);
+        if has_names(rtype) {
+            self.see_owner(owner);
+        }
+    }
+
+    /// Adds a record of the set. False where the set has outgrown a message.
+    pub fn record(&mut self, data: &[u8]) -> bool {
+        let Head { rtype, ttl } = self.head;
+        self.out.extend([0xc0, HEADER as u8]);
+        self.data(rtype, ttl, data);
+        self.count = self.count.wrapping_add(1);
+        self.answer_length = self.out.len();
+        self.base + self.out.len() <= MAX_BODY
+    }
+
+    /// Adds an address record of `owner` to the extra part. One that has no
+    /// room in a message is left out.
+    pub fn extra(&mut self, owner: &[u8], rtype: RrType, ttl: u32, data: &[u8], required: bool) {
+        let (length, pointers) = (self.out.len(), self.pointers.len());
+        self.name(owner, true);
+        self.data(rtype, ttl, data);
+        if self.base + self.out.len() > MAX_BODY {
+            self.out.truncate(length);
+            self.pointers.truncate(pointers);
+            return;
+        }
+        self.extra_count += 1;
+        if required {
+            self.extra_required = self.out.len() - self.answer_length;
+        }
+    }
+
+    /// The finished set.
+    pub fn finish(&self) -> NewSet<'_> {
+        NewSet {
+            rtype: self.head.rtype,
+            count: self.count,
+            answer_length: self.answer_length as u16,
+            extra_required: self.extra_required as u16,
+            extra_count: self.extra_count,
+            body: &self.out,
+            pointers: &self.pointers,
+        }
+    }
+
+    fn data(&mut self, rtype: RrType, ttl: u32, data: &[u8]) {
+        let length_at = put_record_head(&mut self.out, rtype, ttl);
+        let start = self.out.len();
+        // A chain of aliases goes on from the target, which must therefore
+        // stand in one piece.
+        let whole = [RrType::CNAME, RrType::DNAME].contains(&rtype);
+        let mut copied = 0;
+        rdata::names(rtype, data, |name, compressible| {
+            self.out.extend_from_slice(&data[copied..name.start]);
+            copied = name.end;
+            self.name(&data[name], compressible && !whole);
+        });
+        self.out.extend_from_slice(&data[copied..]);
+        let length = (self.out.len() - start) as u16;
+        self.out[length_at..length_at + 2].copy_from_slice(&length.to_be_bytes());
+    }
+
+    /// Writes a name, by a pointer from where it has been seen on.
+    fn name(&mut self, wire: &[u8], compress: bool) {
+        let mut key = std::mem::take(&mut self.key);
+        let valid = key.set(wire);
+        debug_assert!(valid.is_some(), "RDATA was checked when it was read");
+        let mut label = 0;
+        while label < key.labels() {
+            let seen = if compress {
+                self.find(&key, label)
+            } else {
+                None
+            };
+            if let Some(target) = seen {
+                self.pointers.push(self.out.len() as u16);
+                self.out.extend((0xc000 | target).to_be_bytes());
+                break;
+            }
+            self.see(&key, label, self.base + self.out.len());
+            self.out
+                .extend_from_slice(&wire[key.start(label)..key.start(label + 1)]);
+            label += 1;
+        }
+        if label == key.labels() {
+            self.out.push(0);
+        }
+        self.key = key;
+    }
+
+    fn find(&self, key: &Key, label: usize) -> Option<u16> {
+        let (hash, name) = (key.hash_of(label), key.suffix(label));
+        let equal = |seen: &&Seen| {
+            seen.hash == hash && &self.lowered[seen.lowered.0..seen.lowered.1] == name
+        };
+        self.seen.iter().find(equal).map(|seen| seen.target)
+    }
+
+    fn see(&mut self, key: &Key, label: usize, target: usize) {
+        if target > FURTHEST_TARGET || self.seen.len() >= MAX_SEEN {
+            return;
+        }
+        let start = self.lowered.len();
+        self.lowered.extend_from_slice(key.suffix(label));
+        self.seen.push(Seen {
+            hash: key.hash_of(label),
+            lowered: (start, self.lowered.len()),
+            target: target as u16,
+        });
+    }
+
+    /// The question stands before every answer. At a wildcard it is another
+    /// name than the owner; only what follows the asterisk is the same.
+    fn see_owner(&mut self, owner: &[u8]) {
+        let mut key = std::mem::take(&mut self.key);
+        let valid = key.set(owner);
+        debug_assert!(valid.is_some(), "owners are names");
+        let wildcard = owner.starts_with(b"\x01*");
+        for label in usize::from(wildcard)..key.labels() {
+            self.see(&key, label, HEADER + key.start(label));
+        }
+        self.key = key;
+    }
+}
+
+/// Types without names need no list of what can be pointed at.
+fn has_names(rtype: RrType) -> bool {
+    let is_name = |field: &Field| matches!(field.kind, Kind::CompressibleName | Kind::Name);
+    rtype
+        .fields()
+        .is_some_and(|fields| fields.iter().any(is_name))
+}
+
+impl Default for Composer {
+    fn default() -> Composer {
+        Composer::new()
+    }
+}

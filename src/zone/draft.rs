@@ -1,0 +1,290 @@
+//! Records sorted out: which name owns which record sets, what stands above
+//! it, and whether a zone cut or a DNAME takes it out of the zone's own data.
+//! `check` looks at a draft for faults, `build` composes the answers from it.
+
+use std::ops::Range;
+
+use super::names::NameId;
+use super::text::{Record, Records, rdata};
+use crate::wire::{Key, RrType};
+
+/// One record set: its records are `order[range]`.
+#[derive(Clone, Debug)]
+pub struct DraftSet {
+    /// The type.
+    pub rtype: RrType,
+    /// The lowest TTL of its records (RFC 2181 §5.2).
+    pub ttl: u32,
+    range: Range<u32>,
+}
+
+/// What becomes of the data at a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Not at or below the apex.
+    Outside,
+    /// The zone answers for it.
+    Served,
+    /// Below this zone cut: glue at most.
+    Hidden(NameId),
+    /// Below this owner of a DNAME: may not be (RFC 6672 §2.4).
+    Redirected(NameId),
+}
+
+/// The records of one zone by name.
+pub struct Draft {
+    /// What was read; its names now hold every empty non-terminal as well.
+    pub records: Records,
+    /// The zone's own name.
+    pub apex: NameId,
+    parents: Vec<Option<NameId>>,
+    standings: Vec<Standing>,
+    order: Vec<u32>,
+    sets: Vec<DraftSet>,
+    /// Name `i` owns `sets[first_set[i]..first_set[i + 1]]`.
+    first_set: Vec<u32>,
+}
+
+impl Draft {
+    /// Sorts the records out. Duplicates are dropped here, with a warning.
+    pub fn new(mut records: Records, apex: NameId) -> Draft {
+        let parents = add_ancestors(&mut records, apex);
+        let mut draft = Draft {
+            records,
+            apex,
+            parents,
+            standings: Vec::new(),
+            order: Vec::new(),
+            sets: Vec::new(),
+            first_set: Vec::new(),
+        };
+        draft.order_by_owner();
+        draft.group();
+        draft.stand();
+        draft
+    }
+
+    /// The name one label up, `None` at the apex and outside of the zone.
+    pub fn parent(&self, id: NameId) -> Option<NameId> {
+        self.parents[id.index()]
+    }
+
+    /// What becomes of the data at a name.
+    pub fn standing(&self, id: NameId) -> Standing {
+        self.standings[id.index()]
+    }
+
+    /// The record sets of a name, by rising type.
+    pub fn sets(&self, id: NameId) -> &[DraftSet] {
+        let (first, end) = (self.first_set[id.index()], self.first_set[id.index() + 1]);
+        &self.sets[first as usize..end as usize]
+    }
+
+    /// The record set of one type.
+    pub fn set(&self, id: NameId, rtype: RrType) -> Option<&DraftSet> {
+        self.sets(id).iter().find(|set| set.rtype == rtype)
+    }
+
+    /// The records of a set, in the order of the text.
+    pub fn records(&self, set: &DraftSet) -> impl ExactSizeIterator<Item = &Record> {
+        let range = set.range.start as usize..set.range.end as usize;
+        self.order[range]
+            .iter()
+            .map(|&at| &self.records.list[at as usize])
+    }
+
+    /// True where NS records below the apex delegate the name.
+    pub fn is_cut(&self, id: NameId) -> bool {
+        id != self.apex && self.set(id, RrType::NS).is_some()
+    }
+
+    /// The name that answers for `key` in this zone: itself, or the wildcard
+    /// that covers it. `None` where neither exists, and outside of the zone.
+    pub fn covering(&self, key: &Key) -> Option<NameId> {
+        let names = &self.records.names;
+        if let Some(id) = names.find(key, 0) {
+            return (self.standing(id) != Standing::Outside).then_some(id);
+        }
+        let encloser = (1..=key.labels()).find_map(|label| names.find(key, label))?;
+        let standing = self.standing(encloser);
+        if standing != Standing::Served
+            || self.is_cut(encloser)
+            || self.set(encloser, RrType::DNAME).is_some()
+        {
+            return None;
+        }
+        let star = [b"\x01*", names.wire(encloser)].concat();
+        let mut key = Key::new();
+        key.set(&star)?;
+        names.find(&key, 0)
+    }
+
+    /// A counting sort: names are numbered, and records keep their order.
+    fn order_by_owner(&mut self) {
+        let mut starts = vec![0u32; self.records.names.len() + 1];
+        for record in &self.records.list {
+            starts[record.owner.index() + 1] += 1;
+        }
+        for name in 1..starts.len() {
+            starts[name] += starts[name - 1];
+        }
+        self.order = vec![0; self.records.list.len()];
+        for (at, record) in self.records.list.iter().enumerate() {
+            let start = &mut starts[record.owner.index()];
+            self.order[*start as usize] = at as u32;
+            *start += 1;
+        }
+    }
+
+    /// Makes record sets of the ordered records.
+    fn group(&mut self) {
+        let mut kept = 0;
+        let mut next = 0;
+        for id in self.records.names.ids() {
+            self.first_set.push(self.sets.len() as u32);
+            let first = next;
+            while next < self.order.len() && self.record_at(next).owner == id {
+                next += 1;
+            }
+            let list = &self.records.list;
+            self.order[first..next].sort_by_key(|&at| list[at as usize].rtype);
+            let mut at = first;
+            while at < next {
+                let rtype = self.record_at(at).rtype;
+                let end = (at..next)
+                    .find(|&end| self.record_at(end).rtype != rtype)
+                    .unwrap_or(next);
+                kept = self.add_set(rtype, at..end, kept);
+                at = end;
+            }
+        }
+        self.first_set.push(self.sets.len() as u32);
+        self.order.truncate(kept);
+    }
+
+    /// Adds one set, its duplicates dropped and the rest moved down to `kept`;
+    /// returns where the next set's records go.
+    fn add_set(&mut self, rtype: RrType, range: Range<usize>, kept: usize) -> usize {
+        let ttl = range
+            .clone()
+            .map(|at| self.record_at(at).ttl)
+            .min()
+            .unwrap_or(0);
+        let mut end = kept;
+        if range.len() == 1 {
+            self.order[end] = self.order[range.start];
+            end += 1;
+        } else {
+            let repeated = self.repeated(rtype, range.clone());
+            for (at, repeated) in range.zip(repeated) {
+                if repeated {
+                    // A saved transfer ends with the SOA that it began with.
+                    if rtype != RrType::SOA {
+                        let place = self.record_at(at).place;
+                        let warning = format!(
+                            "the same {rtype} record stands here already; this one is dropped"
+                        );
+                        self.records.faults.warning(place, warning);
+                    }
+                } else {
+                    self.order[end] = self.order[at];
+                    end += 1;
+                }
+            }
+        }
+        self.sets.push(DraftSet {
+            rtype,
+            ttl,
+            range: kept as u32..end as u32,
+        });
+        end
+    }
+
+    /// For each record of a set, whether an equal one stands before it; names
+    /// within the data are compared without regard to case (RFC 2181 §5,
+    /// RFC 4034 §6.2).
+    fn repeated(&self, rtype: RrType, range: Range<usize>) -> Vec<bool> {
+        let canonical = range.map(|at| self.canonical(rtype, self.record_at(at)));
+        let mut sorted: Vec<(Vec<u8>, usize)> = canonical.zip(0..).collect();
+        sorted.sort();
+        let mut repeated = vec![false; sorted.len()];
+        for pair in sorted.windows(2) {
+            repeated[pair[1].1] = pair[0].0 == pair[1].0;
+        }
+        repeated
+    }
+
+    fn canonical(&self, rtype: RrType, record: &Record) -> Vec<u8> {
+        let mut octets = self.records.rdata(record).to_vec();
+        let original = octets.clone();
+        rdata::names(rtype, &original, |name, _| {
+            octets[name].make_ascii_lowercase()
+        });
+        octets
+    }
+
+    fn record_at(&self, order: usize) -> &Record {
+        &self.records.list[self.order[order] as usize]
+    }
+
+    /// Finds each name's standing from its parent's; parents come first.
+    fn stand(&mut self) {
+        let mut standings: Vec<Option<Standing>> = vec![None; self.records.names.len()];
+        standings[self.apex.index()] = Some(Standing::Served);
+        let mut climb = Vec::new();
+        for id in self.records.names.ids() {
+            let mut at = id;
+            while standings[at.index()].is_none() {
+                climb.push(at);
+                match self.parent(at) {
+                    Some(parent) => at = parent,
+                    None => break,
+                }
+            }
+            while let Some(at) = climb.pop() {
+                let parent = self.parent(at);
+                let above = parent.and_then(|parent| standings[parent.index()]);
+                standings[at.index()] = Some(match (parent, above) {
+                    (Some(parent), Some(Standing::Served)) => self.below(parent),
+                    (_, Some(above)) => above,
+                    (_, None) => Standing::Outside,
+                });
+            }
+        }
+        self.standings = standings
+            .into_iter()
+            .map(|standing| standing.unwrap_or(Standing::Outside))
+            .collect();
+    }
+
+    /// The standing of names right below a name that is served.
+    fn below(&self, parent: NameId) -> Standing {
+        if self.is_cut(parent) {
+            Standing::Hidden(parent)
+        } else if self.set(parent, RrType::DNAME).is_some() {
+            Standing::Redirected(parent)
+        } else {
+            Standing::Served
+        }
+    }
+}
+
+/// Adds the names between each name and the apex, so that every parent has a
+/// number, and returns the parents.
+fn add_ancestors(records: &mut Records, apex: NameId) -> Vec<Option<NameId>> {
+    let names = &mut records.names;
+    let apex_wire = names.wire(apex).to_vec();
+    let apex_labels = Key::of(&names.name(apex)).labels();
+    let mut key = Key::new();
+    let mut parents = Vec::with_capacity(names.len());
+    // The loop meets the names that it adds itself.
+    while parents.len() < names.len() {
+        let id = NameId(parents.len() as u32);
+        let valid = key.set(names.wire(id));
+        debug_assert!(valid.is_some(), "only names are added");
+        let above = key.labels().checked_sub(apex_labels);
+        let inside = above.filter(|&above| above > 0 && key.suffix(above) == apex_wire);
+        parents.push(inside.map(|_| names.add(&key, 1)));
+    }
+    parents
+}

@@ -1,0 +1,155 @@
+//! The names met while a zone is read, each once, lower-cased, with a number.
+//! Everything that concerns a name is kept in arrays by that number.
+
+use crate::wire::{Key, Name};
+
+/// A name's number, in the order of first appearance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct NameId(pub u32);
+
+impl NameId {
+    /// The number as an index into arrays by name.
+    pub fn index(self) -> usize {
+        self.0 as usize
+    }
+}
+
+/// Names by number, and numbers by name.
+#[derive(Default)]
+pub struct Names {
+    octets: Vec<u8>,
+    entries: Vec<Entry>,
+    /// Open addressing with linear probing; `EMPTY` where no number stands.
+    /// A power of two, filled to at most half.
+    slots: Vec<u32>,
+}
+
+#[derive(Clone, Copy)]
+struct Entry {
+    hash: u64,
+    at: usize,
+    length: u8,
+}
+
+const EMPTY: u32 = u32::MAX;
+
+impl Names {
+    /// How many names there are.
+    pub fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// True where there is none.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// All numbers, in order.
+    pub fn ids(&self) -> impl Iterator<Item = NameId> + use<> {
+        (0..self.entries.len() as u32).map(NameId)
+    }
+
+    /// The lower-cased wire form.
+    pub fn wire(&self, id: NameId) -> &[u8] {
+        let entry = &self.entries[id.index()];
+        &self.octets[entry.at..entry.at + entry.length as usize]
+    }
+
+    /// The name, to be shown.
+    pub fn name(&self, id: NameId) -> Name {
+        Name::from_wire(self.wire(id)).expect("only names are added")
+    }
+
+    /// The hash that `Key` gives the whole name.
+    pub fn hash(&self, id: NameId) -> u64 {
+        self.entries[id.index()].hash
+    }
+
+    /// The number of the suffix of `key` that begins with `label`, if it has one.
+    pub fn find(&self, key: &Key, label: usize) -> Option<NameId> {
+        self.probe(key, label).ok()
+    }
+
+    /// The number of that suffix, given to it now if it had none.
+    pub fn add(&mut self, key: &Key, label: usize) -> NameId {
+        if self.entries.len() * 2 >= self.slots.len() {
+            self.grow();
+        }
+        match self.probe(key, label) {
+            Ok(id) => id,
+            Err(slot) => {
+                let id = self.entries.len() as u32;
+                let wire = key.suffix(label);
+                self.entries.push(Entry {
+                    hash: key.hash_of(label),
+                    at: self.octets.len(),
+                    length: wire.len() as u8,
+                });
+                self.octets.extend_from_slice(wire);
+                self.slots[slot] = id;
+                NameId(id)
+            }
+        }
+    }
+
+    /// The number, or the slot where it would stand.
+    fn probe(&self, key: &Key, label: usize) -> Result<NameId, usize> {
+        let (hash, wire) = (key.hash_of(label), key.suffix(label));
+        let mask = self.slots.len().wrapping_sub(1);
+        let mut slot = hash as usize & mask;
+        if self.slots.is_empty() {
+            return Err(0);
+        }
+        loop {
+            match self.slots[slot] {
+                EMPTY => return Err(slot),
+                id if self.entries[id as usize].hash == hash && self.wire(NameId(id)) == wire => {
+                    return Ok(NameId(id));
+                }
+                _ => slot = (slot + 1) & mask,
+            }
+        }
+    }
+
+    fn grow(&mut self) {
+        let size = (self.slots.len() * 2).max(64);
+        let mask = size - 1;
+        self.slots = vec![EMPTY; size];
+        for (id, entry) in self.entries.iter().enumerate() {
+            let mut slot = entry.hash as usize & mask;
+            while self.slots[slot] != EMPTY {
+                slot = (slot + 1) & mask;
+            }
+            self.slots[slot] = id as u32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_once_without_regard_to_case() {
+        let mut names = Names::default();
+        let key = |text: &str| Key::of(&text.parse().unwrap());
+        assert_eq!(names.find(&key("a.example"), 0), None);
+        let first = names.add(&key("a.example"), 0);
+        assert_eq!(names.add(&key("A.EXAMPLE"), 0), first);
+        let above = names.add(&key("b.example"), 1);
+        assert_eq!(names.find(&key("example"), 0), Some(above));
+        assert_eq!(
+            (names.len(), names.name(first).to_string()),
+            (2, "a.example.".into())
+        );
+        for number in 0..1000 {
+            names.add(&key(&format!("n{number}.example")), 0);
+        }
+        assert_eq!(names.len(), 1002);
+        assert_eq!(names.find(&key("a.example"), 0), Some(first));
+        assert_eq!(
+            names.wire(names.find(&key("n7.example"), 0).unwrap()),
+            b"\x02n7\x07example\0"
+        );
+    }
+}

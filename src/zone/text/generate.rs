@@ -1,0 +1,252 @@
+//! `$GENERATE start-stop[/step]`: one line that stands for many, as BIND reads
+//! it. `$` becomes the number, `${offset,width,base}` the number shifted,
+//! padded and in another base, `$$` and `\$` a dollar sign.
+
+/// Records that one directive may make: the addresses of an IPv4 /8.
+pub const MAX_GENERATED: u32 = 1 << 24;
+
+/// The numbers that a directive runs through.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first number.
+    pub start: u32,
+    /// The last number, included where a step reaches it.
+    pub stop: u32,
+    /// The distance between two numbers, at least 1.
+    pub step: u32,
+}
+
+impl Range {
+    /// Reads `start-stop` or `start-stop/step`.
+    pub fn parse(text: &[u8]) -> Result<Range, String> {
+        let shown = String::from_utf8_lossy(text);
+        let broken =
+            || format!("range `{shown}`: write start-stop or start-stop/step, as in 1-254");
+        let (range, step) = shown.split_once('/').unwrap_or((&shown, "1"));
+        let (start, stop) = range.split_once('-').ok_or_else(broken)?;
+        let number = |text: &str| text.parse::<u32>().map_err(|_| broken());
+        let (start, stop, step) = (number(start)?, number(stop)?, number(step)?);
+        if step == 0 || stop < start {
+            return Err(format!(
+                "range `{shown}`: it must rise, by steps of 1 or more"
+            ));
+        }
+        if (stop - start) / step >= MAX_GENERATED {
+            return Err(format!(
+                "range `{shown}`: more than {MAX_GENERATED} records"
+            ));
+        }
+        Ok(Range { start, stop, step })
+    }
+
+    /// The numbers, in order.
+    pub fn numbers(self) -> impl Iterator<Item = u32> {
+        (self.start..=self.stop).step_by(self.step as usize)
+    }
+}
+
+/// Appends `template` to `out` with `number` in its place.
+pub fn substitute(template: &[u8], number: u32, out: &mut Vec<u8>) -> Result<(), String> {
+    let mut rest = template;
+    while let Some((&octet, after)) = rest.split_first() {
+        rest = after;
+        match (octet, after.first()) {
+            (b'\\', Some(&next)) => {
+                out.extend([b'\\', next]);
+                rest = &after[1..];
+            }
+            (b'$', Some(b'$')) => {
+                out.extend(b"\\$");
+                rest = &after[1..];
+            }
+            (b'$', Some(b'{')) => {
+                let end = after.iter().position(|&octet| octet == b'}');
+                let end = end.ok_or("`${` without `}`")?;
+                Shape::parse(&after[1..end])?.write(number, out)?;
+                rest = &after[end + 1..];
+            }
+            (b'$', _) => out.extend(number.to_string().into_bytes()),
+            (octet, _) => out.push(octet),
+        }
+    }
+    Ok(())
+}
+
+/// What stands between `${` and `}`.
+struct Shape {
+    offset: i64,
+    width: usize,
+    base: Base,
+}
+
+enum Base {
+    Decimal,
+    Octal,
+    Hex {
+        upper: bool,
+    },
+    /// Hexadecimal digits from the lowest up with dots between, as in ip6.arpa.
+    Nibbles {
+        upper: bool,
+    },
+}
+
+impl Shape {
+    fn parse(text: &[u8]) -> Result<Shape, String> {
+        let shown = String::from_utf8_lossy(text);
+        let broken =
+            || format!("`${{{shown}}}`: write ${{offset,width,base}}, base one of d o x X n N");
+        let mut parts = shown.split(',');
+        let offset = parts.next().unwrap_or("0").parse().map_err(|_| broken())?;
+        // A label has at most 63 octets and a name 255; more can never fit.
+        let width = parts.next().unwrap_or("0").parse().map_err(|_| broken())?;
+        let base = match parts.next().unwrap_or("d") {
+            "d" => Base::Decimal,
+            "o" => Base::Octal,
+            "x" => Base::Hex { upper: false },
+            "X" => Base::Hex { upper: true },
+            "n" => Base::Nibbles { upper: false },
+            "N" => Base::Nibbles { upper: true },
+            _ => return Err(broken()),
+        };
+        if parts.next().is_some() || width > 255 {
+            return Err(broken());
+        }
+        Ok(Shape {
+            offset,
+            width,
+            base,
+        })
+    }
+
+    fn write(&self, number: u32, out: &mut Vec<u8>) -> Result<(), String> {
+        let value = i64::from(number)
+            .checked_add(self.offset)
+            .filter(|value| *value >= 0);
+        let value = value.ok_or_else(|| {
+            format!(
+                "{number} and offset {} make no number of 0 or more",
+                self.offset
+            )
+        })?;
+        let width = self.width;
+        let digits = match self.base {
+            Base::Decimal => format!("{value:0width$}"),
+            Base::Octal => format!("{value:0width$o}"),
+            Base::Hex { upper: false } => format!("{value:0width$x}"),
+            Base::Hex { upper: true } => format!("{value:0width$X}"),
+            Base::Nibbles { upper } => nibbles(value, width, upper),
+        };
+        out.extend(digits.into_bytes());
+        Ok(())
+    }
+}
+
+/// The width counts characters, dots among them: 12 in width 7 is `c.0.0.0`.
+fn nibbles(value: i64, width: usize, upper: bool) -> String {
+    let digits = format!("{value:x}");
+    let padding = width.div_ceil(2).saturating_sub(digits.len());
+    let reversed = digits
+        .chars()
+        .rev()
+        .chain(std::iter::repeat_n('0', padding));
+    let mut text = String::new();
+    for digit in reversed {
+        if !text.is_empty() {
+            text.push('.');
+        }
+        text.push(if upper {
+            digit.to_ascii_uppercase()
+        } else {
+            digit
+        });
+    }
+    if text.len() < width {
+        text.push('.');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn expand(template: &str, number: u32) -> Result<String, String> {
+        let mut out = Vec::new();
+        substitute(template.as_bytes(), number, &mut out)?;
+        Ok(String::from_utf8(out).unwrap())
+    }
+
+    #[test]
+    fn ranges() {
+        let numbers = |text: &str| {
+            Range::parse(text.as_bytes()).map(|range| range.numbers().collect::<Vec<_>>())
+        };
+        assert_eq!(numbers("1-3"), Ok(vec![1, 2, 3]));
+        assert_eq!(numbers("0-10/4"), Ok(vec![0, 4, 8]));
+        assert_eq!(numbers("5-5"), Ok(vec![5]));
+        for broken in [
+            "",
+            "1",
+            "1-",
+            "-1",
+            "3-1",
+            "1-3/0",
+            "1-3/x",
+            "0-16777216",
+            "1--2",
+        ] {
+            assert!(numbers(broken).is_err(), "{broken}");
+        }
+        assert_eq!(
+            Range::parse(b"0-16777215").unwrap().numbers().count(),
+            MAX_GENERATED as usize
+        );
+        assert_eq!(
+            Range::parse(b"4294967295-4294967295")
+                .unwrap()
+                .numbers()
+                .count(),
+            1
+        );
+    }
+
+    #[test]
+    fn substitution() {
+        for (template, number, expanded) in [
+            ("host$", 7, "host7"),
+            ("$.$", 7, "7.7"),
+            ("a$$b", 7, r"a\$b"),
+            (r"a\$b", 7, r"a\$b"),
+            ("${0}", 7, "7"),
+            ("${-1}", 7, "6"),
+            ("${10,5}", 7, "00017"),
+            ("${0,3,o}", 8, "010"),
+            ("${0,4,x}", 255, "00ff"),
+            ("${0,4,X}", 255, "00FF"),
+            ("${0,7,n}", 12, "c.0.0.0"),
+            ("${0,1,n}", 0x1ab, "b.a.1"),
+            ("${0,7,N}", 0xab, "B.A.0.0"),
+            ("${0,2,n}", 1, "1."),
+            ("${0,4,n}", 1, "1.0."),
+        ] {
+            assert_eq!(
+                expand(template, number).as_deref(),
+                Ok(expanded),
+                "{template}"
+            );
+        }
+        for broken in [
+            "${",
+            "${}",
+            "${x}",
+            "${0,x}",
+            "${0,0,q}",
+            "${0,0,d,1}",
+            "${0,256}",
+            "${-8}",
+        ] {
+            assert!(expand(broken, 7).is_err(), "{broken}");
+        }
+    }
+}

@@ -1,0 +1,525 @@
+//! Master files -> records (RFC 1035 §5, RFC 2308 §4 for `$TTL`). It reads
+//! every entry, follows `$INCLUDE`, unrolls `$GENERATE`, and notes every fault
+//! with its place. What the records mean together is `zone::build`'s business.
+
+pub mod fault;
+pub mod generate;
+pub mod rdata;
+pub mod scanner;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::names::{NameId, Names};
+use crate::wire::{Key, Name, RrType};
+use fault::{Faults, Place, Text};
+use scanner::{Scanner, Token};
+
+/// `$INCLUDE` inside `$INCLUDE`: more is a mistake, and each level holds a file.
+pub const MAX_INCLUDE_DEPTH: usize = 16;
+
+/// Where texts come from.
+#[derive(Clone, Copy, Debug)]
+pub enum Library {
+    /// The file system.
+    Disk,
+    /// Texts that came with the program: (path, content).
+    Embedded(&'static [(&'static str, &'static str)]),
+}
+
+impl Library {
+    fn read(self, path: &Path) -> Result<Vec<u8>, String> {
+        let octets = match self {
+            Library::Disk => std::fs::read(path).map_err(|error| error.to_string())?,
+            Library::Embedded(texts) => {
+                let found = texts.iter().find(|(name, _)| Path::new(name) == path);
+                found
+                    .ok_or("no such text in the program")?
+                    .1
+                    .as_bytes()
+                    .to_vec()
+            }
+        };
+        if u32::try_from(octets.len()).is_err() {
+            return Err("4 GiB or more; split it and use $INCLUDE".into());
+        }
+        Ok(octets)
+    }
+
+    /// A form of the path by which a file is known again.
+    fn identity(self, path: &Path) -> PathBuf {
+        match self {
+            Library::Disk => path.canonicalize().unwrap_or_else(|_| path.into()),
+            Library::Embedded(_) => path.into(),
+        }
+    }
+}
+
+/// One record as it was read; its RDATA is `rdata[at..at + length]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// Whose record it is.
+    pub owner: NameId,
+    /// Its type.
+    pub rtype: RrType,
+    /// Seconds, at most 2^31-1.
+    pub ttl: u32,
+    /// Octets of RDATA.
+    pub length: u16,
+    /// Where its RDATA starts.
+    pub at: usize,
+    /// Where it was read.
+    pub place: Place,
+}
+
+/// Everything that was read for one zone.
+#[derive(Default)]
+pub struct Records {
+    /// The names that were met as owners.
+    pub names: Names,
+    /// The records in the order of the text.
+    pub list: Vec<Record>,
+    /// All RDATA, names in it uncompressed and in their own case.
+    pub rdata: Vec<u8>,
+    /// The texts, to show faults with.
+    pub texts: Vec<Arc<Text>>,
+    /// Faults found so far.
+    pub faults: Faults,
+}
+
+impl Records {
+    /// The RDATA of one record.
+    pub fn rdata(&self, record: &Record) -> &[u8] {
+        &self.rdata[record.at..record.at + record.length as usize]
+    }
+
+    /// One record as a line of a master file.
+    pub fn line(&self, record: &Record) -> String {
+        let (owner, ttl) = (self.names.name(record.owner), record.ttl);
+        let mut line = format!("{owner}\t{ttl}\tIN\t{}\t", record.rtype);
+        rdata::print(record.rtype, self.rdata(record), &mut line);
+        line
+    }
+}
+
+/// Reads the master file at `path` and all that it includes. `origin` is what
+/// relative names are completed with until a `$ORIGIN`. Fails only where the
+/// first file cannot be read.
+pub fn read(library: Library, path: &Path, origin: Option<Name>) -> Result<Records, String> {
+    let octets = library.read(path)?;
+    let mut reader = Reader {
+        library,
+        records: Records::default(),
+        key: Key::new(),
+        default_ttl: None,
+        last_ttl: None,
+        including: Vec::new(),
+        generated_at: None,
+    };
+    reader.text(path, octets, origin);
+    Ok(reader.records)
+}
+
+/// A fault with its place in the text.
+struct Wrong {
+    at: u32,
+    sentence: String,
+}
+
+fn wrong<T>(token: &Token<'_>, sentence: impl Into<String>) -> Result<T, Wrong> {
+    Err(Wrong {
+        at: token.at,
+        sentence: sentence.into(),
+    })
+}
+
+/// What one text's entries share.
+struct Scope {
+    text: u16,
+    path: PathBuf,
+    origin: Option<Name>,
+    owner: Option<NameId>,
+}
+
+struct Reader {
+    library: Library,
+    records: Records,
+    key: Key,
+    /// `$TTL`, for all that follows, included files too.
+    default_ttl: Option<u32>,
+    /// The last TTL that was written out (RFC 1035 §5.1).
+    last_ttl: Option<u32>,
+    /// The files that are being read, outermost first.
+    including: Vec<PathBuf>,
+    /// While `$GENERATE` is unrolled: where it stands. Positions in the text
+    /// it made mean nothing to anyone.
+    generated_at: Option<u32>,
+}
+
+impl Reader {
+    fn text(&mut self, path: &Path, octets: Vec<u8>, origin: Option<Name>) {
+        let text = Arc::new(Text {
+            path: path.display().to_string(),
+            octets,
+        });
+        let mut scope = Scope {
+            text: self.records.texts.len() as u16,
+            path: path.into(),
+            origin,
+            owner: None,
+        };
+        self.records.texts.push(text.clone());
+        self.including.push(self.library.identity(path));
+        let mut scanner = Scanner::new(&text.octets);
+        let mut tokens = Vec::new();
+        loop {
+            let read = match scanner.next(&mut tokens) {
+                Ok(None) => break,
+                Ok(Some(entry)) => self.entry(&mut scope, entry.blank, &tokens),
+                Err((at, broken)) => Err(Wrong {
+                    at,
+                    sentence: broken.to_string(),
+                }),
+            };
+            if let Err(Wrong { at, sentence }) = read {
+                let text = scope.text;
+                self.records.faults.error(Place { text, at }, sentence);
+            }
+        }
+        self.including.pop();
+    }
+
+    fn entry(&mut self, scope: &mut Scope, blank: bool, tokens: &[Token<'_>]) -> Result<(), Wrong> {
+        let first = &tokens[0];
+        if !blank && !first.quoted && first.text.starts_with(b"$") {
+            return match first.text.to_ascii_uppercase().as_slice() {
+                b"$ORIGIN" => self.set_origin(scope, tokens),
+                b"$TTL" => self.set_ttl(tokens),
+                b"$INCLUDE" => self.include(scope, tokens),
+                b"$GENERATE" => self.generate(scope, tokens),
+                _ => wrong(
+                    first,
+                    format!(
+                        "unknown directive `{}`; there are $ORIGIN, $TTL, $INCLUDE and $GENERATE",
+                        show(first)
+                    ),
+                ),
+            };
+        }
+        self.record(scope, blank, tokens)
+    }
+
+    fn set_origin(&mut self, scope: &mut Scope, tokens: &[Token<'_>]) -> Result<(), Wrong> {
+        let [_, origin] = tokens else {
+            return wrong(&tokens[0], "$ORIGIN takes one name");
+        };
+        scope.origin = Some(name(origin, scope)?);
+        Ok(())
+    }
+
+    fn set_ttl(&mut self, tokens: &[Token<'_>]) -> Result<(), Wrong> {
+        let [_, token] = tokens else {
+            return wrong(&tokens[0], "$TTL takes one number of seconds");
+        };
+        match ttl(token)? {
+            Some(ttl) => self.default_ttl = Some(ttl),
+            None => {
+                return wrong(
+                    token,
+                    format!(
+                        "`{}` is not a TTL; write seconds or units, as 3600 or 1h30m",
+                        show(token)
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// `$INCLUDE file [origin]`. The including text's origin and owner hold
+    /// again behind it (RFC 1035 §5.1).
+    fn include(&mut self, scope: &mut Scope, tokens: &[Token<'_>]) -> Result<(), Wrong> {
+        let (file, origin) = match tokens {
+            [_, file] => (file, scope.origin),
+            [_, file, origin] => (file, Some(name(origin, scope)?)),
+            _ => return wrong(&tokens[0], "$INCLUDE takes a file and perhaps an origin"),
+        };
+        let path = String::from_utf8_lossy(file.text).into_owned();
+        let path = scope.path.parent().unwrap_or(Path::new("")).join(path);
+        let identity = self.library.identity(&path);
+        if self.including.contains(&identity) {
+            let chain = self.including.iter().chain([&identity]);
+            let chain: Vec<String> = chain.map(|path| path.display().to_string()).collect();
+            return wrong(
+                file,
+                format!("$INCLUDE goes round in a circle: {}", chain.join(" -> ")),
+            );
+        }
+        if self.including.len() > MAX_INCLUDE_DEPTH {
+            return wrong(
+                file,
+                format!("$INCLUDE nested more than {MAX_INCLUDE_DEPTH} deep"),
+            );
+        }
+        // Places name a text by 16 bits.
+        if self.records.texts.len() > usize::from(u16::MAX) {
+            return wrong(file, "more than 65,536 files in one zone");
+        }
+        match self.library.read(&path) {
+            Ok(octets) => self.text(&path, octets, origin),
+            Err(error) => return wrong(file, format!("cannot read {}: {error}", path.display())),
+        }
+        Ok(())
+    }
+
+    /// `$GENERATE range owner [ttl] [class] type rdata…`: the rest of the line
+    /// is written out for each number and read as any other line.
+    fn generate(&mut self, scope: &mut Scope, tokens: &[Token<'_>]) -> Result<(), Wrong> {
+        let [directive, range, line @ ..] = tokens else {
+            return wrong(
+                &tokens[0],
+                "$GENERATE takes a range, as 1-254, and a record",
+            );
+        };
+        let range =
+            generate::Range::parse(range.text).or_else(|sentence| wrong(range, sentence))?;
+        if line.len() < 3 {
+            return wrong(
+                directive,
+                "$GENERATE takes a range, an owner, a type and data",
+            );
+        }
+        let outer = self.generated_at.replace(directive.at);
+        let made = range
+            .numbers()
+            .try_for_each(|number| self.generated(scope, line, number));
+        self.generated_at = outer;
+        made.map_err(|Wrong { sentence, .. }| Wrong {
+            at: directive.at,
+            sentence,
+        })
+    }
+
+    fn generated(
+        &mut self,
+        scope: &mut Scope,
+        line: &[Token<'_>],
+        number: u32,
+    ) -> Result<(), Wrong> {
+        let mut text = Vec::new();
+        for token in line {
+            let quote: &[u8] = if token.quoted { b"\"" } else { b"" };
+            text.extend_from_slice(quote);
+            generate::substitute(token.text, number, &mut text)
+                .or_else(|sentence| wrong(token, sentence))?;
+            text.extend_from_slice(quote);
+            text.push(b' ');
+        }
+        let mut tokens = Vec::new();
+        let read = match Scanner::new(&text).next(&mut tokens) {
+            Ok(Some(_)) => self.record(scope, false, &tokens),
+            Ok(None) => Ok(()),
+            Err((at, broken)) => Err(Wrong {
+                at,
+                sentence: broken.to_string(),
+            }),
+        };
+        read.map_err(|Wrong { at, sentence }| {
+            let made = String::from_utf8_lossy(&text);
+            Wrong {
+                at,
+                sentence: format!("for {number}, `{}`: {sentence}", made.trim_end()),
+            }
+        })
+    }
+
+    /// `[owner] [ttl] [class] type rdata…`, TTL and class in either order.
+    fn record(
+        &mut self,
+        scope: &mut Scope,
+        blank: bool,
+        tokens: &[Token<'_>],
+    ) -> Result<(), Wrong> {
+        let first = &tokens[0];
+        let mut rest = tokens;
+        if !blank {
+            rest = &tokens[1..];
+            // Where the owner is broken, the lines that lean on it have none.
+            scope.owner = None;
+            let name = name(first, scope)?;
+            let set = self.key.set(name.as_wire());
+            debug_assert!(set.is_some(), "a Name is valid");
+            scope.owner = Some(self.records.names.add(&self.key, 0));
+        }
+        let Some(owner) = scope.owner else {
+            return wrong(
+                first,
+                "no owner on this line, and none that could be read before it",
+            );
+        };
+        let mut written_ttl = None;
+        let mut class = None;
+        let rtype = loop {
+            let Some((token, after)) = rest.split_first() else {
+                let last = tokens.last().unwrap_or(first);
+                return wrong(last, "the line ends before a type");
+            };
+            rest = after;
+            if written_ttl.is_none()
+                && let Some(ttl) = ttl(token)?
+            {
+                written_ttl = Some(ttl);
+            } else if class.is_none() && is_class(token)? {
+                class = Some(());
+            } else {
+                break rtype(token)?;
+            }
+        };
+        let at = self.records.rdata.len();
+        self.rdata(scope, rtype, rest, tokens)?;
+        let length = self.records.rdata.len() - at;
+        let Ok(length) = u16::try_from(length) else {
+            self.records.rdata.truncate(at);
+            return wrong(
+                first,
+                format!("RDATA of {length} octets; the limit is 65535"),
+            );
+        };
+        let ttl = self.ttl(first, rtype, written_ttl, at)?;
+        self.records.list.push(Record {
+            owner,
+            rtype,
+            ttl,
+            length,
+            at,
+            place: Place {
+                text: scope.text,
+                at: self.generated_at.unwrap_or(first.at),
+            },
+        });
+        Ok(())
+    }
+
+    fn rdata(
+        &mut self,
+        scope: &Scope,
+        rtype: RrType,
+        fields: &[Token<'_>],
+        line: &[Token<'_>],
+    ) -> Result<(), Wrong> {
+        let at = self.records.rdata.len();
+        let read = rdata::read(
+            rtype,
+            fields,
+            scope.origin.as_ref(),
+            &mut self.records.rdata,
+        );
+        read.map_err(|fault| {
+            self.records.rdata.truncate(at);
+            let place = match fields.get(fault.token) {
+                Some(token) => token.at,
+                // Missing at the end: right behind the last token.
+                None => line.last().map_or(0, |last| {
+                    last.at + last.text.len() as u32 + 2 * u32::from(last.quoted)
+                }),
+            };
+            Wrong {
+                at: place,
+                sentence: format!("{rtype}: {}", fault.sentence),
+            }
+        })
+    }
+
+    /// A TTL that is not written is `$TTL`, else the last one that was
+    /// (RFC 2308 §4, RFC 1035 §5.1); a first SOA without either takes its own
+    /// MINIMUM, as BIND has it.
+    fn ttl(
+        &mut self,
+        first: &Token<'_>,
+        rtype: RrType,
+        written: Option<u32>,
+        at: usize,
+    ) -> Result<u32, Wrong> {
+        if let Some(ttl) = written {
+            self.last_ttl = written;
+            return Ok(ttl);
+        }
+        if let Some(ttl) = self.default_ttl.or(self.last_ttl) {
+            return Ok(ttl);
+        }
+        if rtype == RrType::SOA
+            && let Some(minimum) = self.records.rdata[at..].last_chunk()
+        {
+            let ttl = u32::from_be_bytes(*minimum).min(rdata::time::MAX_TTL);
+            self.last_ttl = Some(ttl);
+            return Ok(ttl);
+        }
+        self.records.rdata.truncate(at);
+        wrong(
+            first,
+            "no TTL: neither here nor in a line before; begin the file with $TTL",
+        )
+    }
+}
+
+fn show(token: &Token<'_>) -> String {
+    String::from_utf8_lossy(token.text).into_owned()
+}
+
+fn name(token: &Token<'_>, scope: &Scope) -> Result<Name, Wrong> {
+    Name::from_text(token.text, scope.origin.as_ref())
+        .or_else(|error| wrong(token, format!("name `{}`: {error}", show(token))))
+}
+
+/// The token as a TTL, `None` where it is something else.
+fn ttl(token: &Token<'_>) -> Result<Option<u32>, Wrong> {
+    if token.quoted {
+        return Ok(None);
+    }
+    let read = rdata::time::parse_ttl(token.text).transpose();
+    read.or_else(|error| wrong(token, format!("TTL `{}`: {error}", show(token))))
+}
+
+/// True for the class that is served; other classes are faults.
+fn is_class(token: &Token<'_>) -> Result<bool, Wrong> {
+    if token.quoted {
+        return Ok(false);
+    }
+    let text = token.text;
+    if text.eq_ignore_ascii_case(b"IN") {
+        return Ok(true);
+    }
+    let number = text
+        .split_at_checked(5)
+        .filter(|(word, _)| word.eq_ignore_ascii_case(b"CLASS"))
+        .and_then(|(_, digits)| std::str::from_utf8(digits).ok()?.parse::<u16>().ok());
+    let other = [&b"CH"[..], b"HS", b"CS", b"ANY", b"NONE"];
+    if number == Some(1) {
+        return Ok(true);
+    }
+    if number.is_some() || other.iter().any(|class| text.eq_ignore_ascii_case(class)) {
+        return wrong(token, format!("class `{}`: only IN is served", show(token)));
+    }
+    Ok(false)
+}
+
+fn rtype(token: &Token<'_>) -> Result<RrType, Wrong> {
+    let known = if token.quoted {
+        None
+    } else {
+        RrType::from_text(token.text)
+    };
+    match known {
+        None => wrong(
+            token,
+            format!(
+                "unknown type `{}`; any type can be written as TYPEnnn \\# length hex",
+                show(token)
+            ),
+        ),
+        Some(rtype) if rtype.is_meta() => {
+            wrong(token, format!("{rtype} is for questions, no record has it"))
+        }
+        Some(rtype) => Ok(rtype),
+    }
+}

@@ -1,0 +1,870 @@
+//! The data of one record, text <-> octets, after the table of types and their
+//! fields in `wire::rtype`. Here are the matches over the kinds of fields, one
+//! to read, one to measure, one to print, and the generic form that any type
+//! may take (RFC 3597 §5). Kinds that are ideas of their own have files beside
+//! this one. Owner, TTL, class and type belong to the record, not here.
+
+pub mod time;
+
+mod address;
+mod apl;
+mod bitmap;
+mod encoded;
+mod hip;
+mod loc;
+mod mnemonic;
+mod reader;
+mod string;
+mod svcb;
+
+use std::ops::Range;
+
+use super::scanner::Token;
+use crate::wire::name::wire_length;
+use crate::wire::rtype::Kind;
+use crate::wire::{Name, RrType};
+pub use reader::FieldFault;
+use reader::Reader;
+use time::{parse_timestamp, parse_ttl, print_timestamp};
+
+/// The most octets of one record's data: its length has 16 bits.
+pub const MAX_RDATA: usize = 65535;
+/// Announces data in generic form.
+const GENERIC: &[u8] = br"\#";
+
+/// Appends the data of a record of type `rtype` to `out`, uncompressed.
+/// `tokens` are those behind the type; relative names are completed with
+/// `origin`. After a fault `out` may end in part of a record.
+pub fn read(
+    rtype: RrType,
+    tokens: &[Token<'_>],
+    origin: Option<&Name>,
+    out: &mut Vec<u8>,
+) -> Result<(), FieldFault> {
+    if rtype.is_meta() {
+        return Err(no_data(rtype));
+    }
+    let mut reader = Reader::new(tokens, origin, out);
+    match (tokens, rtype.fields()) {
+        ([first, ..], _) if first.text == GENERIC && !first.quoted => {
+            read_generic(rtype, &mut reader)?;
+        }
+        (_, Some(fields)) => {
+            for field in fields {
+                reader.field = field.name;
+                read_field(field.kind, &mut reader)?;
+            }
+            reader.end()?;
+        }
+        (_, None) => return Err(not_known(rtype)),
+    }
+    match reader.data().len() {
+        0..=MAX_RDATA => Ok(()),
+        length => Err(too_long(length)),
+    }
+}
+
+/// Appends the data of a record as dig prints it: names absolute and in the
+/// case they are stored in, in one line. Data of types without fields, and
+/// data that does not fit its type's fields, is printed in generic form.
+pub fn print(rtype: RrType, rdata: &[u8], out: &mut String) {
+    let start = out.len();
+    let whole = split(rtype, rdata, |kind, place| {
+        let before = out.len();
+        if before > start {
+            out.push(' ');
+        }
+        let field = out.len();
+        print_field(kind, &rdata[place], out);
+        if out.len() == field {
+            out.truncate(before);
+        }
+    });
+    if whole.is_none() {
+        out.truncate(start);
+        print_generic(rdata, out);
+    }
+}
+
+/// True where `rdata` is made of the type's fields, exactly. Any octets will do
+/// for a type without fields.
+pub fn is_valid(rtype: RrType, rdata: &[u8]) -> bool {
+    let has_fields = rtype.fields().is_some();
+    rdata.len() <= MAX_RDATA && (!has_fields || split(rtype, rdata, |_, _| {}).is_some())
+}
+
+/// Calls `each` for the domain names in valid, uncompressed `rdata`, in their
+/// order: where it stands, and whether it may be compressed in a message
+/// (RFC 3597 §4).
+pub fn names(rtype: RrType, rdata: &[u8], mut each: impl FnMut(Range<usize>, bool)) {
+    split(rtype, rdata, |kind, place| match kind {
+        Kind::CompressibleName => each(place, true),
+        Kind::Name => each(place, false),
+        Kind::Names => {
+            let mut at = place.start;
+            while let Some(length) = wire_length(&rdata[at..place.end]) {
+                each(at..at + length, false);
+                at += length;
+            }
+        }
+        _ => {}
+    });
+}
+
+/// Calls `each` for the fields that `rdata` is made of, in their order. `None`
+/// at the first that is broken, and where something follows the last.
+fn split(rtype: RrType, rdata: &[u8], mut each: impl FnMut(Kind, Range<usize>)) -> Option<()> {
+    let mut at = 0;
+    for field in rtype.fields()? {
+        let (before, rest) = rdata.split_at(at);
+        let kind = resolve(field.kind, before)?;
+        let length = measure(kind, before, rest)?;
+        if length > rest.len() {
+            return None;
+        }
+        each(kind, at..at + length);
+        at += length;
+    }
+    (at == rdata.len()).then_some(())
+}
+
+/// The kind that a field of IPSECKEY takes on after the octets before it:
+/// precedence, gateway type, algorithm (RFC 4025 §2.1). Others are what they
+/// are.
+fn resolve(kind: Kind, before: &[u8]) -> Option<Kind> {
+    match (kind, before) {
+        (Kind::IpsecGateway, [_, 0, ..]) => Some(Kind::NoGateway),
+        (Kind::IpsecGateway, [_, 1, ..]) => Some(Kind::Address4),
+        (Kind::IpsecGateway, [_, 2, ..]) => Some(Kind::Address6),
+        (Kind::IpsecGateway, [_, 3, ..]) => Some(Kind::Name),
+        (Kind::IpsecGateway, _) => None,
+        (Kind::IpsecKey, [_, _, algorithm, ..]) => Some(Kind::Base64 {
+            may_be_empty: *algorithm == 0,
+        }),
+        (kind, _) => Some(kind),
+    }
+}
+
+fn read_field(kind: Kind, reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    match kind {
+        Kind::CompressibleName | Kind::Name => read_name(reader),
+        Kind::Names => read_names(reader),
+        Kind::Address4 => address::read_ipv4(reader),
+        Kind::Address6 => address::read_ipv6(reader),
+        Kind::U8 => reader
+            .number(u8::MAX.into())
+            .map(|n| reader.append([n as u8])),
+        Kind::U16 => reader
+            .number(u16::MAX.into())
+            .map(|n| reader.append((n as u16).to_be_bytes())),
+        Kind::U32 => reader
+            .number(u32::MAX)
+            .map(|n| reader.append(n.to_be_bytes())),
+        Kind::Period => read_period(reader),
+        Kind::Timestamp => read_timestamp(reader),
+        Kind::Algorithm => mnemonic::read_algorithm(reader),
+        Kind::CertificateType => mnemonic::read_certificate_type(reader),
+        Kind::Type => read_type(reader),
+        Kind::OptionalCharString if reader.is_empty() => Ok(()),
+        Kind::CharString | Kind::OptionalCharString => string::read(reader),
+        Kind::CharStrings => string::read_several(reader),
+        Kind::Tag => string::read_tag(reader),
+        Kind::Text { may_be_empty } => string::read_text(reader, may_be_empty),
+        Kind::Hex => encoded::read_hex(reader, false),
+        Kind::Digest(lengths) => encoded::read_digest(reader, lengths),
+        Kind::Base64 { may_be_empty } => encoded::read_base64(reader, may_be_empty),
+        Kind::Salt => encoded::read_salt(reader),
+        Kind::HashedOwner => encoded::read_hash(reader),
+        Kind::TypeBitmap { may_be_empty } => bitmap::read(reader, may_be_empty),
+        Kind::Eui(length) => address::read_eui(reader, length),
+        Kind::Locator64 => address::read_locator(reader),
+        Kind::Location => loc::read(reader),
+        Kind::AddressPrefixes => apl::read(reader),
+        Kind::ServiceParameters => svcb::read(reader),
+        Kind::IpsecGateway | Kind::IpsecKey => match resolve(kind, reader.data()) {
+            Some(kind) => read_field(kind, reader),
+            None => {
+                reader.field = "gateway type";
+                Err(reader.fault_at(1, "not 0, 1, 2 or 3"))
+            }
+        },
+        Kind::NoGateway => read_no_gateway(reader),
+        Kind::HostIdentity => hip::read(reader),
+    }
+}
+
+fn read_name(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    let token = reader.token()?;
+    // In quotes an `@` is a label of one octet.
+    let text = if token.quoted && token.text == b"@" {
+        br"\@"
+    } else {
+        token.text
+    };
+    match Name::from_text(text, reader.origin) {
+        Ok(name) => {
+            reader.out.extend_from_slice(name.as_wire());
+            Ok(())
+        }
+        Err(error) => Err(reader.fault(error)),
+    }
+}
+
+fn read_names(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    while !reader.is_empty() {
+        read_name(reader)?;
+    }
+    Ok(())
+}
+
+fn read_period(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    match parse_ttl(reader.token()?.text) {
+        Some(Ok(seconds)) => {
+            reader.append(seconds.to_be_bytes());
+            Ok(())
+        }
+        Some(Err(too_large)) => Err(reader.fault(too_large)),
+        None => Err(reader.fault("neither seconds nor a period such as 1h30m")),
+    }
+}
+
+fn read_timestamp(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    let seconds = parse_timestamp(reader.token()?.text);
+    let form = "not a time from 19700101000000 to 21060207062815, nor its seconds";
+    reader.append(seconds.ok_or_else(|| reader.fault(form))?.to_be_bytes());
+    Ok(())
+}
+
+fn read_type(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    let rtype = RrType::from_text(reader.token()?.text);
+    let rtype = rtype.ok_or_else(|| reader.fault("not a record type"))?;
+    reader.append(rtype.0.to_be_bytes());
+    Ok(())
+}
+
+fn read_no_gateway(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    match reader.token()?.text {
+        b"." => Ok(()),
+        _ => Err(reader.fault("not `.`, though its type 0 means that there is none")),
+    }
+}
+
+/// Reads `\# length hexadecimal`, which must fit the type's fields if it has
+/// any (RFC 3597 §5).
+fn read_generic(rtype: RrType, reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    reader.token()?;
+    reader.field = "length";
+    let announced = reader.number(MAX_RDATA as u32)? as usize;
+    reader.field = "data";
+    encoded::read_hex(reader, true)?;
+    let length = reader.data().len();
+    if length != announced {
+        reader.field = "length";
+        let found = format_args!("the data has {length} octets");
+        return Err(reader.fault_at(1, found));
+    }
+    if !is_valid(rtype, reader.data()) {
+        reader.field = "data";
+        return Err(reader.fault_at(
+            0,
+            format_args!("{length} octets that do not fit the fields of {rtype}"),
+        ));
+    }
+    Ok(())
+}
+
+/// Octets that a field takes at the start of `rest`, or more than there are;
+/// `None` where it is broken. `before` is the data in front of it.
+fn measure(kind: Kind, before: &[u8], rest: &[u8]) -> Option<usize> {
+    let all_if = |is_valid: bool| is_valid.then_some(rest.len());
+    let counted = || string::split(rest).map(|(string, _)| 1 + string.len());
+    match kind {
+        Kind::CompressibleName | Kind::Name => wire_length(rest),
+        Kind::Names => all_if(are_names(rest)),
+        Kind::NoGateway => Some(0),
+        Kind::U8 | Kind::Algorithm => Some(1),
+        Kind::U16 | Kind::CertificateType | Kind::Type => Some(2),
+        Kind::U32 | Kind::Period | Kind::Timestamp | Kind::Address4 => Some(4),
+        Kind::Locator64 => Some(8),
+        Kind::Address6 => Some(16),
+        Kind::Eui(length) => Some(length),
+        Kind::OptionalCharString if rest.is_empty() => Some(0),
+        Kind::CharString | Kind::OptionalCharString | Kind::Salt => counted(),
+        Kind::HashedOwner => counted().filter(|&length| length > 1),
+        Kind::Tag => counted().filter(|&length| string::is_tag(&rest[1..length])),
+        Kind::CharStrings => all_if(string::are_strings(rest)),
+        Kind::Text { may_be_empty } | Kind::Base64 { may_be_empty } => {
+            all_if(may_be_empty || !rest.is_empty())
+        }
+        Kind::Hex => all_if(!rest.is_empty()),
+        Kind::Digest(lengths) => match encoded::digest_length(before, lengths) {
+            Some(expected) => all_if(rest.len() == expected),
+            None => all_if(!rest.is_empty()),
+        },
+        Kind::TypeBitmap { may_be_empty } => {
+            all_if((may_be_empty || !rest.is_empty()) && bitmap::is_valid(rest))
+        }
+        Kind::Location => loc::is_valid(rest).then_some(loc::LENGTH),
+        Kind::AddressPrefixes => all_if(apl::is_valid(rest)),
+        Kind::ServiceParameters => all_if(svcb::is_valid(rest)),
+        Kind::HostIdentity => hip::length(rest),
+        // `resolve` has made others of these.
+        Kind::IpsecGateway | Kind::IpsecKey => None,
+    }
+}
+
+fn are_names(octets: &[u8]) -> bool {
+    let mut rest = octets;
+    while let Some(length) = wire_length(rest).filter(|&length| length <= rest.len()) {
+        rest = &rest[length..];
+    }
+    rest.is_empty()
+}
+
+/// Writes one field, whose octets are valid.
+fn print_field(kind: Kind, octets: &[u8], out: &mut String) {
+    match kind {
+        Kind::CompressibleName | Kind::Name | Kind::Names => print_names(octets, out),
+        Kind::U8
+        | Kind::U16
+        | Kind::U32
+        | Kind::Period
+        | Kind::Algorithm
+        | Kind::CertificateType => string::push(number(octets), out),
+        Kind::Timestamp => print_timestamp(number(octets), out),
+        Kind::Type => string::push(RrType(number(octets) as u16), out),
+        Kind::Address4 | Kind::Address6 => address::print_ip(octets, out),
+        Kind::Eui(_) => address::print_eui(octets, out),
+        Kind::Locator64 => address::print_locator(octets, out),
+        Kind::CharString | Kind::OptionalCharString | Kind::CharStrings => {
+            string::print_several(octets, out);
+        }
+        Kind::Tag => out.push_str(&String::from_utf8_lossy(counted(octets))),
+        Kind::Text { .. } => string::print(octets, out),
+        Kind::Hex | Kind::Digest(_) => encoded::print_hex(octets, out),
+        Kind::Base64 { .. } => encoded::print_base64(octets, out),
+        Kind::Salt => encoded::print_salt(counted(octets), out),
+        Kind::HashedOwner => encoded::print_hash(counted(octets), out),
+        Kind::TypeBitmap { .. } => bitmap::print(octets, out),
+        Kind::Location => loc::print(octets, out),
+        Kind::AddressPrefixes => apl::print(octets, out),
+        Kind::ServiceParameters => svcb::print(octets, out),
+        Kind::NoGateway => out.push('.'),
+        Kind::HostIdentity => hip::print(octets, out),
+        // `resolve` has made others of these.
+        Kind::IpsecGateway | Kind::IpsecKey => {}
+    }
+}
+
+fn print_names(octets: &[u8], out: &mut String) {
+    let mut separator = "";
+    let mut rest = octets;
+    while let Some((octets, behind)) = wire_length(rest).map(|length| rest.split_at(length)) {
+        if let Ok(name) = Name::from_wire(octets) {
+            string::push(format_args!("{separator}{name}"), out);
+        }
+        separator = " ";
+        rest = behind;
+    }
+}
+
+/// Octets in network order as a number.
+fn number(octets: &[u8]) -> u32 {
+    octets
+        .iter()
+        .fold(0, |number, &octet| number << 8 | u32::from(octet))
+}
+
+/// What stands behind a length octet.
+fn counted(octets: &[u8]) -> &[u8] {
+    octets.get(1..).unwrap_or_default()
+}
+
+fn print_generic(rdata: &[u8], out: &mut String) {
+    string::push(format_args!(r"\# {}", rdata.len()), out);
+    if !rdata.is_empty() {
+        out.push(' ');
+        encoded::print_hex(rdata, out);
+    }
+}
+
+fn not_known(rtype: RrType) -> FieldFault {
+    let form = r"write its data as \# length hexadecimal (RFC 3597 §5)";
+    FieldFault {
+        token: 0,
+        sentence: format!("the fields of {rtype} are not known; {form}"),
+    }
+}
+
+fn no_data(rtype: RrType) -> FieldFault {
+    FieldFault {
+        token: 0,
+        sentence: format!("{rtype} is for questions and messages and has no data in a zone"),
+    }
+}
+
+fn too_long(length: usize) -> FieldFault {
+    FieldFault {
+        token: 0,
+        sentence: format!("data of {length} octets; one record has {MAX_RDATA} at most"),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod testing {
+    //! What the tests of single kinds of fields share.
+
+    use super::*;
+    use crate::zone::text::scanner::Scanner;
+
+    /// Reads data as it stands in a master file, with the origin `example.`.
+    pub fn try_read(rtype: RrType, text: &str) -> Result<Vec<u8>, FieldFault> {
+        let origin = "example.".parse().unwrap();
+        let mut tokens = Vec::new();
+        Scanner::new(text.as_bytes()).next(&mut tokens).unwrap();
+        let mut out = b"before".to_vec();
+        read(rtype, &tokens, Some(&origin), &mut out)?;
+        let octets = out.split_off(6);
+        assert!(is_valid(rtype, &octets), "{rtype} {text}: {octets:?}");
+        Ok(octets)
+    }
+
+    /// The octets of data that is right.
+    pub fn octets(rtype: RrType, text: &str) -> Vec<u8> {
+        try_read(rtype, text).unwrap_or_else(|fault| panic!("{rtype} {text}: {fault:?}"))
+    }
+
+    /// The fault of data that is wrong.
+    pub fn fault(rtype: RrType, text: &str) -> FieldFault {
+        try_read(rtype, text).expect_err(text)
+    }
+
+    /// What is printed of octets.
+    pub fn printed(rtype: RrType, rdata: &[u8]) -> String {
+        let mut out = "before ".to_string();
+        print(rtype, rdata, &mut out);
+        out.split_off(7)
+    }
+
+    /// What is printed of text that is right.
+    pub fn reprinted(rtype: RrType, text: &str) -> String {
+        printed(rtype, &octets(rtype, text))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::testing::*;
+    use super::*;
+
+    /// One record of each type with fields, as the RFCs show it, and how it is
+    /// printed where that differs.
+    const EXAMPLES: &[(&str, &str, &str)] = &[
+        ("A", "192.0.2.1", ""),
+        ("NS", "NS1", "NS1.example."),
+        ("MD", "mail.example.", ""),
+        ("MF", "mail.example.", ""),
+        ("CNAME", "Www.Example.", ""),
+        (
+            "SOA",
+            "ns host\\.master 2024010100 1h30m 15M 2W 1d",
+            r"ns.example. host\.master.example. 2024010100 5400 900 1209600 86400",
+        ),
+        ("MB", "mail.example.", ""),
+        ("MG", "mail.example.", ""),
+        ("MR", "mail.example.", ""),
+        ("PTR", r"a\.b\000.example.", ""),
+        ("HINFO", r#"PC "Red \"Hat\"""#, r#""PC" "Red \"Hat\"""#),
+        ("MINFO", "a.example. .", ""),
+        ("MX", "10 mail", "10 mail.example."),
+        (
+            "TXT",
+            r#"v=spf1 "a;b" \"\200 """#,
+            r#""v=spf1" "a;b" "\"\200" """#,
+        ),
+        ("RP", "mbox.example. txt.example.", ""),
+        ("AFSDB", "1 afs.example.", ""),
+        ("X25", "\"311061700956\"", ""),
+        ("ISDN", r#""150862028003217""#, ""),
+        ("ISDN", r#""150862028003217" "004""#, ""),
+        ("RT", "10 relay.example.", ""),
+        (
+            "SIG",
+            "TYPE0 RSASHA256 0 0 1709164800 20240101000000 12345 a. AQ ID",
+            "TYPE0 8 0 0 20240229000000 20240101000000 12345 a. AQID",
+        ),
+        ("KEY", "256 3 8 AwEAAQ==", ""),
+        ("KEY", "49152 3 8", ""),
+        ("PX", "50 ab.net2.it. O-ab.PRMD-net2.ADMDb.C-it.", ""),
+        (
+            "GPOS",
+            "-32.6882 116.8652 10.0",
+            r#""-32.6882" "116.8652" "10.0""#,
+        ),
+        ("AAAA", "2001:DB8:0::1", "2001:db8::1"),
+        ("AAAA", "::ffff:192.0.2.1", ""),
+        (
+            "LOC",
+            "42 21 54 N 71 06 18 W -24m 30m",
+            "42 21 54.000 N 71 6 18.000 W -24.00m 30m 10000m 10m",
+        ),
+        ("SRV", "0 1 9 server.example.com.", ""),
+        (
+            "NAPTR",
+            r#"100 10 "u" "sip+E2U" "!^(.*)$!sip:\\1@e.com!" ."#,
+            "",
+        ),
+        ("KX", "2 rt1.example.", ""),
+        ("CERT", "PKIX 12345 RSASHA256 AQID", "1 12345 8 AQID"),
+        ("DNAME", "frobozz-division.acme.example.", ""),
+        ("APL", "1:192.168.32.0/21 !1:192.168.38.0/28", ""),
+        (
+            "DS",
+            "60485 5 1 ( 2BB183AF5F22588179A53B0A 98631FAD1A292118 )",
+            "60485 5 1 2BB183AF5F22588179A53B0A98631FAD1A292118",
+        ),
+        ("SSHFP", "2 1 123456789ABCDEF67890123456789ABCDEF67890", ""),
+        ("IPSECKEY", "10 1 2 192.0.2.38 AQNRU3mG", ""),
+        ("IPSECKEY", "10 0 2 . AQNRU3mG", ""),
+        ("IPSECKEY", "10 2 2 2001:db8::8002:0:1 AQNRU3mG", ""),
+        ("IPSECKEY", "10 3 2 mygateway.example.com. AQNRU3mG", ""),
+        ("IPSECKEY", "10 3 0 mygateway.example.com.", ""),
+        (
+            "RRSIG",
+            "A 5 3 86400 20030322173103 20030220173103 2642 example.com. oJB1W6WN",
+            "",
+        ),
+        ("NSEC", "host.example.com. A MX RRSIG NSEC TYPE1234", ""),
+        (
+            "DNSKEY",
+            "256 3 5 AQPSKmyn fzW4kyBv",
+            "256 3 5 AQPSKmynfzW4kyBv",
+        ),
+        (
+            "DHCID",
+            "AAIBY2/AuCccgoJbsaxcQc9TUapptP69lOjxfNuVAA2kjEA=",
+            "",
+        ),
+        (
+            "NSEC3",
+            "1 1 12 aabbccdd 2t7b4g4vsa5smi47k61mv5bv1a22bojr MX DNSKEY NS SOA",
+            "1 1 12 AABBCCDD 2T7B4G4VSA5SMI47K61MV5BV1A22BOJR NS SOA MX DNSKEY",
+        ),
+        ("NSEC3", "1 0 0 - 2T7B4G4VSA5SMI47K61MV5BV1A22BOJR", ""),
+        ("NSEC3PARAM", "1 0 12 aabbccdd", "1 0 12 AABBCCDD"),
+        ("NSEC3PARAM", "1 0 0 -", ""),
+        ("TLSA", "0 0 1 d2abde24 0d7cd3ee", "0 0 1 D2ABDE240D7CD3EE"),
+        ("SMIMEA", "3 0 1 D2ABDE240D7CD3EE", ""),
+        ("HIP", "2 200100107B1A74DF365639CC39F1D578 AwEAAbdx", ""),
+        (
+            "HIP",
+            "2 2001 AwEAAbdx rvs.example.com. rvs2.example.com.",
+            "",
+        ),
+        ("NINFO", r#""a" "b""#, ""),
+        ("TALINK", ". next.example.", ""),
+        ("CDS", "0 0 0 00", ""),
+        ("CDNSKEY", "0 3 0 AA==", ""),
+        ("OPENPGPKEY", "AQID BAUG", "AQIDBAUG"),
+        ("CSYNC", "66 3 A NS AAAA", ""),
+        ("CSYNC", "0 0", ""),
+        (
+            "ZONEMD",
+            "2018031500 1 1 FEBE3D4CE2EC2FFA4BA99D46CD69D6D29711E55217057BEE7EB1A7B641A47BA7FED2DD5B97AE499FAFA4F22C6BD647DE",
+            "",
+        ),
+        (
+            "SVCB",
+            "16 foo port=53 alpn=h2",
+            r#"16 foo.example. alpn="h2" port=53"#,
+        ),
+        ("HTTPS", "0 foo.example.", ""),
+        ("SPF", r#""v=spf1 +all""#, ""),
+        ("NID", "10 0014:4fff:ff20:ee64", "10 14:4fff:ff20:ee64"),
+        ("L32", "10 10.1.2.0", ""),
+        ("L64", "10 2001:0DB8:1140:1000", "10 2001:db8:1140:1000"),
+        ("LP", "10 l64-subnet1.example.com.", ""),
+        ("EUI48", "00-00-5E-00-53-2a", "00-00-5e-00-53-2a"),
+        ("EUI64", "00-00-5e-ef-10-00-00-2a", ""),
+        ("URI", r#"10 1 "ftp://ftp1.example.com/public""#, ""),
+        ("CAA", r#"0 issue "ca1.example.net; account=230123""#, ""),
+        ("CAA", r#"128 iodef """#, ""),
+        ("AVC", r#""app-name:WOLFGANG|app-class:OAM""#, ""),
+        (
+            "RESINFO",
+            "qnamemin exterr=15-17",
+            r#""qnamemin" "exterr=15-17""#,
+        ),
+        ("DLV", "1 5 9 AB", ""),
+    ];
+
+    fn rtype(mnemonic: &str) -> RrType {
+        RrType::from_text(mnemonic.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn every_type_goes_to_octets_and_back() {
+        for &(mnemonic, text, expected) in EXAMPLES {
+            let rtype = rtype(mnemonic);
+            let octets = octets(rtype, text);
+            let printed = printed(rtype, &octets);
+            let expected = if expected.is_empty() { text } else { expected };
+            assert_eq!(printed, expected, "{rtype}");
+            assert_eq!(super::testing::octets(rtype, &printed), octets, "{rtype}");
+        }
+        let with_fields = (0..=u16::MAX)
+            .map(RrType)
+            .filter(|rtype| rtype.fields().is_some());
+        for rtype in with_fields {
+            let has_example = EXAMPLES.iter().any(|(name, ..)| *name == rtype.to_string());
+            assert!(has_example, "{rtype} has no example");
+        }
+    }
+
+    #[test]
+    fn every_type_has_a_generic_form() {
+        for &(mnemonic, text, _) in EXAMPLES {
+            let rtype = rtype(mnemonic);
+            let octets = octets(rtype, text);
+            let mut generic = String::new();
+            print_generic(&octets, &mut generic);
+            assert_eq!(super::testing::octets(rtype, &generic), octets, "{generic}");
+            let unknown = RrType(65280);
+            assert_eq!(reprinted(unknown, &generic), generic);
+        }
+        assert_eq!(reprinted(RrType::NULL, r"\# 0"), r"\# 0");
+        assert_eq!(reprinted(RrType::A, r"\# 4 ( C0 00 0 201 )"), "192.0.2.1");
+        assert_eq!(octets(RrType::TXT, r##""\#""##), b"\x01#");
+    }
+
+    #[test]
+    fn data_cut_short_or_long_is_printed_in_generic_form() {
+        for &(mnemonic, text, _) in EXAMPLES {
+            let rtype = rtype(mnemonic);
+            let octets = octets(rtype, text);
+            for length in 0..octets.len() {
+                let part = &octets[..length];
+                let printed = printed(rtype, part);
+                assert_eq!(
+                    is_valid(rtype, part),
+                    !printed.starts_with(r"\#"),
+                    "{rtype}"
+                );
+                assert_eq!(try_read(rtype, &printed).is_ok(), is_valid(rtype, part));
+                names(rtype, part, |_, _| {});
+            }
+        }
+        assert!(!is_valid(RrType::A, &[1, 2, 3, 4, 5]));
+        assert_eq!(printed(RrType::A, &[1, 2, 3]), r"\# 3 010203");
+        // A compression pointer has no place in a zone.
+        assert!(!is_valid(RrType::NS, &[0xc0, 0x0c]));
+    }
+
+    #[test]
+    fn random_octets_never_panic() {
+        let mut state = 1u64;
+        let mut octet = || {
+            state = state.wrapping_mul(0x5851_f42d_4c95_7f2d).wrapping_add(1);
+            // Small octets make lengths that fit.
+            (state >> 59) as u8 * if state >> 40 & 7 == 0 { 8 } else { 1 }
+        };
+        for round in 0..200_000 {
+            let rtype = rtype(EXAMPLES[round % EXAMPLES.len()].0);
+            let rdata: Vec<u8> = (0..octet()).map(|_| octet()).collect();
+            let printed = printed(rtype, &rdata);
+            if is_valid(rtype, &rdata) {
+                let octets = octets(rtype, &printed);
+                assert_eq!(rdata, octets, "{rtype} {printed}");
+            }
+        }
+    }
+
+    #[test]
+    fn faults_name_the_field_and_the_reason() {
+        for (mnemonic, text, token, sentence) in [
+            ("A", "1.2.3", 0, "address `1.2.3`: not an IPv4 address"),
+            ("A", "", 0, "missing field: address"),
+            ("A", "1.2.3.4 x", 1, "unexpected `x` after the last field"),
+            ("MX", "70000 a", 0, "preference `70000`: more than 65535"),
+            ("MX", "65536 a", 0, "preference `65536`: more than 65535"),
+            ("MX", "-1 a", 0, "preference `-1`: not a number"),
+            ("MX", "10", 1, "missing field: exchange"),
+            ("MX", "10 a..b", 1, "exchange `a..b`: an empty label"),
+            (
+                "TLSA",
+                "256 0 0 00",
+                0,
+                "certificate usage `256`: more than 255",
+            ),
+            (
+                "CSYNC",
+                "4294967296 0",
+                0,
+                "serial `4294967296`: more than 4294967295",
+            ),
+            (
+                "SOA",
+                ". . 1 2 3 4 1y",
+                6,
+                "minimum `1y`: neither seconds nor a period such as 1h30m",
+            ),
+            (
+                "SOA",
+                ". . 1 2147483648 3 4 5",
+                3,
+                "refresh `2147483648`: more than 2147483647 seconds (RFC 2181 §8)",
+            ),
+            ("TXT", "", 0, "missing field: text"),
+            ("HINFO", "\"\"", 1, "missing field: system"),
+            (
+                "TXT",
+                r"a \999",
+                1,
+                r"text `\999`: a broken escape; write \X for a character or \DDD for an octet",
+            ),
+            ("NSEC", "a.", 1, "missing field: types"),
+            ("NSEC", "a. A B", 2, "types `B`: not a record type"),
+            (
+                "RRSIG",
+                "A 8 2 1 20230229000000",
+                4,
+                "expiration `20230229000000`: not a time from 19700101000000 to 21060207062815, nor its seconds",
+            ),
+            (
+                "DNSKEY",
+                "256 3 RSA AQID",
+                2,
+                "algorithm `RSA`: neither a number nor a known mnemonic",
+            ),
+            ("DNSKEY", "256 3 8", 3, "missing field: public key"),
+            (
+                "DS",
+                "1 8 2 00 11",
+                4,
+                "digest `11`: 2 octets; a digest of this type has 32",
+            ),
+            (
+                "IPSECKEY",
+                "10 4 2 . AQID",
+                1,
+                "gateway type `4`: not 0, 1, 2 or 3",
+            ),
+            (
+                "IPSECKEY",
+                "10 0 2 a. AQID",
+                3,
+                "gateway `a.`: not `.`, though its type 0 means that there is none",
+            ),
+            ("IPSECKEY", "10 1 2 1.2.3.4", 4, "missing field: public key"),
+            ("URI", "1 1 \"\"", 2, "target ``: empty"),
+            (
+                "CAA",
+                "0 a-b \"\"",
+                1,
+                "tag `a-b`: a tag is made of letters and digits",
+            ),
+            (
+                "TYPE65280",
+                "abc",
+                0,
+                r"the fields of TYPE65280 are not known; write its data as \# length hexadecimal (RFC 3597 §5)",
+            ),
+            (
+                "ANY",
+                r"\# 0",
+                0,
+                "ANY is for questions and messages and has no data in a zone",
+            ),
+            ("TYPE65280", r"\#", 1, "missing field: length"),
+            (
+                "TYPE65280",
+                r"\# 2 abc",
+                2,
+                "data `abc`: an odd number of hexadecimal digits",
+            ),
+            (
+                "TYPE65280",
+                r"\# 2 ab",
+                1,
+                "length `2`: the data has 1 octets",
+            ),
+            (
+                "TYPE65280",
+                r"\# 65536",
+                1,
+                "length `65536`: more than 65535",
+            ),
+            (
+                "A",
+                r"\# 3 ab cd ef",
+                0,
+                r"data `\#`: 3 octets that do not fit the fields of A",
+            ),
+        ] {
+            let fault = fault(rtype(mnemonic), text);
+            assert_eq!((fault.token, fault.sentence.as_str()), (token, sentence));
+        }
+    }
+
+    #[test]
+    fn limits_hold_on_both_sides() {
+        for (mnemonic, text) in [
+            ("MX", "65535 ."),
+            ("CAA", "255 issue \"\""),
+            ("CSYNC", "4294967295 65535"),
+            ("SOA", ". . 4294967295 2147483647 0 0 0"),
+        ] {
+            assert_eq!(reprinted(rtype(mnemonic), text), text);
+        }
+        let string = "x".repeat(255);
+        assert_eq!(octets(RrType::TXT, &string).len(), 256);
+        let long = fault(RrType::TXT, &format!("{string}x"));
+        assert!(
+            long.sentence
+                .ends_with("256 octets; one string has 255 at most")
+        );
+        let whole = vec![string.as_str(); 255].join(" ");
+        assert_eq!(
+            octets(RrType::TXT, &format!("{whole} {}", "x".repeat(254))).len(),
+            65535
+        );
+        let over = fault(RrType::TXT, &format!("{whole} {string}"));
+        assert_eq!(
+            over.sentence,
+            "data of 65536 octets; one record has 65535 at most"
+        );
+        let name = format!("{}.", ["x".repeat(63).as_str(); 4].join("."));
+        assert!(
+            fault(RrType::NS, &name)
+                .sentence
+                .ends_with("more than 255 octets")
+        );
+    }
+
+    #[test]
+    fn names_are_found_with_their_places() {
+        let found = |mnemonic: &str, text: &str| {
+            let rdata = octets(rtype(mnemonic), text);
+            let mut found = Vec::new();
+            names(rtype(mnemonic), &rdata, |place, is_compressible| {
+                let name = Name::from_wire(&rdata[place]).unwrap();
+                found.push(format!("{name}{}", if is_compressible { "!" } else { "" }));
+            });
+            found.join(" ")
+        };
+        assert_eq!(found("A", "1.2.3.4"), "");
+        assert_eq!(found("MX", "10 a"), "a.example.!");
+        assert_eq!(found("SOA", "@ b. 1 2 3 4 5"), "example.! b.!");
+        assert_eq!(found("RP", "a. ."), "a. .");
+        assert_eq!(found("SRV", "1 2 3 a."), "a.");
+        assert_eq!(found("NAPTR", r#"1 2 "" "" "" a."#), "a.");
+        assert_eq!(found("RRSIG", "A 8 0 0 0 0 0 a. AQID"), "a.");
+        assert_eq!(found("HIP", "2 AA AQID a. b.c."), "a. b.c.");
+        assert_eq!(found("HTTPS", "1 a. port=1"), "a.");
+        assert_eq!(found("IPSECKEY", "1 3 2 a. AQID"), "a.");
+        assert_eq!(found("IPSECKEY", "1 1 2 1.2.3.4 AQID"), "");
+        assert_eq!(found("TYPE65280", r"\# 1 00"), "");
+        // Quotes make a label of the sign for the origin.
+        assert_eq!(found("NS", "\"@\""), r"\@.example.!");
+    }
+}

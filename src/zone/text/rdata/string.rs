@@ -1,0 +1,155 @@
+//! Strings in master files: text with escapes <-> octets (RFC 1035 §5.1), bare
+//! or behind a length octet.
+
+use std::fmt::{Display, Write};
+
+use super::reader::{FieldFault, Reader};
+use crate::wire::name::unescape;
+
+/// The most octets behind a length octet (RFC 1035 §3.3).
+const MAX_CHAR_STRING: usize = 255;
+pub(super) const BAD_ESCAPE: &str =
+    "a broken escape; write \\X for a character or \\DDD for an octet";
+
+/// Reads one string behind a length octet.
+pub(super) fn read(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    let place = reader.out.len();
+    reader.out.push(0);
+    read_text(reader, true)?;
+    let length = reader.out.len() - place - 1;
+    if length > MAX_CHAR_STRING {
+        let limit = format_args!("{length} octets; one string has {MAX_CHAR_STRING} at most");
+        return Err(reader.fault(limit));
+    }
+    reader.out[place] = length as u8;
+    Ok(())
+}
+
+/// Reads one string or more.
+pub(super) fn read_several(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    read(reader)?;
+    while !reader.is_empty() {
+        read(reader)?;
+    }
+    Ok(())
+}
+
+/// Reads a string without a length before it.
+pub(super) fn read_text(reader: &mut Reader<'_, '_>, may_be_empty: bool) -> Result<(), FieldFault> {
+    let text = reader.token()?.text;
+    if text.is_empty() && !may_be_empty {
+        return Err(reader.fault("empty"));
+    }
+    decode(text, reader.out).ok_or_else(|| reader.fault(BAD_ESCAPE))
+}
+
+/// Reads the tag of a CAA property (RFC 8659 §4.1).
+pub(super) fn read_tag(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    let place = reader.out.len();
+    read(reader)?;
+    if !is_tag(&reader.out[place + 1..]) {
+        return Err(reader.fault("a tag is made of letters and digits"));
+    }
+    Ok(())
+}
+
+pub(super) fn is_tag(octets: &[u8]) -> bool {
+    !octets.is_empty() && octets.iter().all(u8::is_ascii_alphanumeric)
+}
+
+/// Appends the octets that `text` stands for; `None` for a broken escape.
+pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
+    let mut rest = text;
+    while let Some(at) = rest.iter().position(|&octet| octet == b'\\') {
+        let (plain, escape) = rest.split_at(at);
+        let (octet, behind) = unescape(&escape[1..])?;
+        out.extend_from_slice(plain);
+        out.push(octet);
+        rest = behind;
+    }
+    out.extend_from_slice(rest);
+    Some(())
+}
+
+/// The length octet and the string behind it, at the start of `octets`.
+pub(super) fn split(octets: &[u8]) -> Option<(&[u8], &[u8])> {
+    let (&length, rest) = octets.split_first()?;
+    rest.split_at_checked(length as usize)
+}
+
+/// True for nothing but strings, one at least.
+pub(super) fn are_strings(octets: &[u8]) -> bool {
+    let mut rest = octets;
+    while let Some((_, behind)) = split(rest) {
+        rest = behind;
+    }
+    rest.is_empty() && !octets.is_empty()
+}
+
+/// Writes the strings in `octets`, each in quotes.
+pub(super) fn print_several(octets: &[u8], out: &mut String) {
+    let mut rest = octets;
+    while let Some((string, behind)) = split(rest) {
+        print(string, out);
+        rest = behind;
+        if !rest.is_empty() {
+            out.push(' ');
+        }
+    }
+}
+
+/// Writes anything the way it displays itself.
+pub(super) fn push(item: impl Display, out: &mut String) {
+    write!(out, "{item}").expect("a string has room for everything");
+}
+
+/// Writes octets as a string in quotes.
+pub(super) fn print(octets: &[u8], out: &mut String) {
+    out.push('"');
+    for &octet in octets {
+        match octet {
+            b'"' | b'\\' => out.extend(['\\', octet as char]),
+            b' '..=b'~' => out.push(octet as char),
+            _ => push(format_args!("\\{octet:03}"), out),
+        }
+    }
+    out.push('"');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn octets(text: &[u8]) -> Option<Vec<u8>> {
+        let mut out = Vec::new();
+        decode(text, &mut out).map(|()| out)
+    }
+
+    #[test]
+    fn escapes_go_both_ways() {
+        for (text, wire) in [
+            (r"plain text", &b"plain text"[..]),
+            (r"\000\255\127", b"\x00\xff\x7f"),
+            (r#"a\"b\\c"#, b"a\"b\\c"),
+            ("", b""),
+        ] {
+            assert_eq!(octets(text.as_bytes()).as_deref(), Some(wire), "{text}");
+            let mut printed = String::new();
+            print(wire, &mut printed);
+            assert_eq!(printed, format!("\"{text}\""));
+        }
+        assert_eq!(octets(br"\a\;\032").as_deref(), Some(&b"a; "[..]));
+        for text in [&br"\"[..], br"a\", br"\1", br"\12", br"\256", br"\1x2"] {
+            assert_eq!(octets(text), None);
+        }
+    }
+
+    #[test]
+    fn strings_fill_their_octets_exactly() {
+        assert!(are_strings(b"\x00"));
+        assert!(are_strings(b"\x01a\x02bc"));
+        for broken in [&b""[..], b"\x01", b"\x01a\x02b", b"\x00\x05"] {
+            assert!(!are_strings(broken), "{broken:?}");
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Octets of a master file -> entries of tokens (RFC 1035 §5.1). One pass, no
+//! copy: a token is a slice of the text with its escapes still in it. It knows
+//! comments, quotes and parentheses, and nothing about records.
+
+/// One word of an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Token<'t> {
+    /// The octets as written, without the surrounding quotes, escapes intact.
+    pub text: &'t [u8],
+    /// True for `"…"`, which is never a directive, a type or `@`.
+    pub quoted: bool,
+    /// Where it starts in the text.
+    pub at: u32,
+}
+
+/// An entry: one line, or several held together by parentheses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// True where the line begins with blank space, so that the owner is the
+    /// one before.
+    pub blank: bool,
+}
+
+/// What is wrong with the text itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Broken {
+    /// A line ends inside quotes.
+    #[error("a quote that is not closed on its line")]
+    Quote,
+    /// The text ends inside parentheses.
+    #[error("a parenthesis that is never closed")]
+    Open,
+    /// `)` with no `(` before it.
+    #[error("a closing parenthesis without an opening one")]
+    Close,
+}
+
+/// A reader of one text.
+pub struct Scanner<'t> {
+    text: &'t [u8],
+    at: usize,
+}
+
+/// What an octet means outside quotes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Class {
+    Word,
+    Blank,
+    Newline,
+    Comment,
+    Open,
+    Close,
+    Quote,
+    Escape,
+}
+
+const CLASSES: [Class; 256] = {
+    let mut classes = [Class::Word; 256];
+    classes[b' ' as usize] = Class::Blank;
+    classes[b'\t' as usize] = Class::Blank;
+    classes[b'\r' as usize] = Class::Blank;
+    classes[b'\n' as usize] = Class::Newline;
+    classes[b';' as usize] = Class::Comment;
+    classes[b'(' as usize] = Class::Open;
+    classes[b')' as usize] = Class::Close;
+    classes[b'"' as usize] = Class::Quote;
+    classes[b'\\' as usize] = Class::Escape;
+    classes
+};
+
+const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+
+impl<'t> Scanner<'t> {
+    /// Starts at the beginning of `text`, past a UTF-8 byte-order mark.
+    /// Positions are `u32`: a text has less than 4 GiB.
+    pub fn new(text: &'t [u8]) -> Self {
+        debug_assert!(u32::try_from(text.len()).is_ok());
+        let at = if text.starts_with(BYTE_ORDER_MARK) {
+            3
+        } else {
+            0
+        };
+        Scanner { text, at }
+    }
+
+    /// Reads the next entry's tokens into `tokens`, which is cleared first.
+    /// `Ok(None)` at the end of the text. After an error, with the place it
+    /// was seen at, the next call goes on behind the broken entry.
+    pub fn next(&mut self, tokens: &mut Vec<Token<'t>>) -> Result<Option<Entry>, (u32, Broken)> {
+        loop {
+            let start = self.at;
+            let Some(&first) = self.text.get(start) else {
+                return Ok(None);
+            };
+            tokens.clear();
+            let read = self.entry(tokens);
+            if let Err(fault) = read {
+                self.skip_line(fault);
+                return Err(fault);
+            }
+            if !tokens.is_empty() {
+                let blank = CLASSES[first as usize] == Class::Blank;
+                return Ok(Some(Entry { blank }));
+            }
+        }
+    }
+
+    fn entry(&mut self, tokens: &mut Vec<Token<'t>>) -> Result<(), (u32, Broken)> {
+        let mut open: Vec<u32> = Vec::new();
+        while let Some(&octet) = self.text.get(self.at) {
+            match CLASSES[octet as usize] {
+                Class::Blank => self.at += 1,
+                Class::Word | Class::Escape => tokens.push(self.word()?),
+                Class::Quote => tokens.push(self.quoted()?),
+                Class::Comment => self.skip_comment(),
+                Class::Open => {
+                    open.push(self.at as u32);
+                    self.at += 1;
+                }
+                Class::Close => {
+                    open.pop().ok_or((self.at as u32, Broken::Close))?;
+                    self.at += 1;
+                }
+                Class::Newline => {
+                    self.at += 1;
+                    if open.is_empty() {
+                        return Ok(());
+                    }
+                }
+            }
+        }
+        match open.pop() {
+            Some(at) => Err((at, Broken::Open)),
+            None => Ok(()),
+        }
+    }
+
+    /// A word goes on to blank space, a comment, a parenthesis or a quote; a
+    /// quote right behind `=` belongs to it (RFC 9460 §2.1, `key="value"`).
+    fn word(&mut self) -> Result<Token<'t>, (u32, Broken)> {
+        let start = self.at;
+        while let Some(&octet) = self.text.get(self.at) {
+            match CLASSES[octet as usize] {
+                Class::Word => self.at += 1,
+                Class::Escape => self.escape(),
+                Class::Quote if self.text[self.at - 1] == b'=' && self.at > start => {
+                    self.quoted()?;
+                }
+                _ => break,
+            }
+        }
+        Ok(Token {
+            text: &self.text[start..self.at],
+            quoted: false,
+            at: start as u32,
+        })
+    }
+
+    fn quoted(&mut self) -> Result<Token<'t>, (u32, Broken)> {
+        let start = self.at;
+        self.at += 1;
+        loop {
+            match self.text.get(self.at) {
+                Some(b'"') => break,
+                Some(b'\\') => self.escape(),
+                Some(b'\n') | None => return Err((start as u32, Broken::Quote)),
+                Some(_) => self.at += 1,
+            }
+        }
+        self.at += 1;
+        Ok(Token {
+            text: &self.text[start + 1..self.at - 1],
+            quoted: true,
+            at: start as u32,
+        })
+    }
+
+    /// Passes over `\` and the character that it escapes, never over the end
+    /// of a line.
+    fn escape(&mut self) {
+        self.at += match self.text.get(self.at + 1) {
+            Some(b'\n') | None => 1,
+            Some(_) => 2,
+        };
+    }
+
+    fn skip_comment(&mut self) {
+        let rest = &self.text[self.at..];
+        self.at += rest
+            .iter()
+            .position(|&octet| octet == b'\n')
+            .unwrap_or(rest.len());
+    }
+
+    /// Goes on with the line after the one in which the fault was seen.
+    fn skip_line(&mut self, (at, _): (u32, Broken)) {
+        self.at = at as usize;
+        self.skip_comment();
+        self.at = (self.at + 1).min(self.text.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entries(text: &[u8]) -> Vec<Result<(bool, Vec<String>), (u32, Broken)>> {
+        let mut scanner = Scanner::new(text);
+        let mut tokens = Vec::new();
+        let mut all = Vec::new();
+        loop {
+            match scanner.next(&mut tokens) {
+                Ok(None) => return all,
+                Err(fault) => all.push(Err(fault)),
+                Ok(Some(entry)) => {
+                    let show = |token: &Token<'_>| {
+                        let text = String::from_utf8_lossy(token.text).into_owned();
+                        if token.quoted {
+                            format!("\"{text}\"")
+                        } else {
+                            text
+                        }
+                    };
+                    all.push(Ok((entry.blank, tokens.iter().map(show).collect())));
+                }
+            }
+        }
+    }
+
+    fn entry(text: &str) -> Vec<String> {
+        entries(text.as_bytes()).remove(0).unwrap().1
+    }
+
+    #[test]
+    fn lines_comments_and_blank_owners() {
+        let text = b"\xef\xbb\xbf\r\n; note\r\na A 1 ; two\r\n\t B\r\n  \t\n\nc";
+        let found = entries(text);
+        let words = |list: &[&str]| list.iter().map(|word| word.to_string()).collect::<Vec<_>>();
+        assert_eq!(
+            found,
+            [
+                Ok((false, words(&["a", "A", "1"]))),
+                Ok((true, words(&["B"]))),
+                Ok((false, words(&["c"]))),
+            ]
+        );
+    }
+
+    #[test]
+    fn parentheses_hold_lines_together() {
+        assert_eq!(
+            entry("a ( b ; c)\n d (e)\n)f\ng"),
+            ["a", "b", "d", "e", "f"]
+        );
+        assert_eq!(entry("a(b)c"), ["a", "b", "c"]);
+    }
+
+    #[test]
+    fn quotes_and_escapes() {
+        assert_eq!(entry(r#"a "b ; (c" d"#), ["a", "\"b ; (c\"", "d"]);
+        assert_eq!(entry(r#"a "b\"c" "" x"#), ["a", r#""b\"c""#, "\"\"", "x"]);
+        assert_eq!(entry(r"a\ b\;c\(d \\ e"), [r"a\ b\;c\(d", r"\\", "e"]);
+        assert_eq!(
+            entry(r#"alpn="h2, h3" port=1"#),
+            [r#"alpn="h2, h3""#, "port=1"]
+        );
+        assert_eq!(entry(r#"a"b c"d"#), ["a", "\"b c\"", "d"]);
+    }
+
+    #[test]
+    fn goes_on_behind_a_broken_line() {
+        let found = entries(b"a \"b\nc d\ne ) f\ng ( h\ni");
+        assert_eq!(found[0], Err((2, Broken::Quote)));
+        assert_eq!(found[1].as_ref().unwrap().1, ["c", "d"]);
+        assert_eq!(found[2], Err((11, Broken::Close)));
+        assert_eq!(found[3], Err((17, Broken::Open)));
+        assert_eq!(found[4].as_ref().unwrap().1, ["i"]);
+        assert_eq!(found.len(), 5);
+    }
+
+    #[test]
+    fn no_text_is_too_broken() {
+        for text in [
+            &b"\\"[..],
+            b"a \\",
+            b"\"",
+            b"\"\\",
+            b"(",
+            b"=\"",
+            b"a=\"\\\n",
+        ] {
+            entries(text);
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! What the tests share: text cases and how they are read, a decoder of
+//! replies that trusts nothing, and a second opinion from hickory-proto.
+
+#![allow(dead_code)]
+
+pub mod cases;
+pub mod decode;
+pub mod oracle;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use shardns::answer::{self, Outcome, Settings, Via, Worker};
+use shardns::wire::Key;
+use shardns::zone::text::Library;
+use shardns::zone::{self, Zone, Zones};
+
+/// The name that servers under test have for themselves.
+pub const IDENTITY: &str = "test-server";
+
+/// A file of the repository.
+pub fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+/// The settings that the text cases are written for.
+pub fn settings() -> Settings {
+    Settings {
+        identity: IDENTITY.into(),
+        ..Settings::default()
+    }
+}
+
+/// A worker with nothing special about it.
+pub const UDP: Via = Via::Udp(Worker {
+    index: 0,
+    cpu: None,
+    batch: 1,
+});
+
+/// Reads a zone that must be good enough to be served.
+pub fn load(path: &Path, origin: Option<&str>) -> Arc<Zone> {
+    let origin = origin.map(|name| name.parse().unwrap());
+    let loaded = zone::load(Library::Disk, path, origin).unwrap();
+    loaded
+        .zone
+        .unwrap_or_else(|| panic!("{}: {:#?}", path.display(), loaded.faults))
+}
+
+/// The zone in a text.
+pub fn zone(origin: &str, text: &str) -> Arc<Zone> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("zone");
+    std::fs::write(&path, text).unwrap();
+    load(&path, Some(origin))
+}
+
+/// The four zones that come with the program.
+pub fn demo() -> Zones {
+    let files = ["example.com", "child.example.com", "192.0.2", "2001-db8"];
+    let zones = files.map(|file| load(&repository(&format!("zones/{file}.zone")), None));
+    Zones::new(zones.into()).unwrap()
+}
+
+/// Answers a request as the server would; `None` for silence.
+pub fn ask(zones: &Zones, via: Via, request: &[u8]) -> Option<Vec<u8>> {
+    let mut reply = vec![0; answer::MAX_MESSAGE];
+    match answer::respond(
+        zones,
+        &settings(),
+        via,
+        request,
+        &mut Key::new(),
+        &mut reply,
+    ) {
+        Outcome::Ignored => None,
+        Outcome::Replied { length, .. } => {
+            reply.truncate(length);
+            Some(reply)
+        }
+    }
+}
+
+/// A query for one name and type, without EDNS.
+pub fn query(name: &str, rtype: u16) -> Vec<u8> {
+    let mut request = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+    let name: shardns::wire::Name = name.parse().unwrap();
+    request.extend(name.as_wire());
+    request.extend(rtype.to_be_bytes());
+    request.extend([0, 1]);
+    request
+}
