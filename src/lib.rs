@@ -1,4 +1,94 @@
-//! placeholder
+//! shardns: a thread-per-core authoritative DNS responder. Each pinned thread
+//! (a *worker*) owns its own `SO_REUSEPORT` UDP socket and answers from one
+//! shared immutable snapshot of zones, so that the kernel hashes datagrams
+//! across cores and workers share nothing that they write.
+//!
+//! This page is the map for whoever changes the code. The README is for whoever
+//! uses the program.
+//!
+//! # The way of a datagram
+//!
+//! ```text
+//!            control thread: src/server/mod.rs (start, count, stop)
+//!                 │ binds all sockets, then starts
+//!                 ▼
+//! ┌── worker i, src/server/worker.rs ────────────────────────────────────┐
+//! │  receive a batch          recvmmsg       src/sys/batch.rs            │
+//! │  for each request:        respond()      src/answer/mod.rs           │
+//! │      octets → query                      src/answer/query.rs         │
+//! │      name → zone                         src/zone/zones.rs           │
+//! │      name, type → found                  src/zone/lookup.rs          │
+//! │      record sets → octets                src/answer/reply.rs         │
+//! │  send the batch           sendmmsg       src/sys/batch.rs            │
+//! │  count                                   src/server/counters.rs      │
+//! └──────────────────────────────────────────────────────────────────────┘
+//!            TCP takes another way in, on one thread: src/server/tcp.rs
+//! ```
+//!
+//! Read it in that order, top to bottom. How zones come to be is a second
+//! sitting: `src/zone/text/mod.rs` reads master files, `src/zone/draft.rs`
+//! sorts the records out, `src/zone/check.rs` names every fault,
+//! `src/zone/build.rs` and `src/zone/compose.rs` compose each answer once, and
+//! `src/zone/store.rs` draws how they are laid down.
+//!
+//! # Layers
+//!
+//! A layer names only what is listed behind it; a test holds these lines
+//! against the code.
+//!
+//! ```text
+//! wire    ->
+//! sys     ->
+//! zone    -> wire
+//! answer  -> zone wire
+//! server  -> answer zone wire sys
+//! cli     -> server answer zone wire sys
+//! ```
+//!
+//! - [`wire`]: names, header, record types and their fields, a cursor.
+//!   Vocabulary, no policy.
+//! - [`sys`]: the kernel. The only folder with `unsafe`, and the only one that
+//!   names libc and socket2.
+//! - [`zone`]: zones, immutable once built.
+//! - [`answer`]: request octets in, reply octets out.
+//! - [`server`]: the control plane, and in `worker.rs` the loop.
+//! - [`cli`]: the command line, one file a command.
+//!
+//! # Invariants
+//!
+//! 1. `answer` and `zone::lookup` make no system call, read no clock and
+//!    allocate nothing (`tests/allocation.rs`).
+//! 2. A worker writes nothing that another worker reads or writes in its loop;
+//!    its counters have cache lines of their own (`src/server/counters.rs`).
+//! 3. Sockets are bound in worker order before any worker runs: worker *i* is
+//!    socket *i* of the group is seat *i* of the plan (`tests/sockets.rs`).
+//! 4. Never a reply to a reply, never to port 0, never longer than the client
+//!    takes (`tests/robust.rs`).
+//! 5. A batch of one and a batch of many are the same code.
+//! 6. A worker never blocks on sending, never logs, never waits for another
+//!    thread; a send that fails is counted and dropped. One bad datagram in a
+//!    batch never costs its neighbours theirs (`src/sys/batch.rs`).
+//! 7. The zones that a worker answers from are one immutable snapshot.
+//!
+//! # Tests
+//!
+//! Behaviour is held by text cases that quote their RFC, in `tests/cases`;
+//! `tests/support/cases.rs` says how they are read, `tests/answers.rs` puts
+//! them to [`answer::respond`], `tests/sockets.rs` to a running server.
+//!
+//! ```
+//! use shardns::answer::{self, Outcome, Settings, Via};
+//! use shardns::wire::{Key, Rcode};
+//! use shardns::zone::Zones;
+//!
+//! // Without zones, everything is refused.
+//! let request = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\0\0\x01\0\x01";
+//! let (mut key, mut reply) = (Key::new(), [0; 512]);
+//! let zones = Zones::default();
+//! let outcome = answer::respond(&zones, &Settings::default(), Via::Tcp, request, &mut key, &mut reply);
+//! assert!(matches!(outcome, Outcome::Replied { rcode: Rcode::Refused, .. }));
+//! ```
+
 pub mod answer;
 pub mod cli;
 pub mod server;

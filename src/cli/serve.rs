@@ -1,5 +1,6 @@
 //! `shardns serve`: load, start, wait for signals, stop.
 
+use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -106,10 +107,7 @@ impl Serve {
     ///
     /// What keeps it from starting.
     pub fn run(self) -> anyhow::Result<()> {
-        tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
-            .with_target(false)
-            .init();
+        start_log();
         let config = self.config();
         let zones = Arc::new(sources::load(&self.zones)?);
         let mut server = Server::start(&config, zones.clone())?;
@@ -183,6 +181,13 @@ impl Serve {
 /// Where `::1` exists, not getting its port is a fault as for any address.
 fn holds_ipv6_loopback() -> bool {
     std::net::UdpSocket::bind("[::1]:0").is_ok()
+}
+
+fn start_log() {
+    let log = tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_target(false);
+    log.with_ansi(std::io::stderr().is_terminal()).init();
 }
 
 fn usage_error(message: &str) -> ! {

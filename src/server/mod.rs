@@ -154,6 +154,7 @@ pub struct Server {
     counters: Vec<Arc<Counters>>,
     workers: Vec<JoinHandle<()>>,
     tcp: Option<TcpThread>,
+    tcp_counters: Option<Arc<Counters>>,
     stop: Arc<AtomicBool>,
     events: Receiver<Event>,
     notes: Vec<String>,
@@ -162,7 +163,6 @@ pub struct Server {
 struct TcpThread {
     thread: JoinHandle<()>,
     waker: mio::Waker,
-    counters: Arc<Counters>,
 }
 
 impl Server {
@@ -202,6 +202,7 @@ impl Server {
             groups: bound.groups,
             workers: Vec::new(),
             tcp: None,
+            tcp_counters: config.tcp.map(|_| Arc::default()),
             stop: Arc::default(),
             events,
             notes: bound.notes,
@@ -266,20 +267,19 @@ impl Server {
         settings: &Arc<Settings>,
         limits: tcp::Limits,
     ) -> io::Result<TcpThread> {
-        let counters = Arc::new(Counters::default());
+        let counters = self.tcp_counters.clone().unwrap_or_default();
         let (mut server, waker) = tcp::TcpServer::new(
             listeners,
             zones.clone(),
             settings.clone(),
             limits,
-            counters.clone(),
+            counters,
             self.stop.clone(),
         )?;
         let thread = thread::Builder::new().name("shardns-tcp".into());
         Ok(TcpThread {
             thread: thread.spawn(move || server.run())?,
             waker,
-            counters,
         })
     }
 
@@ -309,7 +309,7 @@ impl Server {
         let mut all: Vec<Totals> = workers
             .map(|(index, counters)| self.with_drops(index, counters.read()))
             .collect();
-        all.extend(self.tcp.as_ref().map(|tcp| tcp.counters.read()));
+        all.extend(self.tcp_counters.as_ref().map(|counters| counters.read()));
         all
     }
 

@@ -1,0 +1,198 @@
+//! The map holds: layers name only what they may, `unsafe` and the kernel's
+//! crates stay where they belong, and what README and the crate's page name
+//! exists.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(folder: &Path, found: &mut Vec<(PathBuf, String)>) {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                walk(&path, found);
+            } else {
+                let text = fs::read_to_string(&path).unwrap();
+                found.push((path.strip_prefix(root().join("src")).unwrap().into(), text));
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&root().join("src"), &mut found);
+    assert!(found.len() > 30);
+    found
+}
+
+/// Lines of code, without comments.
+fn code(text: &str) -> impl Iterator<Item = &str> {
+    text.lines().map(|line| line.split("//").next().unwrap())
+}
+
+fn layer(path: &Path) -> String {
+    path.components()
+        .next()
+        .unwrap()
+        .as_os_str()
+        .to_string_lossy()
+        .into_owned()
+}
+
+/// The lines `layer -> layers` of the crate's page.
+fn arrows() -> BTreeMap<String, BTreeSet<String>> {
+    let page = read("src/lib.rs");
+    let lines = page
+        .lines()
+        .filter_map(|line| line.strip_prefix("//! ")?.split_once("->"));
+    let words = |text: &str| text.split_whitespace().map(str::to_owned).collect();
+    lines
+        .map(|(layer, below)| (layer.trim().to_owned(), words(below)))
+        .collect()
+}
+
+#[test]
+fn layers_name_only_what_is_below_them() {
+    let arrows = arrows();
+    let modules: BTreeSet<String> = fs::read_dir(root().join("src"))
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.is_dir())
+        .map(|path| path.file_name().unwrap().to_string_lossy().into_owned())
+        .collect();
+    assert_eq!(
+        arrows.keys().cloned().collect::<BTreeSet<_>>(),
+        modules,
+        "the crate's page lists the layers"
+    );
+    for (path, text) in sources() {
+        let own = layer(&path);
+        let Some(below) = arrows.get(&own) else {
+            continue;
+        };
+        for line in code(&text) {
+            for named in line.split("crate::").skip(1) {
+                let named: String = named
+                    .chars()
+                    .take_while(|c| c.is_alphanumeric() || *c == '_')
+                    .collect();
+                let allowed = named == own || below.contains(&named) || !modules.contains(&named);
+                assert!(allowed, "{}: {own} names {named}: {line}", path.display());
+            }
+        }
+    }
+}
+
+#[test]
+fn unsafe_and_the_kernels_crates_stay_in_sys() {
+    for (path, text) in sources() {
+        if layer(&path) == "sys" {
+            continue;
+        }
+        for line in code(&text) {
+            for word in [
+                "unsafe ",
+                "unsafe{",
+                "libc::",
+                "socket2::",
+                "allow(unsafe_code)",
+            ] {
+                assert!(!line.contains(word), "{}: {line}", path.display());
+            }
+        }
+    }
+    assert!(read("Cargo.toml").contains("unsafe_code = \"deny\""));
+}
+
+#[test]
+fn every_source_file_says_what_it_owns() {
+    for (path, text) in sources() {
+        assert!(
+            text.starts_with("//! "),
+            "{} does not begin with what it owns",
+            path.display()
+        );
+    }
+}
+
+/// Words that look like paths of the repository.
+fn paths(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_alphanumeric() || "/._-".contains(c);
+    let words = text
+        .split(|c| !is_part(c))
+        .map(|word| word.trim_end_matches('.'));
+    let folders = ["src/", "tests/", "zones/", "benches/", ".ci/"];
+    words
+        .filter(|word| folders.iter().any(|folder| word.starts_with(folder)))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn what_the_pages_name_exists() {
+    for page in ["README.md", "src/lib.rs"] {
+        let named = paths(&read(page));
+        assert!(named.len() > 5, "{page} names {named:?}");
+        for path in named {
+            assert!(
+                root().join(&path).exists(),
+                "{page} names {path}, which is not there"
+            );
+        }
+    }
+}
+
+/// Words such as `--listen`.
+fn options(text: &str) -> BTreeSet<String> {
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '-';
+    let words = text.split(|c| !is_part(c));
+    words
+        .filter(|word| word.starts_with("--") && word.len() > 3 && !word.starts_with("---"))
+        .map(str::to_owned)
+        .collect()
+}
+
+#[test]
+fn the_readme_tells_of_every_option_and_of_no_other() {
+    let mut helped = BTreeSet::new();
+    for command in ["serve", "check", "queries"] {
+        let output = Command::new(env!("CARGO_BIN_EXE_shardns"))
+            .args([command, "--help"])
+            .output()
+            .unwrap();
+        helped.extend(options(&String::from_utf8(output.stdout).unwrap()));
+    }
+    assert!(helped.len() > 15, "{helped:?}");
+    let told = options(&read("README.md"));
+    let silent: Vec<_> = helped
+        .difference(&told)
+        .filter(|option| *option != "--help")
+        .collect();
+    assert!(silent.is_empty(), "the README says nothing of {silent:?}");
+    // Options of cargo and of the program as a whole.
+    let others = [
+        "--release",
+        "--version",
+        "--help",
+        "--test",
+        "--lib",
+        "--all-targets",
+    ]
+    .map(str::to_owned);
+    let invented: Vec<_> = told
+        .difference(&helped)
+        .filter(|option| !others.contains(option))
+        .collect();
+    assert!(
+        invented.is_empty(),
+        "the README tells of {invented:?}, which there is not"
+    );
+}

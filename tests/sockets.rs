@@ -1,0 +1,555 @@
+//! The server in one process: the text cases over real sockets with several
+//! workers, what the counters say to it, steering, panics, and stopping.
+
+mod support;
+
+use std::collections::BTreeSet;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpStream, UdpSocket};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use shardns::answer::{self, Outcome, Settings, Via};
+use shardns::server::{Config, Event, Listen, Server, Sharing, tcp};
+use shardns::sys::steer::Steer;
+use shardns::wire::{Key, Rcode};
+use shardns::zone::Zones;
+use support::cases::{self, CaseFile};
+use support::{UDP, query};
+
+/// Long enough for any machine; what takes as long has failed.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// Replies that a client's socket holds unread, whatever its default buffer.
+const QUEUED: u64 = 100;
+
+fn config(addresses: &[&str], workers: usize) -> Config {
+    let listen = |address: &&str| Listen {
+        address: address.parse().unwrap(),
+        required: true,
+    };
+    Config {
+        listen: addresses.iter().map(listen).collect(),
+        workers: Some(workers),
+        settings: support::settings(),
+        ..Config::default()
+    }
+}
+
+fn client(server: SocketAddr) -> UdpSocket {
+    let any = if server.is_ipv4() {
+        "127.0.0.1:0"
+    } else {
+        "[::1]:0"
+    };
+    let socket = UdpSocket::bind(any).unwrap();
+    socket.connect(server).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket
+}
+
+fn receive(socket: &UdpSocket) -> Vec<u8> {
+    let mut reply = vec![0; 65_535];
+    let length = socket.recv(&mut reply).expect("a reply");
+    reply.truncate(length);
+    reply
+}
+
+/// Asks on a fresh connection; `None` where the server closes it instead.
+fn ask_tcp(server: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
+    let mut stream = TcpStream::connect(server).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    stream
+        .write_all(&[&(request.len() as u16).to_be_bytes(), request].concat())
+        .unwrap();
+    let mut length = [0; 2];
+    stream.read_exact(&mut length).ok()?;
+    let mut reply = vec![0; u16::from_be_bytes(length).into()];
+    stream.read_exact(&mut reply).unwrap();
+    Some(reply)
+}
+
+fn ask_over_udp(file: &CaseFile, server: &Server) -> u64 {
+    let mut sent = 0;
+    // Nothing says that a datagram is not coming; the next reply on the same
+    // flow, which the same worker sends, does.
+    let marker = query("marker.invalid", 1);
+    for (number, case) in file.cases.iter().enumerate().filter(|(_, case)| !case.tcp) {
+        let addresses = server.addresses();
+        let socket = client(addresses[number % addresses.len()]);
+        socket.send(&case.request).unwrap();
+        sent += 1;
+        let reply = if case.is_silence() {
+            socket.send(&marker).unwrap();
+            sent += 1;
+            let next = receive(&socket);
+            assert_eq!(
+                next[12..],
+                marker[12..],
+                "{}: a reply to what gets none",
+                case.title
+            );
+            None
+        } else {
+            Some(receive(&socket))
+        };
+        let place = format!("{}:{}: {}", file.path.display(), case.line, case.title);
+        case.check(reply.as_deref())
+            .unwrap_or_else(|error| panic!("{place}: {error}"));
+        assert_eq!(
+            reply,
+            support::ask(&file.zones, UDP, &case.request),
+            "{place}"
+        );
+    }
+    sent
+}
+
+fn ask_over_tcp(file: &CaseFile, server: &Server) -> u64 {
+    let mut sent = 0;
+    for (number, case) in file.cases.iter().enumerate() {
+        let addresses = server.addresses();
+        let reply = ask_tcp(addresses[number % addresses.len()], &case.request);
+        let place = format!("{}:{}: {}", file.path.display(), case.line, case.title);
+        let expected = support::ask(&file.zones, Via::Tcp, &case.request);
+        assert_eq!(reply, expected, "{place}");
+        if case.tcp {
+            case.check(reply.as_deref())
+                .unwrap_or_else(|error| panic!("{place}: {error}"));
+        }
+        sent += u64::from(expected.is_some());
+    }
+    sent
+}
+
+#[test]
+fn every_case_over_udp_and_tcp_with_several_workers() {
+    for (number, file) in cases::all().into_iter().enumerate() {
+        let zones = Arc::new(reload(&file));
+        let mut config = config(&["127.0.0.1:0", "[::1]:0"], 3);
+        // One address is read by waiting on its socket, several by epoll.
+        if number % 2 == 0 {
+            config.listen.pop();
+        }
+        config.batch = [1, 2, 32, 128][number % 4];
+        let mut server = Server::start(&config, zones).unwrap();
+        let over_udp = ask_over_udp(&file, &server);
+        let over_tcp = ask_over_tcp(&file, &server);
+        server.stop();
+        let totals = server.totals();
+        let (tcp, workers) = totals.split_last().unwrap();
+        assert_eq!(workers.len(), 3);
+        assert_eq!(
+            workers.iter().map(|worker| worker.received).sum::<u64>(),
+            over_udp
+        );
+        assert_eq!(
+            tcp.with_rcode(Rcode::NoError) + tcp.answered() - tcp.with_rcode(Rcode::NoError),
+            over_tcp
+        );
+        for totals in &totals {
+            assert_eq!(totals.received, totals.answered() + totals.ignored);
+            assert_eq!(
+                (totals.panicked, totals.send_failures, totals.drops),
+                (0, [0; 4], 0)
+            );
+        }
+    }
+}
+
+/// The zones of a file once more, for the server to own.
+fn reload(file: &CaseFile) -> Zones {
+    Zones::new(file.zones.iter().cloned().collect()).unwrap()
+}
+
+#[test]
+fn many_flows_reach_every_worker_and_none_is_lost() {
+    let mut server =
+        Server::start(&config(&["127.0.0.1:0"], 4), Arc::new(support::demo())).unwrap();
+    let address = server.addresses()[0];
+    let clients: Vec<UdpSocket> = (0..64).map(|_| client(address)).collect();
+    let request = query("worker.server", 16);
+    let request = [&request[..request.len() - 1], &[3]].concat();
+    let mut workers = BTreeSet::new();
+    for _ in 0..20 {
+        for client in &clients {
+            client.send(&request).unwrap();
+        }
+        for client in &clients {
+            let reply = receive(client);
+            let text = String::from_utf8_lossy(&reply).into_owned();
+            let worker = text
+                .split("worker=")
+                .nth(1)
+                .and_then(|rest| rest.chars().next())
+                .unwrap();
+            assert!(text.contains("batch=") && text.contains("cpu="), "{text}");
+            workers.insert(worker);
+        }
+    }
+    assert_eq!(
+        workers.len(),
+        4,
+        "64 flows leave a socket of four without any once in 10^8 times"
+    );
+    server.stop();
+    let totals = server.totals();
+    assert_eq!(
+        totals.iter().map(|totals| totals.received).sum::<u64>(),
+        64 * 20
+    );
+    assert!(totals[..4].iter().all(|totals| totals.received > 0));
+    for totals in &totals[..4] {
+        let batches: u64 = totals.batches.iter().sum();
+        assert!(batches > 0 && batches <= totals.received);
+    }
+}
+
+#[test]
+fn one_flow_stays_with_one_worker() {
+    let server = Server::start(&config(&["127.0.0.1:0"], 4), Arc::new(support::demo())).unwrap();
+    let socket = client(server.addresses()[0]);
+    for _ in 0..50 {
+        socket.send(&query("www.example.com", 1)).unwrap();
+        receive(&socket);
+    }
+    let received: Vec<u64> = server
+        .totals()
+        .iter()
+        .map(|totals| totals.received)
+        .filter(|&n| n > 0)
+        .collect();
+    assert_eq!(received, [50]);
+}
+
+#[test]
+fn steering_by_query_id_spreads_one_flow_by_its_ids() {
+    let mut config = config(&["127.0.0.1:0", "[::1]:0"], 3);
+    config.steer = Some(Steer::QueryId);
+    let mut server = Server::start(&config, Arc::new(support::demo())).unwrap();
+    for address in server.addresses() {
+        let socket = client(address);
+        for id in 0..90u16 {
+            let mut request = query("www.example.com", 1);
+            request[..2].copy_from_slice(&id.to_be_bytes());
+            socket.send(&request).unwrap();
+            receive(&socket);
+        }
+    }
+    server.stop();
+    let received: Vec<u64> = server.totals()[..3]
+        .iter()
+        .map(|totals| totals.received)
+        .collect();
+    assert_eq!(received, [60, 60, 60]);
+}
+
+#[test]
+fn steering_at_random_and_by_cpu_loses_nothing() {
+    for steer in [Steer::Random, Steer::Cpu] {
+        let mut config = config(&["127.0.0.1:0"], 3);
+        config.steer = Some(steer);
+        let mut server = Server::start(&config, Arc::new(support::demo())).unwrap();
+        let socket = client(server.addresses()[0]);
+        for _ in 0..200 {
+            socket.send(&query("www.example.com", 1)).unwrap();
+            receive(&socket);
+        }
+        server.stop();
+        let received: Vec<u64> = server.totals()[..3]
+            .iter()
+            .map(|totals| totals.received)
+            .collect();
+        assert_eq!(received.iter().sum::<u64>(), 200);
+        if steer == Steer::Random {
+            // The chance that one of three sockets gets none is 3 (2/3)^200.
+            assert!(received.iter().all(|&count| count > 0), "{received:?}");
+        }
+    }
+}
+
+#[test]
+fn a_shared_socket_is_read_by_all_workers() {
+    for addresses in [&["127.0.0.1:0"][..], &["127.0.0.1:0", "[::1]:0"]] {
+        let mut config = config(addresses, 3);
+        config.sharing = Sharing::Shared;
+        let mut server = Server::start(&config, Arc::new(support::demo())).unwrap();
+        for address in server.addresses() {
+            let socket = client(address);
+            for _ in 0..100 {
+                socket.send(&query("www.example.com", 1)).unwrap();
+                receive(&socket);
+            }
+        }
+        server.stop();
+        let received: u64 = server.totals().iter().map(|totals| totals.received).sum();
+        assert_eq!(received, 100 * addresses.len() as u64);
+    }
+}
+
+#[test]
+fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
+    let server = Server::start(&config(&["0.0.0.0:0"], 2), Arc::new(support::demo())).unwrap();
+    let port = server.addresses()[0].port();
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    for host in ["127.0.0.1", "127.0.0.2", "127.1.2.3"] {
+        let asked: SocketAddr = format!("{host}:{port}").parse().unwrap();
+        socket.send_to(&query("www.example.com", 1), asked).unwrap();
+        let (_, from) = socket.recv_from(&mut [0; 512]).unwrap();
+        assert_eq!(from, asked);
+    }
+}
+
+/// A gate that holds a responder until the test opens it.
+#[derive(Default)]
+struct Gate {
+    state: Mutex<(bool, bool)>,
+    changed: Condvar,
+}
+
+impl Gate {
+    fn leak() -> &'static Gate {
+        Box::leak(Box::default())
+    }
+
+    /// Called by the responder: says that it is here, and waits.
+    fn pass(&self) {
+        let mut state = self.state.lock().unwrap();
+        state.0 = true;
+        self.changed.notify_all();
+        drop(self.changed.wait_while(state, |(_, open)| !*open).unwrap());
+    }
+
+    fn await_arrival(&self) {
+        let state = self.state.lock().unwrap();
+        drop(
+            self.changed
+                .wait_while(state, |(arrived, _)| !*arrived)
+                .unwrap(),
+        );
+    }
+
+    fn open(&self) {
+        self.state.lock().unwrap().1 = true;
+        self.changed.notify_all();
+    }
+}
+
+#[test]
+fn a_panic_costs_one_request_and_is_told() {
+    let gate = Gate::leak();
+    let responder = move |zones: &Zones,
+                          settings: &Settings,
+                          via: Via,
+                          request: &[u8],
+                          key: &mut Key,
+                          out: &mut [u8]|
+          -> Outcome {
+        if request[0] == 0xff {
+            gate.pass();
+        }
+        assert_ne!(request[0], 0xee, "made to break");
+        answer::respond(zones, settings, via, request, key, out)
+    };
+    let mut server = Server::start_with(
+        &config(&["127.0.0.1:0"], 1),
+        Arc::new(support::demo()),
+        responder,
+    )
+    .unwrap();
+    let socket = client(server.addresses()[0]);
+    let send = |first: u8| {
+        let mut request = query("www.example.com", 1);
+        request[0] = first;
+        socket.send(&request).unwrap();
+    };
+    // While the first is held, the others queue up and become one batch.
+    send(0xff);
+    gate.await_arrival();
+    for first in [1, 0xee, 2, 0xee, 3] {
+        send(first);
+    }
+    gate.open();
+    let replies: Vec<u8> = (0..4).map(|_| receive(&socket)[0]).collect();
+    assert_eq!(replies, [0xff, 1, 2, 3]);
+    for _ in 0..2 {
+        let Ok(Event::Panicked {
+            thread,
+            message,
+            backtrace,
+        }) = server.events().recv_timeout(PATIENCE)
+        else {
+            panic!("the panic was not told");
+        };
+        assert_eq!(thread, "shardns-0");
+        assert!(message.contains("made to break"), "{message}");
+        assert!(
+            backtrace.contains("respond") || backtrace.contains("sockets"),
+            "{backtrace}"
+        );
+    }
+    send(4);
+    assert_eq!(receive(&socket)[0], 4);
+    server.stop();
+    let totals = server.totals()[0];
+    assert_eq!(
+        (totals.received, totals.answered(), totals.panicked),
+        (7, 5, 2)
+    );
+}
+
+#[test]
+fn a_worker_that_breaks_does_not_stop_the_others() {
+    let responder = |zones: &Zones,
+                     settings: &Settings,
+                     via: Via,
+                     request: &[u8],
+                     key: &mut Key,
+                     out: &mut [u8]|
+     -> Outcome {
+        assert_ne!(request[0], 0xee, "made to break");
+        answer::respond(zones, settings, via, request, key, out)
+    };
+    let server = Server::start_with(
+        &config(&["127.0.0.1:0"], 3),
+        Arc::new(support::demo()),
+        responder,
+    )
+    .unwrap();
+    let clients: Vec<UdpSocket> = (0..32).map(|_| client(server.addresses()[0])).collect();
+    for round in 0..10 {
+        for (number, client) in clients.iter().enumerate() {
+            let mut request = query("www.example.com", 1);
+            request[0] = if (number + round) % 5 == 0 { 0xee } else { 1 };
+            client.send(&request).unwrap();
+            request[0] = 2;
+            client.send(&request).unwrap();
+        }
+        for (number, client) in clients.iter().enumerate() {
+            if (number + round) % 5 != 0 {
+                assert_eq!(receive(client)[0], 1);
+            }
+            assert_eq!(receive(client)[0], 2);
+        }
+    }
+}
+
+#[test]
+fn a_stop_answers_what_is_queued() {
+    let gate = Gate::leak();
+    let responder = move |zones: &Zones,
+                          settings: &Settings,
+                          via: Via,
+                          request: &[u8],
+                          key: &mut Key,
+                          out: &mut [u8]|
+          -> Outcome {
+        if request[0] == 0xff {
+            gate.pass();
+        }
+        answer::respond(zones, settings, via, request, key, out)
+    };
+    for addresses in [&["127.0.0.1:0"][..], &["127.0.0.1:0", "[::1]:0"]] {
+        let mut server =
+            Server::start_with(&config(addresses, 1), Arc::new(support::demo()), responder)
+                .unwrap();
+        let sockets: Vec<UdpSocket> = server.addresses().into_iter().map(client).collect();
+        let mut request = query("www.example.com", 1);
+        request[0] = 0xff;
+        sockets[0].send(&request).unwrap();
+        gate.await_arrival();
+        request[0] = 1;
+        for _ in 0..QUEUED {
+            sockets
+                .iter()
+                .for_each(|socket| drop(socket.send(&request).unwrap()));
+        }
+        let stopping = std::thread::spawn(move || {
+            server.stop();
+            server
+        });
+        gate.open();
+        for socket in &sockets {
+            (0..QUEUED).for_each(|_| drop(receive(socket)));
+        }
+        receive(&sockets[0]);
+        let server = stopping.join().unwrap();
+        assert_eq!(
+            server.totals()[0].answered(),
+            QUEUED * sockets.len() as u64 + 1
+        );
+    }
+}
+
+#[test]
+fn a_small_receive_buffer_drops_and_the_drops_are_counted() {
+    let gate = Gate::leak();
+    let responder =
+        move |_: &Zones, _: &Settings, _: Via, _: &[u8], _: &mut Key, _: &mut [u8]| -> Outcome {
+            gate.pass();
+            Outcome::Ignored
+        };
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.receive_buffer = 4096;
+    let mut server = Server::start_with(&config, Arc::new(support::demo()), responder).unwrap();
+    let socket = client(server.addresses()[0]);
+    socket.send(b"first").unwrap();
+    gate.await_arrival();
+    for _ in 0..1000 {
+        socket.send(b"more").unwrap();
+    }
+    assert!(server.totals()[0].drops > 0);
+    gate.open();
+    server.stop();
+    let totals = server.totals()[0];
+    assert_eq!(totals.received + totals.drops, 1001);
+    assert_eq!(totals.ignored, totals.received);
+}
+
+#[test]
+fn port_zero_without_tcp_and_with_every_batch_width() {
+    for batch in [1, 7, 128] {
+        let mut config = config(&["127.0.0.1:0"], 2);
+        config.batch = batch;
+        config.tcp = None;
+        let server = Server::start(&config, Arc::new(support::demo())).unwrap();
+        let socket = client(server.addresses()[0]);
+        for _ in 0..QUEUED {
+            socket.send(&query("www.example.com", 1)).unwrap();
+        }
+        (0..QUEUED).for_each(|_| drop(receive(&socket)));
+        assert!(TcpStream::connect(server.addresses()[0]).is_err());
+    }
+}
+
+#[test]
+fn limits_of_tcp_are_those_of_the_configuration() {
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.tcp = Some(tcp::Limits {
+        connections: 2,
+        per_client: 2,
+        idle: PATIENCE,
+    });
+    let server = Server::start(&config, Arc::new(support::demo())).unwrap();
+    let address = server.addresses()[0];
+    let request = query("www.example.com", 1);
+    let framed = [&(request.len() as u16).to_be_bytes()[..], &request].concat();
+    let connect = || {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&framed).unwrap();
+        let mut reply = [0; 2];
+        stream.read_exact(&mut reply).unwrap();
+        stream
+            .read_exact(&mut vec![0; u16::from_be_bytes(reply).into()])
+            .unwrap();
+        stream
+    };
+    let mut first = connect();
+    let mut second = connect();
+    let _third = connect();
+    // The one that has been idle longest has made room.
+    assert_eq!(first.read(&mut [0; 1]).unwrap_or(0), 0);
+    second.write_all(&framed).unwrap();
+    assert_eq!(second.read(&mut [0; 2]).unwrap(), 2);
+}
