@@ -7,7 +7,7 @@ use anyhow::bail;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::sources;
+use super::sources::{self, plural};
 use crate::wire::{Key, Name, RrType};
 use crate::zone::store::Node;
 use crate::zone::{Found, Zones};
@@ -55,11 +55,17 @@ impl Queries {
     }
 
     fn write(&self, zones: &Zones, mut out: impl Write) -> anyhow::Result<()> {
-        let owners: Vec<Node<'_>> = zones
-            .iter()
-            .flat_map(|zone| zone.nodes())
+        let nodes = zones.iter().flat_map(|zone| zone.nodes());
+        let (owners, unwritten): (Vec<Node<'_>>, Vec<_>) = nodes
             .filter(|node| node.sets() > 0)
-            .collect();
+            .partition(|node| can_be_written(node.name()));
+        if !unwritten.is_empty() {
+            let count = unwritten.len();
+            eprintln!(
+                "left out: {count} {} with octets that dnsperf cannot read",
+                plural(count, "name")
+            );
+        }
         if owners.is_empty() {
             bail!("the zones hold no record to ask for");
         }
@@ -81,6 +87,20 @@ impl Queries {
         }
         Ok(out.flush()?)
     }
+}
+
+/// dnsperf 2.10 takes `\DDD` for another octet, so that names which need it
+/// cannot be asked for.
+fn can_be_written(name: &[u8]) -> bool {
+    let mut labels = name;
+    while let Some((&length, rest)) = labels.split_first() {
+        let (label, rest) = rest.split_at(length.into());
+        if !label.iter().all(u8::is_ascii_graphic) {
+            return false;
+        }
+        labels = rest;
+    }
+    true
 }
 
 /// A name next to one that exists, of which the zones say that it does not.
