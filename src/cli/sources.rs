@@ -190,7 +190,7 @@ pub fn assemble(read: &[Read]) -> anyhow::Result<Zones> {
         }
         zones.push(zone.clone());
     }
-    Zones::new(zones).map_err(|name| anyhow::anyhow!("the zone {name} is there twice"))
+    Ok(Zones::new(zones)?)
 }
 
 /// Reads the zones that the arguments stand for, prints their faults to

@@ -19,13 +19,18 @@ pub struct Zones {
     depths: u128,
 }
 
+/// A name that more than one zone has.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("the zone {0} is there twice")]
+pub struct DuplicateZone(pub Box<Name>);
+
 impl Zones {
     /// The snapshot of these zones.
     ///
     /// # Errors
     ///
-    /// The name that more than one of them has.
-    pub fn new(mut all: Vec<Arc<Zone>>) -> Result<Zones, Name> {
+    /// A name that more than one of them has.
+    pub fn new(mut all: Vec<Arc<Zone>>) -> Result<Zones, DuplicateZone> {
         all.sort_by_cached_key(|zone| {
             let labels: Vec<Vec<u8>> = zone
                 .apex()
@@ -36,7 +41,7 @@ impl Zones {
             labels.into_iter().rev().collect::<Vec<_>>()
         });
         if let Some(twice) = all.windows(2).find(|pair| pair[0].apex() == pair[1].apex()) {
-            return Err(*twice[0].apex());
+            return Err(DuplicateZone(Box::new(*twice[0].apex())));
         }
         let size = (2 * all.len()).next_power_of_two();
         let mut slots = vec![0; size];

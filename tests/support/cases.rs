@@ -357,10 +357,10 @@ impl Case {
                 .map(|(_, data)| data.clone())
                 .next()
         };
-        if let (Some(asked), Some(found)) = (&asked, &message.opt) {
-            if asked.flags & 0x8000 != found.flags || found.version != 0 || found.size != 1232 {
-                return Err(format!("the OPT record is {found:?}"));
-            }
+        if let (Some(asked), Some(found)) = (&asked, &message.opt)
+            && (asked.flags & 0x8000, 0, 1232) != (found.flags, found.version, found.size)
+        {
+            return Err(format!("the OPT record is {found:?}"));
         }
         let ede = option(15).map(|data| u16::from_be_bytes([data[0], data[1]]));
         if ede != expected.ede && (expected.ede.is_some() || message.rcode() == 0) {

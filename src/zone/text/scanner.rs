@@ -204,7 +204,10 @@ impl<'t> Scanner<'t> {
 mod tests {
     use super::*;
 
-    fn entries(text: &[u8]) -> Vec<Result<(bool, Vec<String>), (u32, Broken)>> {
+    /// Blank or not, and the words.
+    type Shown = (bool, Vec<String>);
+
+    fn entries(text: &[u8]) -> Vec<Result<Shown, (u32, Broken)>> {
         let mut scanner = Scanner::new(text);
         let mut tokens = Vec::new();
         let mut all = Vec::new();
