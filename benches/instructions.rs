@@ -1,0 +1,86 @@
+//! How many instructions `respond()` takes, counted by valgrind's callgrind,
+//! which counts the same on a busy machine as on an idle one. Run as
+//! `cargo bench --bench instructions`; where valgrind is missing it says so.
+//!
+//! The program runs itself under callgrind twice for each question, asking it
+//! 1,000 and 2,000 times, and prints the difference for one.
+
+use std::hint::black_box;
+use std::process::Command;
+
+use shardns::answer::{self, Settings, Via, Worker};
+use shardns::wire::{Key, Name, RrType};
+use shardns::zone::text::Library;
+use shardns::zone::{self, Zones};
+
+const ZONE: &str = "\
+$ORIGIN example.com.
+$TTL 3600
+@ SOA ns1 hostmaster 1 7200 3600 1209600 300
+@ NS ns1
+@ MX 10 mail
+ns1 A 192.0.2.1
+mail A 192.0.2.25
+h0123456789 A 192.0.2.2
+www CNAME h0123456789
+*.wild A 192.0.2.3
+sub NS ns.sub
+ns.sub A 192.0.2.4
+";
+
+const QUESTIONS: [(&str, &str, RrType); 7] = [
+    ("A record", "h0123456789.example.com", RrType::A),
+    ("NXDOMAIN", "nx01234567.example.com", RrType::A),
+    ("no data", "h0123456789.example.com", RrType::AAAA),
+    ("wildcard", "anything.wild.example.com", RrType::A),
+    ("alias", "www.example.com", RrType::A),
+    ("referral", "www.sub.example.com", RrType::A),
+    ("MX with address", "example.com", RrType::MX),
+];
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let [_, question, rounds, edns] = &arguments[..]
+        && let (Ok(question), Ok(rounds)) = (question.parse::<usize>(), rounds.parse())
+    {
+        return ask(QUESTIONS[question], rounds, edns == "edns");
+    }
+    if Command::new("valgrind").arg("--version").output().is_err() {
+        println!("SKIPPED: valgrind is not installed");
+        return;
+    }
+    println!("{:<18}{:>10}{:>12}   instructions of respond(), for one query", "question", "plain", "with EDNS");
+    for (index, (title, ..)) in QUESTIONS.iter().enumerate() {
+        let counts = ["plain", "edns"].map(|edns| count(index, 2000, edns) - count(index, 1000, edns));
+        println!("{title:<18}{:>10}{:>12}", counts[0] / 1000, counts[1] / 1000);
+    }
+}
+
+fn count(question: usize, rounds: u32, edns: &str) -> u64 {
+    let output = Command::new("valgrind")
+        .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+        .arg(std::env::current_exe().unwrap())
+        .args([question.to_string(), rounds.to_string(), edns.to_owned()])
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stderr);
+    let count = text.split("Collected : ").nth(1).and_then(|rest| rest.split_whitespace().next());
+    count.unwrap_or_else(|| panic!("valgrind says {text}")).parse().unwrap()
+}
+
+fn ask((_, name, rtype): (&str, &str, RrType), rounds: u32, edns: bool) {
+    let library = Library::Embedded(&[("example.com.zone", ZONE)]);
+    let loaded = zone::load(library, "example.com.zone".as_ref(), None).unwrap();
+    let zones = Zones::new(vec![loaded.zone.unwrap()]).unwrap();
+    let mut request = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)];
+    request.extend(name.parse::<Name>().unwrap().as_wire());
+    request.extend([rtype.0.to_be_bytes(), [0, 1]].concat());
+    if edns {
+        request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+    }
+    let (settings, mut key, mut reply) = (Settings::default(), Key::new(), [0; 1232]);
+    let via = Via::Udp(Worker { index: 0, cpu: None, batch: 1 });
+    for _ in 0..rounds {
+        black_box(answer::respond(&zones, &settings, via, black_box(&request), &mut key, &mut reply));
+    }
+}
