@@ -49,10 +49,18 @@ fn main() {
         println!("SKIPPED: valgrind is not installed");
         return;
     }
-    println!("{:<18}{:>10}{:>12}   instructions of respond(), for one query", "question", "plain", "with EDNS");
+    println!(
+        "{:<18}{:>10}{:>12}   instructions of respond(), for one query",
+        "question", "plain", "with EDNS"
+    );
     for (index, (title, ..)) in QUESTIONS.iter().enumerate() {
-        let counts = ["plain", "edns"].map(|edns| count(index, 2000, edns) - count(index, 1000, edns));
-        println!("{title:<18}{:>10}{:>12}", counts[0] / 1000, counts[1] / 1000);
+        let counts =
+            ["plain", "edns"].map(|edns| count(index, 2000, edns) - count(index, 1000, edns));
+        println!(
+            "{title:<18}{:>10}{:>12}",
+            counts[0] / 1000,
+            counts[1] / 1000
+        );
     }
 }
 
@@ -64,8 +72,14 @@ fn count(question: usize, rounds: u32, edns: &str) -> u64 {
         .output()
         .unwrap();
     let text = String::from_utf8_lossy(&output.stderr);
-    let count = text.split("Collected : ").nth(1).and_then(|rest| rest.split_whitespace().next());
-    count.unwrap_or_else(|| panic!("valgrind says {text}")).parse().unwrap()
+    let count = text
+        .split("Collected : ")
+        .nth(1)
+        .and_then(|rest| rest.split_whitespace().next());
+    count
+        .unwrap_or_else(|| panic!("valgrind says {text}"))
+        .parse()
+        .unwrap()
 }
 
 fn ask((_, name, rtype): (&str, &str, RrType), rounds: u32, edns: bool) {
@@ -79,8 +93,19 @@ fn ask((_, name, rtype): (&str, &str, RrType), rounds: u32, edns: bool) {
         request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
     }
     let (settings, mut key, mut reply) = (Settings::default(), Key::new(), [0; 1232]);
-    let via = Via::Udp(Worker { index: 0, cpu: None, batch: 1 });
+    let via = Via::Udp(Worker {
+        index: 0,
+        cpu: None,
+        batch: 1,
+    });
     for _ in 0..rounds {
-        black_box(answer::respond(&zones, &settings, via, black_box(&request), &mut key, &mut reply));
+        black_box(answer::respond(
+            &zones,
+            &settings,
+            via,
+            black_box(&request),
+            &mut key,
+            &mut reply,
+        ));
     }
 }

@@ -133,6 +133,13 @@ fn usage() {
         &["serve", "--cpus", "2-1"],
         &["serve", "--edns-size", "511"],
         &["serve", "--sockets", "shared", "--steer", "cpu"],
+        &[
+            "serve",
+            "--listen",
+            "127.0.0.1",
+            "--listen",
+            "127.0.0.1:5300",
+        ],
         &["queries", "--nxdomain", "101"],
         &["check", "--bogus"],
     ] {

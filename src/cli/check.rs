@@ -47,10 +47,11 @@ impl Check {
         if errors + unread > 0 {
             let bad = all.iter().filter(|read| read.zone.is_none()).count() + unread;
             let found = errors + unread;
+            let zones = all.len() + unread;
             bail!(
-                "{found} {}; {bad} of {} zones cannot be served",
+                "{found} {}; {bad} of {zones} {} cannot be served",
                 plural(found, "error"),
-                all.len() + unread
+                plural(zones, "zone")
             );
         }
         assembled.map(drop)

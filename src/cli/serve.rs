@@ -42,10 +42,11 @@ pub struct Serve {
     /// and ports, the message ID, the CPU it came in on, or chance
     #[arg(long, value_enum, default_value_t = Steering::Hash, help_heading = "Sockets")]
     steer: Steering,
-    /// Datagrams that a worker takes from the kernel at once
+    /// Datagrams that a worker takes from the kernel at once, 1 to 128
     #[arg(long, value_name = "N", default_value_t = server::BATCH as u16, value_parser = clap::value_parser!(u16).range(1..=MAX_WIDTH as i64), help_heading = "Sockets")]
     batch: u16,
-    /// Bytes that may wait on each socket
+    /// Bytes that may wait on each socket; net.core.rmem_max limits them for
+    /// ordinary users
     #[arg(long, value_name = "BYTES", default_value_t = server::RECEIVE_BUFFER as u32, value_parser = clap::value_parser!(u32).range(2048..=1 << 30), help_heading = "Sockets")]
     receive_buffer: u32,
 
@@ -59,7 +60,7 @@ pub struct Serve {
     #[arg(long, help_heading = "Workers")]
     no_pin: bool,
 
-    /// The longest reply over UDP, in octets
+    /// The longest reply over UDP, 512 to 4096 octets
     #[arg(long, value_name = "OCTETS", default_value_t = DEFAULT_EDNS_SIZE, value_parser = clap::value_parser!(u16).range(512..=MAX_EDNS_SIZE), help_heading = "Answers")]
     edns_size: u16,
     /// The server's name for NSID and id.server, "" for none
@@ -169,6 +170,11 @@ impl Serve {
                     required: holds_ipv6_loopback(),
                 },
             ];
+        }
+        for (at, address) in self.listen.iter().enumerate() {
+            if address.port() != 0 && self.listen[..at].contains(address) {
+                usage_error(&format!("--listen {address} is there twice"));
+            }
         }
         let required = |&address: &SocketAddr| Listen {
             address,

@@ -101,6 +101,9 @@ fn find_one(text: &str) -> anyhow::Result<Vec<Source>> {
             origin,
         }]
     };
+    if !path.exists() && text.chars().all(|c| c.is_ascii_lowercase()) {
+        bail!("there is no command and no zone file `{text}`; `shardns --help` lists the commands");
+    }
     match text.split_once('=') {
         // A file may have a name with `=` in it.
         Some((origin, file_name)) if !path.exists() => {

@@ -197,7 +197,9 @@ impl<R: Responder> Worker<R> {
         // A batch that is not full has emptied the socket.
         *ready = received == batch.width();
         if received == 0 {
-            counters.idle_wakeup();
+            if wait == Wait::ForOne {
+                counters.idle_wakeup();
+            }
             return;
         }
         counters.batch(received);
