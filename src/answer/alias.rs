@@ -13,7 +13,8 @@ use crate::zone::store::{RECORD_HEAD, Set};
 
 /// The names that an answer has gone through, the question's first.
 pub struct Chain {
-    owners: [Owner; MAX_ALIASES],
+    /// Where each starts and its octets.
+    owners: [(u16, u8); MAX_ALIASES],
     length: usize,
     current: usize,
 }
@@ -26,7 +27,7 @@ impl Chain {
     #[inline]
     pub fn new() -> Chain {
         Chain {
-            owners: [Owner { at: 0, length: 0 }; MAX_ALIASES],
+            owners: [(0, 0); MAX_ALIASES],
             length: 0,
             current: HEADER,
         }
@@ -98,8 +99,8 @@ impl Chain {
             return false;
         }
         self.current = target;
-        let same = |owner: &Owner| {
-            let name = &reply.written(owner.at)[..owner.length];
+        let same = |&(at, length): &(u16, u8)| {
+            let name = &reply.written(at.into())[..length.into()];
             name.eq_ignore_ascii_case(key.suffix(0))
         };
         !self.owners[..self.length].iter().any(same)
@@ -111,7 +112,7 @@ impl Chain {
             reply.explain(ExtendedError::Other);
             return None;
         };
-        *place = owner;
+        *place = (owner.at as u16, owner.length as u8);
         self.length += 1;
         Some(())
     }

@@ -119,21 +119,31 @@ impl Key {
     }
 
     /// Copies the name in lower case, eight octets a step. Length octets are
-    /// under 64 and so never taken for letters, which begin at 65.
+    /// under 64 and so never taken for letters, which begin at 65. What follows
+    /// the name is copied along to the end of a word, where there is as much.
     #[inline]
     fn lower(&mut self, octets: &[u8]) {
-        for at in (0..self.length as usize).step_by(8) {
-            let word = match octets.get(at..at + 8) {
-                Some(whole) => u64::from_le_bytes(whole.try_into().unwrap()),
-                None => {
-                    let mut tail = [0; 8];
-                    for (to, from) in tail.iter_mut().zip(&octets[at..]) {
-                        *to = *from;
-                    }
-                    u64::from_le_bytes(tail)
+        let length = self.length as usize;
+        let whole = (length.div_ceil(8) * 8).min(octets.len() & !7);
+        let words = octets[..whole].chunks_exact(8);
+        for (to, from) in self.lower[..whole].chunks_exact_mut(8).zip(words) {
+            to.copy_from_slice(&lower_word(from));
+        }
+        if whole < length {
+            self.lower_tail(&octets[..length]);
+        }
+    }
+
+    /// The last octets of a name that ends with the message: as the last word,
+    /// which repeats some that are done.
+    fn lower_tail(&mut self, name: &[u8]) {
+        match name.last_chunk::<8>() {
+            Some(last) => self.lower[name.len() - 8..name.len()].copy_from_slice(&lower_word(last)),
+            None => {
+                for (to, from) in self.lower.iter_mut().zip(name) {
+                    *to = from.to_ascii_lowercase();
                 }
-            };
-            self.lower[at..at + 8].copy_from_slice(&to_lower(word).to_le_bytes());
+            }
         }
     }
 
@@ -166,6 +176,11 @@ impl Default for Key {
     fn default() -> Key {
         Key::new()
     }
+}
+
+#[inline]
+fn lower_word(octets: &[u8]) -> [u8; 8] {
+    to_lower(u64::from_le_bytes(octets.try_into().unwrap())).to_le_bytes()
 }
 
 /// Both halves of the product folded together, as wyhash does.

@@ -146,25 +146,29 @@ impl<'z> Node<'z> {
     /// The record set of a type.
     #[inline]
     pub fn set(&self, rtype: RrType) -> Option<Set<'z>> {
-        let found =
-            (0..self.sets()).find(|&index| u16_at(self.octets, NODE + SET * index) == rtype.0);
-        found.map(|index| self.set_at(index))
+        let wanted = rtype.0.to_le_bytes();
+        let frame = self.frames().find(|frame| frame[..2] == wanted)?;
+        Some(self.unfold(frame))
     }
 
     /// The record set of the lowest type.
     pub fn first_set(&self) -> Option<Set<'z>> {
-        (self.sets() > 0).then(|| self.set_at(0))
+        self.frames().next().map(|frame| self.unfold(frame))
     }
 
     /// The types of all record sets, rising.
     pub fn types(&self) -> impl Iterator<Item = RrType> + use<'z> {
-        let octets = self.octets;
-        (0..self.sets()).map(move |index| RrType(u16_at(octets, NODE + SET * index)))
+        self.frames().map(|frame| RrType(u16_at(frame, 0)))
     }
 
     #[inline]
-    fn set_at(&self, index: usize) -> Set<'z> {
-        let frame = &self.octets[NODE + SET * index..][..SET];
+    fn frames(&self) -> impl Iterator<Item = &'z [u8; SET]> + use<'z> {
+        let frames = &self.octets[NODE..NODE + SET * self.sets()];
+        frames.as_chunks().0.iter()
+    }
+
+    #[inline]
+    fn unfold(&self, frame: &[u8; SET]) -> Set<'z> {
         let body = &self.octets[u32_at(frame, 8) as usize..];
         let answer = u16_at(frame, 4) as usize;
         let mut set = Set {

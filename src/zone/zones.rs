@@ -14,9 +14,9 @@ pub struct Zones {
     /// Open addressing over the hash of the apex: index into `all` plus 1,
     /// 0 = empty. A power of two, filled to at most half.
     slots: Vec<u32>,
-    /// Bit n is set where some apex has n labels, so that a name is looked up
-    /// at depths only where a zone can be.
-    depths: u128,
+    /// How many labels apexes have, falling, each number once: a name is looked
+    /// up only where a zone can be.
+    depths: Vec<u8>,
 }
 
 /// A name that more than one zone has.
@@ -45,15 +45,17 @@ impl Zones {
         }
         let size = (2 * all.len()).next_power_of_two();
         let mut slots = vec![0; size];
-        let mut depths = 0;
+        let mut depths = Vec::new();
         for (index, zone) in all.iter().enumerate() {
             let mut slot = zone.key().hash_of(0) as usize & (size - 1);
             while slots[slot] != 0 {
                 slot = (slot + 1) & (size - 1);
             }
             slots[slot] = index as u32 + 1;
-            depths |= 1 << zone.key().labels();
+            depths.push(zone.key().labels() as u8);
         }
+        depths.sort_unstable_by(|a, b| b.cmp(a));
+        depths.dedup();
         Ok(Zones { all, slots, depths })
     }
 
@@ -90,14 +92,14 @@ impl Zones {
     /// The deepest zone at or above the suffix that begins with `label`.
     #[inline]
     fn deepest(&self, key: &Key, label: usize) -> Option<&Zone> {
-        let labels = key.labels() - label;
-        // Depths up to the name's own; a name has 127 labels at most.
-        let mut depths = self.depths & (u128::MAX >> (127 - labels));
-        while depths != 0 {
-            let depth = 127 - depths.leading_zeros() as usize;
-            depths &= !(1 << depth);
-            if let Some(zone) = self.at(key, key.labels() - depth) {
-                return Some(zone);
+        let labels = key.labels();
+        for &depth in &self.depths {
+            let start = labels.wrapping_sub(depth.into());
+            // A depth below the name's own wraps to a label past all others.
+            if start >= label && start <= labels {
+                if let Some(zone) = self.at(key, start) {
+                    return Some(zone);
+                }
             }
         }
         None
