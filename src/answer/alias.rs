@@ -74,8 +74,8 @@ impl Chain {
         if !reply.answer_above(dname, owner) {
             return Ok(None);
         }
-        let (head, target) = dname.body.split_at(RECORD_HEAD);
-        let prefix = owner.length - dname.owner_length;
+        let (head, target) = dname.open().body.split_at(RECORD_HEAD);
+        let prefix = owner.length - dname.owner_length();
         if prefix + target.len() > MAX_NAME {
             return Err(TooLong);
         }

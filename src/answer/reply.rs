@@ -7,7 +7,7 @@ use super::query::{Header, Query};
 use super::{MAX_MESSAGE, MIN_UDP, Outcome, Settings, Via};
 use crate::wire::header::{HEADER, flag};
 use crate::wire::{Cursor, Rcode};
-use crate::zone::store::{RECORD_HEAD, Set};
+use crate::zone::store::{Composed, RECORD_HEAD, Set};
 
 /// A name that stands in the reply in one piece: the question's, or the target
 /// of an alias.
@@ -98,13 +98,13 @@ impl<'o, 's> Reply<'o, 's> {
     /// Adds the set of a name above `owner`, or of `owner` itself, to the
     /// answer.
     pub fn answer_above(&mut self, set: &Set<'_>, owner: Owner) -> bool {
-        self.place(set, owner.end(set.owner_length), Section::Answer)
+        self.place(set, owner.end(set.owner_length()), Section::Answer)
     }
 
     /// Adds the set of a name above `owner`, or of `owner` itself, to the
     /// authority section.
     pub fn authority(&mut self, set: &Set<'_>, owner: Owner) -> bool {
-        self.place(set, owner.end(set.owner_length), Section::Authority)
+        self.place(set, owner.end(set.owner_length()), Section::Authority)
     }
 
     /// Adds one record by hand to the answer, `owner` as a pointer. `fixed` is
@@ -185,23 +185,24 @@ impl<'o, 's> Reply<'o, 's> {
     fn place(&mut self, set: &Set<'_>, owner: Owner, section: Section) -> bool {
         let start = self.at;
         let free = self.room.saturating_sub(start);
-        if set.answer_length > free {
+        let composed = set.open();
+        if composed.answer_length > free {
             self.truncated = true;
             return false;
         }
-        let mut length = set.body.len();
-        let mut extra_count = set.extra_count;
+        let mut length = composed.body.len();
+        let mut extra_count = composed.extra_count;
         if length > free {
-            (length, extra_count) = whole_sets(set, free);
+            (length, extra_count) = whole_sets(&composed, free);
             // RFC 9471 §3.1: a referral without this glue leads nowhere.
-            self.truncated |= length - set.answer_length < set.extra_required;
+            self.truncated |= length - composed.answer_length < composed.extra_required;
         }
         self.at += length;
-        self.out[start..self.at].copy_from_slice(&set.body[..length]);
+        self.out[start..self.at].copy_from_slice(&composed.body[..length]);
         if owner.at != HEADER || start != set.composed_at() {
             self.move_pointers(set, owner, start);
         }
-        self.count(section, set.count);
+        self.count(section, composed.count);
         self.count(Section::Additional, extra_count);
         true
     }
@@ -210,18 +211,19 @@ impl<'o, 's> Reply<'o, 's> {
     /// now: `owner` is where the name of its records is, `start` where it was
     /// copied to.
     fn move_pointers(&mut self, set: &Set<'_>, owner: Owner, start: usize) {
+        let composed = set.open();
         let body = &mut self.out[start..self.at];
         let mut at = 0;
-        while at < set.answer_length {
+        while at < composed.answer_length {
             body[at..at + 2].copy_from_slice(&pointer(owner.at));
             let length = u16::from_be_bytes([body[at + 10], body[at + 11]]);
             at += RECORD_HEAD + usize::from(length);
         }
         // Names end where they ended; at a wildcard the owner has grown.
         let owner_end = owner.at + owner.length;
-        let composed_end = HEADER + set.owner_length;
+        let composed_end = HEADER + set.owner_length();
         let length = body.len();
-        for at in set.pointers().take_while(|at| *at < length) {
+        for at in composed.pointers().take_while(|at| *at < length) {
             let target = usize::from(u16::from_be_bytes([body[at], body[at + 1]]) & 0x3fff);
             let moved = if target < composed_end {
                 target + owner_end - composed_end
@@ -273,7 +275,7 @@ fn pointer(target: usize) -> [u8; 2] {
 
 /// How much of a set's body fits into `free` octets without cutting through a
 /// record set, and how many extra records that leaves.
-fn whole_sets(set: &Set<'_>, free: usize) -> (usize, u16) {
+fn whole_sets(set: &Composed<'_>, free: usize) -> (usize, u16) {
     let extra = &set.body[set.answer_length..];
     let mut rest = Cursor::new(extra);
     let (mut fitting, mut records, mut fitting_records) = (0, 0, 0);

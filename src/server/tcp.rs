@@ -44,16 +44,19 @@ const WAKE: Token = Token(usize::MAX);
 /// Too many open files: in the system (ENFILE), in the process (EMFILE).
 const OUT_OF_DESCRIPTORS: [i32; 2] = [23, 24];
 
-/// Limits that keep clients from taking everything.
+/// Limits that keep clients from taking everything. Where a connection is one
+/// too many, the one that has been idle longest is closed for it; while none
+/// is idle, the new one is turned away.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
-    /// Connections in all.
+    /// Connections in all; 1024 unless said otherwise.
     pub connections: usize,
     /// Connections of one client: an IPv4 address, or an IPv6 /64, any address
-    /// of which a single host can give itself (RFC 4291 §2.5.1).
+    /// of which a single host can give itself (RFC 4291 §2.5.1); 64 unless
+    /// said otherwise.
     pub per_client: usize,
     /// How long a connection may stay without progress, which is a complete
-    /// request or reply octets that the kernel took.
+    /// request or reply octets that the kernel took; 10 s unless said otherwise.
     pub idle: Duration,
 }
 
@@ -216,8 +219,8 @@ impl TcpServer {
         };
         connection.queued = false;
         // A connection that broke has nobody to be told about it.
-        let next = connection.turn(&mut self.answerer, &mut self.chunk);
-        let Ok(Turn { progress, next }) = next else {
+        let turn = connection.turn(&mut self.answerer, &mut self.chunk);
+        let Ok(Turn { progress, next }) = turn else {
             return self.close(number);
         };
         match next {
@@ -269,7 +272,9 @@ impl TcpServer {
                 }
                 // The client gave up before it was its turn.
                 ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
-                _ if is_out_of_descriptors(&error) && self.make_way(self.roster.idlest()) => {}
+                // The kernel takes a descriptor before it looks whether anyone
+                // waits, so this may close one for nobody.
+                _ if is_out_of_descriptors(&error) && self.evict(self.roster.idlest()) => {}
                 _ => return self.pause(&error, now),
             }
         }
@@ -288,7 +293,7 @@ impl TcpServer {
         let number = self.next_number;
         let interest = Interest::READABLE | Interest::WRITABLE;
         let client = client(address);
-        if !self.has_room(client)
+        if !self.make_room(client)
             || self
                 .poll
                 .registry()
@@ -310,20 +315,20 @@ impl TcpServer {
         self.connections.insert(number, connection);
     }
 
-    /// True where there is room for one more connection of this client, if
+    /// True where one more connection of this client is within the limits, if
     /// need be after closing the one that has been idle longest (RFC 7766
-    /// §6.2.2 and §6.2.3), the client's own where it is at its own limit.
-    fn has_room(&mut self, client: IpAddr) -> bool {
+    /// §6.2.2 and §6.2.3): of the client's own where it is at its own limit.
+    fn make_room(&mut self, client: IpAddr) -> bool {
         if self.roster.connections_of(client) >= self.limits.per_client
-            && !self.make_way(self.roster.idlest_of(client))
+            && !self.evict(self.roster.idlest_of(client))
         {
             return false;
         }
-        self.connections.len() < self.limits.connections || self.make_way(self.roster.idlest())
+        self.connections.len() < self.limits.connections || self.evict(self.roster.idlest())
     }
 
     /// Closes a connection for the sake of another; false where there is none.
-    fn make_way(&mut self, number: Option<usize>) -> bool {
+    fn evict(&mut self, number: Option<usize>) -> bool {
         if let Some(number) = number {
             self.answerer.counters.connection_refused();
             self.close(number);
@@ -337,12 +342,14 @@ impl TcpServer {
         }
     }
 
-    /// From here on every connection is one whose client has ended its side:
-    /// what has been read is answered, sent, and then it is closed.
+    /// Takes no more connections and no more requests; closes what is idle, and
+    /// the rest when what has been read is answered and sent.
     fn finish(&mut self, limit: Duration) -> io::Result<()> {
         self.listeners.clear();
+        self.connections
+            .retain(|_, connection| !connection.is_idle());
         for connection in self.connections.values_mut() {
-            connection.intake = Intake::Ended;
+            connection.discard();
             connection.queue(&mut self.turns);
         }
         let mut now = Instant::now();
@@ -489,13 +496,13 @@ struct Connection {
 enum Intake {
     /// Requests are answered.
     Open,
-    /// It is thrown away until the client ends its side. Closing at once would
-    /// reset the connection, and the replies on their way would be lost.
-    Discarding {
-        /// Our side has been ended: all is sent.
+    /// It is thrown away until the client ends its side. Closing with octets
+    /// unread would reset the connection, and replies on their way be lost.
+    Discarded {
+        /// All is sent, and our side is ended.
         told: bool,
     },
-    /// There is no more: the client has ended its side, or the server stops.
+    /// There is no more: the client has ended its side.
     Ended,
 }
 
@@ -556,9 +563,12 @@ impl Connection {
         let answered = self.answer(answerer);
         let sent = self.send()?;
         // Once only: every call raises another event.
-        if self.intake == (Intake::Discarding { told: false }) && self.output.is_empty() {
+        if self.intake == (Intake::Discarded { told: false })
+            && self.output.is_empty()
+            && !self.has_request()
+        {
             self.stream.shutdown(Shutdown::Write)?;
-            self.intake = Intake::Discarding { told: true };
+            self.intake = Intake::Discarded { told: true };
         }
         for buffer in [&mut self.input, &mut self.output] {
             if buffer.is_empty() {
@@ -621,13 +631,18 @@ impl Connection {
             taken += PREFIX + request.len();
             if !answerer.answer(request, &mut self.output) {
                 taken = self.input.len();
-                if self.intake == Intake::Open {
-                    self.intake = Intake::Discarding { told: false };
-                }
+                self.discard();
             }
         }
         self.input.drain(..taken);
         taken > 0
+    }
+
+    /// Takes no more requests, and lets the connection end.
+    fn discard(&mut self) {
+        if self.intake == Intake::Open {
+            self.intake = Intake::Discarded { told: false };
+        }
     }
 
     /// Writes until all is sent or the kernel takes no more. True where it
@@ -800,7 +815,11 @@ mod tests {
         fn settle(&mut self) {
             let server = &mut self.server;
             for _ in 0..100_000 {
-                server.wait(Some(Duration::from_millis(100))).unwrap();
+                let more = !server.turns.is_empty()
+                    || server.listeners.iter().any(|listener| listener.ready);
+                server
+                    .wait(Some(Duration::from_millis(if more { 0 } else { 100 })))
+                    .unwrap();
                 let now = Instant::now();
                 if server.turns.is_empty()
                     && !server.listeners.iter().any(|listener| listener.ready)

@@ -51,8 +51,9 @@ impl Key {
     #[inline]
     pub fn set(&mut self, octets: &[u8]) -> Option<()> {
         self.mark(octets)?;
-        self.lower(octets);
-        self.hash();
+        let length = self.length();
+        self.lower[..length].copy_from_slice(&octets[..length]);
+        self.lower_and_hash();
         Some(())
     }
 
@@ -118,57 +119,36 @@ impl Key {
         Some(())
     }
 
-    /// Copies the name in lower case, eight octets a step. Length octets are
-    /// under 64 and so never taken for letters, which begin at 65. What follows
-    /// the name is copied along to the end of a word, where there is as much.
+    /// Lowers and hashes, eight octets a step and from the root leftwards: the
+    /// hash of a suffix is that of the next one with one label mixed in. A word
+    /// may reach into the label behind, where it finds what it would write.
+    /// Length octets are under 64 and so never taken for letters, which begin
+    /// at 65.
     #[inline]
-    fn lower(&mut self, octets: &[u8]) {
-        let length = self.length as usize;
-        let whole = (length.div_ceil(8) * 8).min(octets.len() & !7);
-        let words = octets[..whole].chunks_exact(8);
-        for (to, from) in self.lower[..whole].chunks_exact_mut(8).zip(words) {
-            to.copy_from_slice(&lower_word(from));
-        }
-        if whole < length {
-            self.lower_tail(&octets[..length]);
-        }
-    }
-
-    /// The last octets of a name that ends with the message: as the last word,
-    /// which repeats some that are done.
-    fn lower_tail(&mut self, name: &[u8]) {
-        match name.last_chunk::<8>() {
-            Some(last) => self.lower[name.len() - 8..name.len()].copy_from_slice(&lower_word(last)),
-            None => {
-                for (to, from) in self.lower.iter_mut().zip(name) {
-                    *to = from.to_ascii_lowercase();
-                }
-            }
-        }
-    }
-
-    /// Hashes every suffix, from the root leftwards: each label is mixed into
-    /// the hash of what stands right of it.
-    #[inline]
-    fn hash(&mut self) {
+    fn lower_and_hash(&mut self) {
+        let labels = self.labels as usize;
         let mut hash = ROOT_HASH;
-        self.hashes[self.labels as usize] = hash;
-        for label in (0..self.labels as usize).rev() {
+        self.hashes[labels] = hash;
+        for label in (0..labels).rev() {
             let mut at = self.starts[label] as usize;
             let mut left = 1 + self.lower[at] as usize;
             while left > 8 {
-                hash = mix(hash ^ self.word(at));
+                hash = mix(hash ^ self.lower_word(at));
                 at += 8;
                 left -= 8;
             }
-            hash = mix(hash ^ (self.word(at) & (u64::MAX >> (64 - 8 * left))));
+            hash = mix(hash ^ (self.lower_word(at) & (u64::MAX >> (64 - 8 * left))));
             self.hashes[label] = hash;
         }
     }
 
+    /// Lowers eight octets in place and returns them.
     #[inline]
-    fn word(&self, at: usize) -> u64 {
-        u64::from_le_bytes(self.lower[at..at + 8].try_into().unwrap())
+    fn lower_word(&mut self, at: usize) -> u64 {
+        let place: &mut [u8; 8] = (&mut self.lower[at..at + 8]).try_into().unwrap();
+        let word = to_lower(u64::from_le_bytes(*place));
+        *place = word.to_le_bytes();
+        word
     }
 }
 
@@ -176,11 +156,6 @@ impl Default for Key {
     fn default() -> Key {
         Key::new()
     }
-}
-
-#[inline]
-fn lower_word(octets: &[u8]) -> [u8; 8] {
-    to_lower(u64::from_le_bytes(octets.try_into().unwrap())).to_le_bytes()
 }
 
 /// Both halves of the product folded together, as wyhash does.

@@ -148,12 +148,12 @@ impl<'z> Node<'z> {
     pub fn set(&self, rtype: RrType) -> Option<Set<'z>> {
         let wanted = rtype.0.to_le_bytes();
         let frame = self.frames().find(|frame| frame[..2] == wanted)?;
-        Some(self.unfold(frame))
+        Some(self.set_of(frame))
     }
 
     /// The record set of the lowest type.
     pub fn first_set(&self) -> Option<Set<'z>> {
-        self.frames().next().map(|frame| self.unfold(frame))
+        self.frames().next().map(|frame| self.set_of(frame))
     }
 
     /// The types of all record sets, rising.
@@ -168,37 +168,24 @@ impl<'z> Node<'z> {
     }
 
     #[inline]
-    fn unfold(&self, frame: &[u8; SET]) -> Set<'z> {
-        let body = &self.octets[u32_at(frame, 8) as usize..];
-        let answer = u16_at(frame, 4) as usize;
-        let mut set = Set {
-            owner_length: self.octets[0] as usize,
-            count: u16_at(frame, 2),
-            answer_length: answer,
-            extra_required: 0,
-            extra_count: 0,
-            pointers: &[],
-            body: &[],
-        };
-        if u16_at(frame, 6) == 0 {
-            set.body = &body[..answer];
-            return set;
+    fn set_of(&self, frame: &'z [u8; SET]) -> Set<'z> {
+        Set {
+            node: self.octets,
+            frame,
         }
-        let extra = u16_at(body, 0) as usize;
-        set.extra_required = u16_at(body, 2) as usize;
-        set.extra_count = u16_at(body, 4);
-        let pointers = 2 * u16_at(body, 6) as usize;
-        set.pointers = &body[DETAILS..DETAILS + pointers];
-        set.body = &body[DETAILS + pointers..][..answer + extra];
-        set
     }
+}
+
+/// A record set where it lies.
+#[derive(Clone, Copy, Debug)]
+pub struct Set<'z> {
+    node: &'z [u8],
+    frame: &'z [u8; SET],
 }
 
 /// A record set, composed.
 #[derive(Clone, Copy, Debug)]
-pub struct Set<'z> {
-    /// Octets of the owner's name.
-    pub owner_length: usize,
+pub struct Composed<'z> {
     /// Records in the answer.
     pub count: u16,
     /// Octets of the answer, the first part of the body.
@@ -213,17 +200,51 @@ pub struct Set<'z> {
 }
 
 impl<'z> Set<'z> {
-    /// Places in the body of compression pointers, those in front of the
-    /// answer's own records apart.
-    pub fn pointers(&self) -> impl Iterator<Item = usize> + use<'z> {
-        let places = self.pointers.chunks_exact(2);
-        places.map(|place| u16_at(place, 0) as usize)
+    /// Octets of the owner's name.
+    #[inline]
+    pub fn owner_length(&self) -> usize {
+        self.node[0].into()
+    }
+
+    /// What there is to send.
+    #[inline]
+    pub fn open(&self) -> Composed<'z> {
+        let body = &self.node[u32_at(self.frame, 8) as usize..];
+        let answer = u16_at(self.frame, 4) as usize;
+        let mut set = Composed {
+            count: u16_at(self.frame, 2),
+            answer_length: answer,
+            extra_required: 0,
+            extra_count: 0,
+            pointers: &[],
+            body: &[],
+        };
+        if u16_at(self.frame, 6) == 0 {
+            set.body = &body[..answer];
+            return set;
+        }
+        let extra = u16_at(body, 0) as usize;
+        set.extra_required = u16_at(body, 2) as usize;
+        set.extra_count = u16_at(body, 4);
+        let pointers = 2 * u16_at(body, 6) as usize;
+        set.pointers = &body[DETAILS..DETAILS + pointers];
+        set.body = &body[DETAILS + pointers..][..answer + extra];
+        set
     }
 
     /// Where the body starts in a reply whose question is the owner's name.
     #[inline]
     pub fn composed_at(&self) -> usize {
-        HEADER + self.owner_length + QUESTION_TAIL
+        HEADER + self.owner_length() + QUESTION_TAIL
+    }
+}
+
+impl<'z> Composed<'z> {
+    /// Places in the body of compression pointers, those in front of the
+    /// answer's own records apart.
+    pub fn pointers(&self) -> impl Iterator<Item = usize> + use<'z> {
+        let places = self.pointers.chunks_exact(2);
+        places.map(|place| u16_at(place, 0) as usize)
     }
 }
 
@@ -408,9 +429,10 @@ mod tests {
         );
         assert_eq!(store.node(node.wildcard().unwrap()).name(), star.suffix(0));
         let a = node.set(RrType::A).unwrap();
+        assert_eq!((a.owner_length(), a.composed_at()), (9, 25));
+        let a = a.open();
         assert_eq!((a.count, a.body, a.answer_length), (1, &b"abc"[..], 3));
-        assert_eq!((a.owner_length, a.composed_at()), (9, 25));
-        let mx = node.set(RrType::MX).unwrap();
+        let mx = node.set(RrType::MX).unwrap().open();
         assert_eq!((mx.count, mx.body, mx.answer_length), (2, &b"abcde"[..], 3));
         assert_eq!((mx.extra_required, mx.extra_count), (1, 3));
         assert_eq!(mx.pointers().collect::<Vec<_>>(), [7, 9]);
