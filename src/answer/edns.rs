@@ -7,9 +7,9 @@ use crate::wire::{Cursor, Rcode, RrType};
 /// Octets of an OPT record without options.
 pub const OPT: usize = 11;
 /// Octets of an option without data.
-pub const OPTION: usize = 4;
+const OPTION: usize = 4;
 /// Octets of an extended error without text.
-pub const EXTENDED_ERROR: usize = OPTION + 2;
+const EXTENDED_ERROR: usize = OPTION + 2;
 
 const NSID: u16 = 3;
 const EDE: u16 = 15;

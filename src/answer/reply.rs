@@ -2,7 +2,7 @@
 //! other, whole or not at all, with room kept for the OPT record. What does
 //! not fit sets TC, unless the reply can do without it.
 
-use super::edns::{Edns, ExtendedError, OPT, OPTION, OptReply};
+use super::edns::{Edns, ExtendedError, OPT, OptReply};
 use super::query::{Header, Query};
 use super::{MAX_MESSAGE, MIN_UDP, Outcome, Settings, Via};
 use crate::wire::header::{HEADER, flag};
@@ -65,9 +65,8 @@ impl<'o, 's> Reply<'o, 's> {
         let nsid = (asked && !settings.identity.is_empty()).then_some(&settings.identity[..]);
         let at = HEADER + query.question.len();
         out[HEADER..at].copy_from_slice(query.question);
-        let opt = query.edns.map_or(0, |_| {
-            OPT + nsid.map_or(0, |identity| OPTION + identity.len())
-        });
+        // NSID goes where it fits: a client asks for the answer first.
+        let opt = if query.edns.is_some() { OPT } else { 0 };
         Reply {
             out,
             at,

@@ -96,10 +96,11 @@ impl Zones {
         for &depth in &self.depths {
             let start = labels.wrapping_sub(depth.into());
             // A depth below the name's own wraps to a label past all others.
-            if start >= label && start <= labels {
-                if let Some(zone) = self.at(key, start) {
-                    return Some(zone);
-                }
+            if start >= label
+                && start <= labels
+                && let Some(zone) = self.at(key, start)
+            {
+                return Some(zone);
             }
         }
         None
