@@ -2,7 +2,7 @@
 //! other, whole or not at all, with room kept for the OPT record. What does
 //! not fit sets TC, unless the reply can do without it.
 
-use super::edns::{Edns, ExtendedError, OPT, OptReply};
+use super::edns::{Edns, ExtendedError, OPT, OPTION, OptReply};
 use super::query::{Header, Query};
 use super::{MAX_MESSAGE, MIN_UDP, Outcome, Settings, Via};
 use crate::wire::header::{HEADER, flag};
@@ -65,8 +65,13 @@ impl<'o, 's> Reply<'o, 's> {
         let nsid = (asked && !settings.identity.is_empty()).then_some(&settings.identity[..]);
         let at = HEADER + query.question.len();
         out[HEADER..at].copy_from_slice(query.question);
-        // NSID goes where it fits: a client asks for the answer first.
-        let opt = if query.edns.is_some() { OPT } else { 0 };
+        // Where UDP has no room for both, the client gets TC and asks again;
+        // over TCP there is no further way, and the answer goes before the name.
+        let name = nsid
+            .filter(|_| via != Via::Tcp)
+            .map_or(0, |identity| OPTION + identity.len());
+        let opt = if query.edns.is_some() { OPT + name } else { 0 };
+
         Reply {
             out,
             at,
