@@ -33,11 +33,6 @@ impl Chain {
         }
     }
 
-    /// True while no alias has been followed.
-    pub fn is_empty(&self) -> bool {
-        self.length == 0
-    }
-
     /// Where the name that is looked for stands in the reply.
     #[inline]
     pub fn owner(&self, key: &Key) -> Owner {

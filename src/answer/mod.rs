@@ -8,12 +8,12 @@ mod edns;
 mod query;
 mod reply;
 
-use crate::wire::header::class;
+use crate::wire::header::{HEADER, class};
 use crate::wire::{Key, Rcode, RrType};
 use crate::zone::{Found, Zone, Zones};
 use edns::ExtendedError;
 use query::{Query, Unanswerable};
-use reply::Reply;
+use reply::{Owner, Reply};
 
 /// Aliases that one answer follows. Real chains have two or three; each hop
 /// costs a lookup and up to 267 octets of reply.
@@ -146,41 +146,61 @@ fn from_zones(zones: &Zones, query: &Query<'_>, key: &mut Key, reply: &mut Reply
     }
 }
 
-/// RFC 1034 §4.3.2 from step 3 on, round again for each alias. The rcode is
-/// that of the last name (RFC 6604 §3), the AA bit that of the first.
+/// RFC 1034 §4.3.2 from step 3 on.
+#[inline(always)]
 fn from_zone(zone: &Zone, rtype: RrType, key: &mut Key, reply: &mut Reply<'_, '_>) -> Rcode {
-    let mut aliases = alias::Chain::new();
     reply.authoritative = true;
+    match zone.find(key, rtype) {
+        found @ (Found::Alias(_) | Found::Redirect(_)) => follow(zone, rtype, found, key, reply),
+        found => conclude(zone, found, Owner::question(key), reply),
+    }
+}
+
+/// The last name has been found, or not.
+#[inline(always)]
+fn conclude(zone: &Zone, found: Found<'_>, owner: Owner, reply: &mut Reply<'_, '_>) -> Rcode {
+    match found {
+        Found::Answer(set) => reply.answer(&set, owner),
+        Found::Referral(set) => {
+            // AA speaks of the name that was asked for, even where an alias of
+            // it leads out of the zone's own data (RFC 1035 §4.1.1).
+            reply.authoritative = owner.at != HEADER;
+            reply.authority(&set, owner)
+        }
+        Found::NoData | Found::NoName => reply.authority(&zone.negative(), owner),
+        Found::Alias(_) | Found::Redirect(_) => unreachable!("aliases are followed before"),
+    };
+    match found {
+        Found::NoName => Rcode::NxDomain,
+        _ => Rcode::NoError,
+    }
+}
+
+/// Goes round for each alias within the zone; what lies outside is for the
+/// resolver to ask again. The rcode is that of the last name (RFC 6604 §3).
+#[inline(never)]
+fn follow<'z>(
+    zone: &'z Zone,
+    rtype: RrType,
+    mut found: Found<'z>,
+    key: &mut Key,
+    reply: &mut Reply<'_, '_>,
+) -> Rcode {
+    let mut aliases = alias::Chain::new();
     loop {
         let owner = aliases.owner(key);
-        let next = match zone.find(key, rtype) {
-            Found::Answer(set) => {
-                reply.answer(&set, owner);
-                return Rcode::NoError;
-            }
-            Found::Referral(set) => {
-                reply.authoritative = !aliases.is_empty();
-                reply.authority(&set, owner);
-                return Rcode::NoError;
-            }
-            Found::NoData => {
-                reply.authority(&zone.negative(), owner);
-                return Rcode::NoError;
-            }
-            Found::NoName => {
-                reply.authority(&zone.negative(), owner);
-                return Rcode::NxDomain;
-            }
+        let next = match found {
             Found::Alias(set) => aliases.follow(&set, owner, reply),
             Found::Redirect(set) => match aliases.redirect(&set, owner, reply) {
                 Ok(next) => next.filter(|_| rtype != RrType::CNAME && rtype != RrType::ANY),
                 Err(alias::TooLong) => return Rcode::YxDomain,
             },
+            found => return conclude(zone, found, owner, reply),
         };
-        // What lies outside of the zone is for the resolver to ask again.
         match next {
             Some(target) if aliases.turn_to(target, key, reply) && zone.holds(key) => {}
             _ => return Rcode::NoError,
         }
+        found = zone.find(key, rtype);
     }
 }

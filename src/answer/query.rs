@@ -53,24 +53,33 @@ impl<'r> Query<'r> {
 
     #[inline]
     fn read(header: Header, request: &'r [u8], key: &mut Key) -> Option<Query<'r>> {
-        let mut rest = Cursor::new(request);
-        rest.take(4)?;
-        if rest.u16()? != 1 {
+        let (fixed, rest) = request.split_first_chunk::<HEADER>()?;
+        let count = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
+        let (questions, answers, authorities, additional) =
+            (count(4), count(6), count(8), count(10));
+        if questions != 1 {
             return None;
         }
-        let (answers, authorities, additional) = (rest.u16()?, rest.u16()?, rest.u16()?);
+        let mut rest = Cursor::new(rest);
         // The key takes only names without compression.
         key.set(rest.rest())?;
         let question = rest.take(key.length() + 4)?;
-        let mut tail = Cursor::new(&question[key.length()..]);
-        let (rtype, class) = (RrType(tail.u16()?), tail.u16()?);
+        let [upper, lower, class @ ..] = *question.last_chunk::<4>()?;
+        let (rtype, class) = (
+            RrType(u16::from_be_bytes([upper, lower])),
+            u16::from_be_bytes(class),
+        );
         if is_no_question(rtype) {
             return None;
         }
         for _ in 0..u32::from(answers) + u32::from(authorities) {
             skip_record(&mut rest)?;
         }
-        let edns = Edns::find(&mut rest, additional)?;
+        let edns = if additional == 0 {
+            None
+        } else {
+            Edns::find(&mut rest, additional)?
+        };
         rest.is_empty().then_some(Query {
             header,
             question,

@@ -6,7 +6,7 @@ use super::edns::{Edns, ExtendedError, OPT, OPTION, OptReply};
 use super::query::{Header, Query};
 use super::{MAX_MESSAGE, MIN_UDP, Outcome, Settings, Via};
 use crate::wire::header::{HEADER, flag};
-use crate::wire::{Cursor, Rcode};
+use crate::wire::{Cursor, Key, Rcode};
 use crate::zone::store::{Composed, RECORD_HEAD, Set};
 
 /// A name that stands in the reply in one piece: the question's, or the target
@@ -49,7 +49,7 @@ enum Section {
 impl<'o, 's> Reply<'o, 's> {
     /// Copies the question as it was asked and settles how long the reply may
     /// get. `out` has room for the longest reply on this way in.
-    #[inline]
+    #[inline(always)]
     pub fn begin(query: &Query<'_>, settings: &'s Settings, via: Via, out: &'o mut [u8]) -> Self {
         let client = query
             .edns
@@ -143,7 +143,7 @@ impl<'o, 's> Reply<'o, 's> {
     }
 
     /// Writes the header and the OPT record.
-    #[inline]
+    #[inline(always)]
     pub fn finish(mut self, rcode: Rcode) -> Outcome {
         if let Some(edns) = self.edns {
             self.finish_edns(edns, rcode);
@@ -185,7 +185,7 @@ impl<'o, 's> Reply<'o, 's> {
     /// Copies a set, and as much of its extra part as fits, to the end of the
     /// reply. Where the reply is not the one it was composed for, its pointers
     /// are moved.
-    #[inline]
+    #[inline(always)]
     fn place(&mut self, set: &Set<'_>, owner: Owner, section: Section) -> bool {
         let start = self.at;
         let free = self.room.saturating_sub(start);
@@ -245,6 +245,15 @@ impl<'o, 's> Reply<'o, 's> {
 }
 
 impl Owner {
+    /// The name of the question, which `key` is set to.
+    #[inline]
+    pub fn question(key: &Key) -> Owner {
+        Owner {
+            at: HEADER,
+            length: key.length(),
+        }
+    }
+
     /// The last `length` octets of the name: a name above it.
     fn end(self, length: usize) -> Owner {
         Owner {
@@ -265,10 +274,13 @@ pub fn header_only(header: Header, rcode: Rcode, out: &mut [u8]) -> Outcome {
     }
 }
 
+#[inline]
 fn write_header(out: &mut [u8], words: [u16; 6]) {
-    for (place, word) in out[..HEADER].chunks_exact_mut(2).zip(words) {
-        place.copy_from_slice(&word.to_be_bytes());
+    let mut octets = [0; HEADER];
+    for (place, word) in octets.as_chunks_mut().0.iter_mut().zip(words) {
+        *place = word.to_be_bytes();
     }
+    out[..HEADER].copy_from_slice(&octets);
 }
 
 #[inline]

@@ -99,24 +99,23 @@ impl Key {
     /// Finds the labels.
     #[inline]
     fn mark(&mut self, octets: &[u8]) -> Option<()> {
-        let (mut at, mut labels) = (0usize, 0usize);
-        loop {
+        let mut at = 0;
+        // 127 labels and the root fill a name, so the places never run out
+        // before its length does.
+        for (label, start) in self.starts.iter_mut().enumerate() {
             let length = *octets.get(at)? as usize;
-            // A name that reaches 255 octets with no root has at most 127
-            // labels before it, so `labels` stays within `starts`.
-            self.starts[labels] = at as u8;
+            *start = at as u8;
             at += 1 + length;
             if length == 0 {
-                break;
+                self.length = at as u8;
+                self.labels = label as u8;
+                return Some(());
             }
             if length > MAX_LABEL || at >= MAX_NAME {
                 return None;
             }
-            labels += 1;
         }
-        self.length = at as u8;
-        self.labels = labels as u8;
-        Some(())
+        None
     }
 
     /// Lowers and hashes, eight octets a step and from the root leftwards: the
@@ -129,27 +128,32 @@ impl Key {
         let labels = self.labels as usize;
         let mut hash = ROOT_HASH;
         self.hashes[labels] = hash;
-        for label in (0..labels).rev() {
-            let mut at = self.starts[label] as usize;
-            let mut left = 1 + self.lower[at] as usize;
+        for (start, place) in self.starts[..labels]
+            .iter()
+            .zip(&mut self.hashes[..labels])
+            .rev()
+        {
+            let mut at = *start;
+            let mut left = 1 + self.lower[at as usize];
             while left > 8 {
-                hash = mix(hash ^ self.lower_word(at));
-                at += 8;
+                hash = mix(hash ^ lower_word(&mut self.lower, at));
+                at = at.wrapping_add(8);
                 left -= 8;
             }
-            hash = mix(hash ^ (self.lower_word(at) & (u64::MAX >> (64 - 8 * left))));
-            self.hashes[label] = hash;
+            hash = mix(hash ^ (lower_word(&mut self.lower, at) & (u64::MAX >> (64 - 8 * left))));
+            *place = hash;
         }
     }
+}
 
-    /// Lowers eight octets in place and returns them.
-    #[inline]
-    fn lower_word(&mut self, at: usize) -> u64 {
-        let place: &mut [u8; 8] = (&mut self.lower[at..at + 8]).try_into().unwrap();
-        let word = to_lower(u64::from_le_bytes(*place));
-        *place = word.to_le_bytes();
-        word
-    }
+/// Lowers eight octets in place and returns them. The place is an octet so that
+/// it is plain to the compiler that they are within the buffer.
+#[inline]
+fn lower_word(buffer: &mut [u8; PADDED], at: u8) -> u64 {
+    let place = &mut buffer[at as usize..at as usize + 8];
+    let word = to_lower(u64::from_le_bytes((&*place).try_into().unwrap()));
+    place.copy_from_slice(&word.to_le_bytes());
+    word
 }
 
 impl Default for Key {

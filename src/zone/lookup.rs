@@ -101,7 +101,7 @@ impl Zone {
 
     /// What the zone says to the name, which it must hold, and the type;
     /// `RrType::ANY` is answered with one set (RFC 8482 §4.1).
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, key: &Key, rtype: RrType) -> Found<'_> {
         match self.store.find(key, 0) {
             Some(node) => at_node(node, rtype),

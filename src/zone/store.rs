@@ -62,7 +62,7 @@ pub struct Store {
 
 impl Store {
     /// The node whose name is the suffix of `key` that begins with `label`.
-    #[inline]
+    #[inline(always)]
     pub fn find(&self, key: &Key, label: usize) -> Option<Node<'_>> {
         let (hash, name) = (key.hash_of(label), key.suffix(label));
         let tag = hash as u32;
@@ -118,7 +118,7 @@ pub struct Node<'z> {
 
 impl<'z> Node<'z> {
     /// The lower-cased wire form.
-    #[inline]
+    #[inline(always)]
     pub fn name(&self) -> &'z [u8] {
         let start = NODE + SET * self.sets();
         &self.octets[start..start + self.octets[0] as usize]
@@ -144,7 +144,7 @@ impl<'z> Node<'z> {
     }
 
     /// The record set of a type.
-    #[inline]
+    #[inline(always)]
     pub fn set(&self, rtype: RrType) -> Option<Set<'z>> {
         let wanted = rtype.0.to_le_bytes();
         let frame = self.frames().find(|frame| frame[..2] == wanted)?;
@@ -207,7 +207,7 @@ impl<'z> Set<'z> {
     }
 
     /// What there is to send.
-    #[inline]
+    #[inline(always)]
     pub fn open(&self) -> Composed<'z> {
         let body = &self.node[u32_at(self.frame, 8) as usize..];
         let answer = u16_at(self.frame, 4) as usize;

@@ -11,9 +11,9 @@ use crate::wire::{Key, Name, RrType};
 pub struct Zones {
     /// In canonical order of their names, for whoever lists them.
     all: Vec<Arc<Zone>>,
-    /// Open addressing over the hash of the apex: index into `all` plus 1,
-    /// 0 = empty. A power of two, filled to at most half.
-    slots: Vec<u32>,
+    /// Open addressing over the hash of the apex, with it: index into `all`
+    /// plus 1, 0 = empty. A power of two, filled to at most half.
+    slots: Vec<(u64, u32)>,
     /// How many labels apexes have, falling, each number once: a name is looked
     /// up only where a zone can be.
     depths: Vec<u8>,
@@ -44,14 +44,14 @@ impl Zones {
             return Err(DuplicateZone(Box::new(*twice[0].apex())));
         }
         let size = (2 * all.len()).next_power_of_two();
-        let mut slots = vec![0; size];
+        let mut slots = vec![(0, 0); size];
         let mut depths = Vec::new();
         for (index, zone) in all.iter().enumerate() {
             let mut slot = zone.key().hash_of(0) as usize & (size - 1);
-            while slots[slot] != 0 {
+            while slots[slot].1 != 0 {
                 slot = (slot + 1) & (size - 1);
             }
-            slots[slot] = index as u32 + 1;
+            slots[slot] = (zone.key().hash_of(0), index as u32 + 1);
             depths.push(zone.key().labels() as u8);
         }
         depths.sort_unstable_by(|a, b| b.cmp(a));
@@ -108,12 +108,20 @@ impl Zones {
 
     #[inline]
     fn at(&self, key: &Key, label: usize) -> Option<&Zone> {
+        let hash = key.hash_of(label);
         let mask = self.slots.len() - 1;
-        let mut slot = key.hash_of(label) as usize & mask;
+        let mut slot = hash as usize & mask;
         loop {
-            let zone = &self.all[(self.slots[slot] as usize).checked_sub(1)?];
-            if zone.key().suffix(0) == key.suffix(label) {
-                return Some(zone);
+            let (known, index) = self.slots[slot];
+            // Names whose hashes agree are compared where there is one left.
+            if known == hash && index != 0 {
+                let zone = &self.all[index as usize - 1];
+                if zone.key().suffix(0) == key.suffix(label) {
+                    return Some(zone);
+                }
+            }
+            if index == 0 {
+                return None;
             }
             slot = (slot + 1) & mask;
         }
