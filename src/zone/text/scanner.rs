@@ -35,10 +35,16 @@ pub enum Broken {
     Close,
 }
 
+/// A fault of the text and where it was seen.
+type Fault = (u32, Broken);
+
 /// A reader of one text.
 pub struct Scanner<'t> {
     text: &'t [u8],
     at: usize,
+    /// Parentheses further on that are known to stay open, the next one last.
+    /// Finding out takes a walk to the end of the text, which is made once.
+    unclosed: Vec<u32>,
 }
 
 /// What an octet means outside quotes.
@@ -68,7 +74,8 @@ const CLASSES: [Class; 256] = {
     classes
 };
 
-const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+/// The byte-order mark that some editors begin UTF-8 with; no part of the text.
+pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 impl<'t> Scanner<'t> {
     /// Starts at the beginning of `text`, past a UTF-8 byte-order mark.
@@ -76,28 +83,28 @@ impl<'t> Scanner<'t> {
     pub fn new(text: &'t [u8]) -> Self {
         debug_assert!(u32::try_from(text.len()).is_ok());
         let at = if text.starts_with(BYTE_ORDER_MARK) {
-            3
+            BYTE_ORDER_MARK.len()
         } else {
             0
         };
-        Scanner { text, at }
+        Scanner {
+            text,
+            at,
+            unclosed: Vec::new(),
+        }
     }
 
     /// Reads the next entry's tokens into `tokens`, which is cleared first.
     /// `Ok(None)` at the end of the text. After an error, with the place it
-    /// was seen at, the next call goes on behind the broken entry.
-    pub fn next(&mut self, tokens: &mut Vec<Token<'t>>) -> Result<Option<Entry>, (u32, Broken)> {
+    /// was seen at, the next call goes on behind the broken entry, or behind
+    /// the first line of one that never ends.
+    pub fn next(&mut self, tokens: &mut Vec<Token<'t>>) -> Result<Option<Entry>, Fault> {
         loop {
-            let start = self.at;
-            let Some(&first) = self.text.get(start) else {
+            let Some(&first) = self.text.get(self.at) else {
                 return Ok(None);
             };
             tokens.clear();
-            let read = self.entry(tokens);
-            if let Err(fault) = read {
-                self.skip_line(fault);
-                return Err(fault);
-            }
+            self.entry(tokens)?;
             if !tokens.is_empty() {
                 let blank = CLASSES[first as usize] == Class::Blank;
                 return Ok(Some(Entry { blank }));
@@ -105,39 +112,81 @@ impl<'t> Scanner<'t> {
         }
     }
 
-    fn entry(&mut self, tokens: &mut Vec<Token<'t>>) -> Result<(), (u32, Broken)> {
+    /// Reads to the end of the entry whatever is wrong with it, and tells the
+    /// first fault.
+    fn entry(&mut self, tokens: &mut Vec<Token<'t>>) -> Result<(), Fault> {
         let mut open: Vec<u32> = Vec::new();
+        let mut broken: Option<Fault> = None;
         while let Some(&octet) = self.text.get(self.at) {
-            match CLASSES[octet as usize] {
-                Class::Blank => self.at += 1,
-                Class::Word | Class::Escape => tokens.push(self.word()?),
-                Class::Quote => tokens.push(self.quoted()?),
-                Class::Comment => self.skip_comment(),
-                Class::Open => {
-                    open.push(self.at as u32);
+            let at = self.at as u32;
+            let read = match CLASSES[octet as usize] {
+                Class::Word | Class::Escape => self.word(),
+                Class::Quote => self.quoted(),
+                Class::Close if open.is_empty() => Err((at, Broken::Close)),
+                Class::Open if self.is_unclosed(at) => {
+                    self.skip_line(at);
+                    return Err(broken.unwrap_or((at, Broken::Open)));
+                }
+                Class::Newline if open.is_empty() => {
                     self.at += 1;
+                    return broken.map_or(Ok(()), Err);
+                }
+                Class::Comment => {
+                    self.skip_to_newline();
+                    continue;
+                }
+                Class::Blank | Class::Newline => {
+                    self.at += 1;
+                    continue;
+                }
+                Class::Open => {
+                    open.push(at);
+                    self.at += 1;
+                    continue;
                 }
                 Class::Close => {
-                    open.pop().ok_or((self.at as u32, Broken::Close))?;
+                    open.pop();
                     self.at += 1;
+                    continue;
                 }
-                Class::Newline => {
-                    self.at += 1;
-                    if open.is_empty() {
-                        return Ok(());
-                    }
+            };
+            match read {
+                Ok(token) => tokens.push(token),
+                Err(fault) => {
+                    broken.get_or_insert(fault);
+                    self.skip_to_newline();
                 }
             }
         }
-        match open.pop() {
-            Some(at) => Err((at, Broken::Open)),
-            None => Ok(()),
+        if open.is_empty() {
+            return broken.map_or(Ok(()), Err);
         }
+        Err(self.never_closed(open, broken))
+    }
+
+    /// The text has ended inside parentheses: its entries are read again from
+    /// the line after the first of these, so that their own faults are told.
+    fn never_closed(&mut self, open: Vec<u32>, broken: Option<Fault>) -> Fault {
+        let first = open[0];
+        self.skip_line(first);
+        self.unclosed = open;
+        self.unclosed.reverse();
+        // A broken quote on that line has likely swallowed the closing one.
+        let same_line = broken.filter(|(at, _)| (*at as usize) < self.at);
+        same_line.unwrap_or((first, Broken::Open))
+    }
+
+    /// True for a parenthesis that is known to stay open.
+    fn is_unclosed(&mut self, at: u32) -> bool {
+        while self.unclosed.last().is_some_and(|&next| next < at) {
+            self.unclosed.pop();
+        }
+        self.unclosed.last() == Some(&at)
     }
 
     /// A word goes on to blank space, a comment, a parenthesis or a quote; a
     /// quote right behind `=` belongs to it (RFC 9460 §2.1, `key="value"`).
-    fn word(&mut self) -> Result<Token<'t>, (u32, Broken)> {
+    fn word(&mut self) -> Result<Token<'t>, Fault> {
         let start = self.at;
         while let Some(&octet) = self.text.get(self.at) {
             match CLASSES[octet as usize] {
@@ -156,7 +205,7 @@ impl<'t> Scanner<'t> {
         })
     }
 
-    fn quoted(&mut self) -> Result<Token<'t>, (u32, Broken)> {
+    fn quoted(&mut self) -> Result<Token<'t>, Fault> {
         let start = self.at;
         self.at += 1;
         loop {
@@ -184,7 +233,7 @@ impl<'t> Scanner<'t> {
         };
     }
 
-    fn skip_comment(&mut self) {
+    fn skip_to_newline(&mut self) {
         let rest = &self.text[self.at..];
         self.at += rest
             .iter()
@@ -192,10 +241,10 @@ impl<'t> Scanner<'t> {
             .unwrap_or(rest.len());
     }
 
-    /// Goes on with the line after the one in which the fault was seen.
-    fn skip_line(&mut self, (at, _): (u32, Broken)) {
+    /// Goes on with the line after the one around `at`.
+    fn skip_line(&mut self, at: u32) {
         self.at = at as usize;
-        self.skip_comment();
+        self.skip_to_newline();
         self.at = (self.at + 1).min(self.text.len());
     }
 }
@@ -207,7 +256,7 @@ mod tests {
     /// Blank or not, and the words.
     type Shown = (bool, Vec<String>);
 
-    fn entries(text: &[u8]) -> Vec<Result<Shown, (u32, Broken)>> {
+    fn entries(text: &[u8]) -> Vec<Result<Shown, Fault>> {
         let mut scanner = Scanner::new(text);
         let mut tokens = Vec::new();
         let mut all = Vec::new();
@@ -279,6 +328,39 @@ mod tests {
         assert_eq!(found[3], Err((17, Broken::Open)));
         assert_eq!(found[4].as_ref().unwrap().1, ["i"]);
         assert_eq!(found.len(), 5);
+    }
+
+    #[test]
+    fn an_entry_is_broken_as_a_whole_and_only_once() {
+        let found = entries(b"a ( \"b\nc \"d\n e )\nf");
+        assert_eq!(found[0], Err((4, Broken::Quote)));
+        assert_eq!(found[1].as_ref().unwrap().1, ["f"]);
+        assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn parentheses_that_stay_open_hide_nothing() {
+        let found = entries(b"a ((\nb (\nc )\nd ( e\n\"f\ng ( h )\ni (");
+        let faults: Vec<Fault> = found.iter().filter_map(|read| read.clone().err()).collect();
+        assert_eq!(
+            faults,
+            [
+                (2, Broken::Open),
+                (15, Broken::Open),
+                (19, Broken::Quote),
+                (32, Broken::Open)
+            ]
+        );
+        let quote_first = entries(b"a ( \"b )\nc");
+        assert_eq!(quote_first[0], Err((4, Broken::Quote)));
+        assert_eq!(quote_first[1].as_ref().unwrap().1, ["c"]);
+    }
+
+    #[test]
+    fn many_parentheses_that_stay_open_take_one_walk_more() {
+        let found = entries(&b"a (\n".repeat(100_000));
+        assert_eq!(found.len(), 100_000);
+        assert!(found.iter().all(|read| read.is_err()));
     }
 
     #[test]
