@@ -5,6 +5,8 @@
 use std::fmt::{self, Write as _};
 use std::sync::Arc;
 
+use super::scanner::BYTE_ORDER_MARK;
+
 /// Characters of a long line that are shown around the fault.
 const EXCERPT: usize = 100;
 
@@ -84,14 +86,14 @@ impl Faults {
         let mut faults: Vec<Fault> = Vec::with_capacity(self.list.len());
         for (severity, place, sentence) in self.list {
             let text = &texts[place.text as usize];
-            let (line, start) = lines.advance(place, &text.octets);
-            let (excerpt, caret, column) = excerpt(&text.octets, start, place.at as usize);
+            lines.advance(place, &text.octets);
+            let (excerpt, caret) = excerpt(&text.octets[lines.start..], lines.at - lines.start);
             faults.push(Fault {
                 severity,
                 path: text.path.clone(),
-                line,
-                column,
-                sentence,
+                line: lines.line,
+                column: lines.column,
+                sentence: printable(&sentence),
                 excerpt,
                 caret,
             });
@@ -104,52 +106,78 @@ impl Faults {
 /// Where the walk over the texts stands.
 #[derive(Default)]
 struct LineCounter {
-    text: u16,
+    text: Option<u16>,
     at: usize,
-    line: usize,
+    /// Where the line starts, a byte-order mark not counted.
     start: usize,
+    line: usize,
+    column: usize,
 }
 
 impl LineCounter {
-    /// The line number of `place` and where its line starts.
-    fn advance(&mut self, place: Place, octets: &[u8]) -> (usize, usize) {
-        if self.text != place.text {
+    /// Walks on to `place`.
+    fn advance(&mut self, place: Place, octets: &[u8]) {
+        if self.text != Some(place.text) {
+            let start = match octets.starts_with(BYTE_ORDER_MARK) {
+                true => BYTE_ORDER_MARK.len(),
+                false => 0,
+            };
             *self = LineCounter {
-                text: place.text,
-                ..LineCounter::default()
+                text: Some(place.text),
+                at: start,
+                start,
+                line: 1,
+                column: 1,
             };
         }
-        let end = (place.at as usize).min(octets.len());
-        for (step, octet) in octets[self.at..end].iter().enumerate() {
-            if *octet == b'\n' {
-                self.line += 1;
-                self.start = self.at + step + 1;
-            }
+        let end = (place.at as usize).clamp(self.at, octets.len());
+        let passed = &octets[self.at..end];
+        if let Some(last) = passed.iter().rposition(|&octet| octet == b'\n') {
+            self.line += passed.iter().filter(|&&octet| octet == b'\n').count();
+            self.column = 1;
+            self.start = self.at + last + 1;
         }
+        self.column += characters(&octets[self.at.max(self.start)..end]);
         self.at = end;
-        (self.line + 1, self.start)
     }
 }
 
-/// The line around `at`, what stands before the caret under it, and the column.
-fn excerpt(octets: &[u8], start: usize, at: usize) -> (String, String, usize) {
-    let at = at.min(octets.len());
-    let rest = &octets[start..];
-    let end = rest
-        .iter()
-        .position(|&octet| octet == b'\n')
-        .unwrap_or(rest.len());
-    // Only the neighbourhood is decoded: a line may be a gigabyte long.
-    let from = start.max(at.saturating_sub(EXCERPT / 2));
-    let until = (start + end).min(from + EXCERPT);
-    let before = String::from_utf8_lossy(&octets[from..at.max(from)]);
-    let line = String::from_utf8_lossy(&octets[from..until.max(from)]);
+/// Characters, as they are counted where broken ones are shown as one each.
+fn characters(octets: &[u8]) -> usize {
+    let chunks = octets.utf8_chunks();
+    chunks
+        .map(|chunk| chunk.valid().chars().count() + usize::from(!chunk.invalid().is_empty()))
+        .sum()
+}
+
+/// The line that `rest` begins with, and what stands before the caret under
+/// its octet `at`.
+fn excerpt(rest: &[u8], at: usize) -> (String, String) {
+    // Only the neighbourhood is looked at: a line may be a gigabyte long.
+    let mut from = at.saturating_sub(EXCERPT / 2);
+    while from > 0 && from < at && rest[from] & 0xc0 == 0x80 {
+        from += 1;
+    }
+    let near = &rest[from..rest.len().min(from + EXCERPT)];
+    let end = near.iter().position(|&octet| octet == b'\n');
+    let line = String::from_utf8_lossy(&near[..end.unwrap_or(near.len())]);
+    let before = String::from_utf8_lossy(&rest[from..at]);
     let caret = before
         .chars()
         .map(|c| if c == '\t' { '\t' } else { ' ' })
         .collect();
-    let column = (from - start) + before.chars().count() + 1;
-    (line.trim_end().to_owned(), caret, column)
+    (printable(line.trim_end()), caret)
+}
+
+/// Text in which no control character is left that could play tricks with a
+/// terminal; tabs stay.
+fn printable(text: &str) -> String {
+    let shown = |c: char| match c {
+        '\t' => c,
+        c if c.is_control() => char::REPLACEMENT_CHARACTER,
+        c => c,
+    };
+    text.chars().map(shown).collect()
 }
 
 impl fmt::Display for Fault {
@@ -224,5 +252,33 @@ mod tests {
         assert_eq!(fault.column, 50_001);
         assert_eq!(fault.excerpt.len(), EXCERPT);
         assert_eq!(fault.caret.len(), EXCERPT / 2);
+    }
+
+    #[test]
+    fn columns_count_characters_and_no_byte_order_mark() {
+        let line = [BYTE_ORDER_MARK, "é".repeat(60).as_bytes(), b" \xff x"].concat();
+        let texts = [text("a", &line)];
+        let mut faults = Faults::default();
+        for at in [0, 3, 123, 126] {
+            faults.error(Place { text: 0, at }, "here");
+        }
+        let shown = faults.show(&texts);
+        let columns: Vec<usize> = shown.iter().map(|fault| fault.column).collect();
+        assert_eq!(columns, [1, 1, 61, 64]);
+        assert_eq!(shown[0].excerpt, "é".repeat(50));
+        assert!(shown[2].excerpt.ends_with("é \u{fffd} x"));
+        assert_eq!(shown[2].caret.len(), 25);
+    }
+
+    #[test]
+    fn control_characters_are_not_passed_on() {
+        let texts = [text("a", b"\x1b[2J\tx\r\n")];
+        let mut faults = Faults::default();
+        faults.error(Place { text: 0, at: 5 }, "not \x1b[2J\nthat");
+        let shown = faults.show(&texts).remove(0).to_string();
+        assert_eq!(
+            shown,
+            "a:1:6: error: not \u{fffd}[2J\u{fffd}that\n  1 | \u{fffd}[2J\tx\n    |     \t^"
+        );
     }
 }

@@ -2,6 +2,8 @@
 //! it. `$` becomes the number, `${offset,width,base}` the number shifted,
 //! padded and in another base, `$$` and `\$` a dollar sign.
 
+use super::rdata::excerpt;
+
 /// Records that one directive may make: the addresses of an IPv4 /8.
 pub const MAX_GENERATED: u32 = 1 << 24;
 
@@ -19,7 +21,7 @@ pub struct Range {
 impl Range {
     /// Reads `start-stop` or `start-stop/step`.
     pub fn parse(text: &[u8]) -> Result<Range, String> {
-        let shown = String::from_utf8_lossy(text);
+        let shown = excerpt(text);
         let broken =
             || format!("range `{shown}`: write start-stop or start-stop/step, as in 1-254");
         let (range, step) = shown.split_once('/').unwrap_or((&shown, "1"));
@@ -93,7 +95,7 @@ enum Base {
 
 impl Shape {
     fn parse(text: &[u8]) -> Result<Shape, String> {
-        let shown = String::from_utf8_lossy(text);
+        let shown = excerpt(text);
         let broken =
             || format!("`${{{shown}}}`: write ${{offset,width,base}}, base one of d o x X n N");
         let mut parts = shown.split(',');

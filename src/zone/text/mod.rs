@@ -325,10 +325,10 @@ impl Reader {
             }),
         };
         read.map_err(|Wrong { at, sentence }| {
-            let made = String::from_utf8_lossy(&text);
+            let made = rdata::excerpt(text.trim_ascii_end());
             Wrong {
                 at,
-                sentence: format!("for {number}, `{}`: {sentence}", made.trim_end()),
+                sentence: format!("for {number}, `{made}`: {sentence}"),
             }
         })
     }
@@ -463,7 +463,7 @@ impl Reader {
 }
 
 fn show(token: &Token<'_>) -> String {
-    String::from_utf8_lossy(token.text).into_owned()
+    rdata::excerpt(token.text)
 }
 
 fn name(token: &Token<'_>, scope: &Scope) -> Result<Name, Wrong> {

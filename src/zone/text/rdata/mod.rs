@@ -23,8 +23,8 @@ use super::scanner::Token;
 use crate::wire::name::wire_length;
 use crate::wire::rtype::Kind;
 use crate::wire::{Name, RrType};
-pub use reader::FieldFault;
 use reader::Reader;
+pub use reader::{FieldFault, excerpt};
 use time::{parse_timestamp, parse_ttl, print_timestamp};
 
 /// The most octets of one record's data: its length has 16 bits.

@@ -146,7 +146,7 @@ pub(super) fn number(text: &[u8]) -> Option<u64> {
 }
 
 /// The start of a token as a message shows it.
-pub(super) fn excerpt(text: &[u8]) -> String {
+pub fn excerpt(text: &[u8]) -> String {
     match text.get(..MAX_QUOTED) {
         Some(start) if text.len() > MAX_QUOTED => format!("{}…", String::from_utf8_lossy(start)),
         _ => String::from_utf8_lossy(text).into_owned(),
