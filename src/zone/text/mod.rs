@@ -7,6 +7,7 @@ pub mod generate;
 pub mod rdata;
 pub mod scanner;
 
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -17,6 +18,10 @@ use scanner::{Scanner, Token};
 
 /// `$INCLUDE` inside `$INCLUDE`: more is a mistake, and each level holds a file.
 pub const MAX_INCLUDE_DEPTH: usize = 16;
+
+/// Octets of one text: places in it have 32 bits.
+const MAX_TEXT: u64 = u32::MAX as u64;
+const TOO_LONG: &str = "it has 4 GiB or more; split it and use $INCLUDE";
 
 /// Where texts come from.
 #[derive(Clone, Copy, Debug)]
@@ -29,21 +34,14 @@ pub enum Library {
 
 impl Library {
     fn read(self, path: &Path) -> Result<Vec<u8>, String> {
-        let octets = match self {
-            Library::Disk => std::fs::read(path).map_err(|error| error.to_string())?,
+        match self {
+            Library::Disk => read_file(path),
             Library::Embedded(texts) => {
                 let found = texts.iter().find(|(name, _)| Path::new(name) == path);
-                found
-                    .ok_or("no such text in the program")?
-                    .1
-                    .as_bytes()
-                    .to_vec()
+                let (_, text) = found.ok_or("no such text in the program")?;
+                Ok(text.as_bytes().to_vec())
             }
-        };
-        if u32::try_from(octets.len()).is_err() {
-            return Err("4 GiB or more; split it and use $INCLUDE".into());
         }
-        Ok(octets)
     }
 
     /// A form of the path by which a file is known again.
@@ -53,6 +51,30 @@ impl Library {
             Library::Embedded(_) => path.into(),
         }
     }
+}
+
+/// Reads a file. Devices have no end and pipes may have no writer, so that
+/// whoever waits for these waits for ever; they are not even opened.
+fn read_file(path: &Path) -> Result<Vec<u8>, String> {
+    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
+    if metadata.is_dir() {
+        return Err("it is a folder".into());
+    }
+    if !metadata.is_file() {
+        return Err("it is no regular file; copy what it gives into one".into());
+    }
+    if metadata.len() > MAX_TEXT {
+        return Err(TOO_LONG.into());
+    }
+    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
+    let mut octets = Vec::with_capacity(metadata.len() as usize);
+    // It may have grown by now.
+    let read = file.take(MAX_TEXT + 1).read_to_end(&mut octets);
+    read.map_err(|error| error.to_string())?;
+    if octets.len() as u64 > MAX_TEXT {
+        return Err(TOO_LONG.into());
+    }
+    Ok(octets)
 }
 
 /// One record as it was read; its RDATA is `rdata[at..at + length]`.
