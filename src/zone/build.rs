@@ -123,7 +123,7 @@ impl<'d> Assembler<'d> {
         let negative = self.negative()?;
         let draft = self.draft;
         self.summary.names = self.nodes.iter().flatten().count();
-        self.summary.records = draft.records.list.len();
+        self.summary.records = draft.kept();
         let apex = draft.records.names.name(draft.apex);
         let apex_node = self.nodes[draft.apex.index()].expect("the apex is served");
         Ok(Zone::new(

@@ -82,7 +82,9 @@ impl Draft {
 
     /// The record set of one type.
     pub fn set(&self, id: NameId, rtype: RrType) -> Option<&DraftSet> {
-        self.sets(id).iter().find(|set| set.rtype == rtype)
+        let sets = self.sets(id);
+        let at = sets.binary_search_by_key(&rtype, |set| set.rtype);
+        at.ok().map(|at| &sets[at])
     }
 
     /// The records of a set, in the order of the text.
@@ -91,6 +93,11 @@ impl Draft {
         self.order[range]
             .iter()
             .map(|&at| &self.records.list[at as usize])
+    }
+
+    /// How many records there are, dropped ones not counted.
+    pub fn kept(&self) -> usize {
+        self.order.len()
     }
 
     /// True where NS records below the apex delegate the name.

@@ -22,7 +22,7 @@ pub struct Summary {
     pub names: usize,
     /// Record sets at these names.
     pub record_sets: usize,
-    /// Records that were read.
+    /// Records, glue among them; duplicates are not counted.
     pub records: usize,
     /// Octets of memory in the store.
     pub octets: usize,
