@@ -149,7 +149,8 @@ fn fixed_point(text: &[u8], decimals: u32) -> Option<u64> {
 /// True for a location of the only version there is, on this earth.
 pub(super) fn is_valid(octets: &[u8]) -> bool {
     parts(octets).is_some_and(|(sizes, latitude, longitude, _)| {
-        let is_size = |octet: &u8| octet >> 4 <= 9 && octet & 15 <= 9;
+        // Zero times a power of ten is undefined but for 0 itself (RFC 1876 §2).
+        let is_size = |&octet: &u8| octet >> 4 <= 9 && octet & 15 <= 9 && !(1..16).contains(&octet);
         sizes.iter().all(is_size)
             && latitude.abs_diff(ORIGIN) <= 90 * DEGREE
             && longitude.abs_diff(ORIGIN) <= 180 * DEGREE
@@ -281,7 +282,7 @@ mod tests {
     fn other_versions_and_other_planets_are_not_valid() {
         let mut place = [0, 0x12, 0x16, 0x13, 128, 0, 0, 0, 128, 0, 0, 0, 0, 0, 0, 0];
         assert!(is_valid(&place));
-        for (at, octet) in [(0, 1), (1, 0xa0), (2, 0x0a), (4, 255), (8, 255)] {
+        for (at, octet) in [(0, 1), (1, 0xa0), (2, 0x1a), (3, 0x05), (4, 255), (8, 255)] {
             let before = std::mem::replace(&mut place[at], octet);
             assert!(!is_valid(&place), "octet {at}");
             place[at] = before;

@@ -25,7 +25,7 @@ use crate::wire::rtype::Kind;
 use crate::wire::{Name, RrType};
 use reader::Reader;
 pub use reader::{FieldFault, excerpt};
-use time::{parse_timestamp, parse_ttl, print_timestamp};
+use time::{parse_period, parse_timestamp, print_timestamp};
 
 /// The most octets of one record's data: its length has 16 bits.
 pub const MAX_RDATA: usize = 65535;
@@ -217,13 +217,14 @@ fn read_names(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     Ok(())
 }
 
+/// The times of a SOA fill their 32 bits; only TTLs end at 2^31-1.
 fn read_period(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
-    match parse_ttl(reader.token()?.text) {
+    match parse_period(reader.token()?.text).map(u32::try_from) {
         Some(Ok(seconds)) => {
             reader.append(seconds.to_be_bytes());
             Ok(())
         }
-        Some(Err(too_large)) => Err(reader.fault(too_large)),
+        Some(Err(_)) => Err(reader.fault(format_args!("more than {} seconds", u32::MAX))),
         None => Err(reader.fault("neither seconds nor a period such as 1h30m")),
     }
 }
@@ -710,9 +711,9 @@ mod tests {
             ),
             (
                 "SOA",
-                ". . 1 2147483648 3 4 5",
+                ". . 1 4294967296 3 4 5",
                 3,
-                "refresh `2147483648`: more than 2147483647 seconds (RFC 2181 §8)",
+                "refresh `4294967296`: more than 4294967295 seconds",
             ),
             ("TXT", "", 0, "missing field: text"),
             ("HINFO", "\"\"", 1, "missing field: system"),
@@ -812,7 +813,7 @@ mod tests {
             ("MX", "65535 ."),
             ("CAA", "255 issue \"\""),
             ("CSYNC", "4294967295 65535"),
-            ("SOA", ". . 4294967295 2147483647 0 0 0"),
+            ("SOA", ". . 4294967295 2147483648 0 0 4294967295"),
         ] {
             assert_eq!(reprinted(rtype(mnemonic), text), text);
         }

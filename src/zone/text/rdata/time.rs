@@ -9,11 +9,18 @@ pub const MAX_TTL: u32 = i32::MAX as u32;
 #[error("more than {MAX_TTL} seconds (RFC 2181 §8)")]
 pub struct TtlTooLarge;
 
-/// Reads seconds: a number, or numbers with units such as `1h30m` or `2W`.
-/// `None` where the text is something else, which may yet be a class, a type
-/// or a name.
+/// Reads a TTL as `parse_period` does. `None` where the text is something
+/// else, which may yet be a class, a type or a name.
 #[inline]
 pub fn parse_ttl(text: &[u8]) -> Option<Result<u32, TtlTooLarge>> {
+    let seconds = parse_period(text)?;
+    let is_ttl = seconds <= u64::from(MAX_TTL);
+    Some(is_ttl.then_some(seconds as u32).ok_or(TtlTooLarge))
+}
+
+/// Reads seconds: a number, or numbers with units such as `1h30m` or `2W`.
+#[inline]
+pub(super) fn parse_period(text: &[u8]) -> Option<u64> {
     if !text.first()?.is_ascii_digit() {
         return None;
     }
@@ -34,14 +41,12 @@ pub fn parse_ttl(text: &[u8]) -> Option<Result<u32, TtlTooLarge>> {
             has_units = true;
         }
     }
-    let seconds = match open {
-        None => total,
+    match open {
+        None => Some(total),
         // `1h30` leaves open what the 30 are.
-        Some(_) if has_units => return None,
-        Some(number) => number,
-    };
-    let is_ttl = seconds <= u64::from(MAX_TTL);
-    Some(is_ttl.then_some(seconds as u32).ok_or(TtlTooLarge))
+        Some(_) if has_units => None,
+        number => number,
+    }
 }
 
 fn unit(letter: u8) -> Option<u64> {
