@@ -36,19 +36,11 @@ pub fn load(library: Library, path: &Path, origin: Option<Name>) -> Result<Loade
 
 /// Builds a zone from records.
 pub fn build(mut records: Records, origin: Option<Name>) -> Loaded {
-    let read_faults = records.faults.errors() > 0;
-    let Some(apex) = apex(&records, origin) else {
-        if !read_faults {
-            check::no_soa(
-                &mut records.faults,
-                Place { text: 0, at: 0 },
-                origin.as_ref(),
-            );
-        }
+    let Some(apex) = apex(&records, origin).or_else(|| without_soa(&mut records, origin)) else {
         return rejected(records);
     };
     let mut draft = Draft::new(records, apex);
-    check::check(&mut draft, read_faults);
+    check::check(&mut draft);
     if draft.records.faults.errors() > 0 {
         return rejected(draft.records);
     }
@@ -59,11 +51,33 @@ pub fn build(mut records: Records, origin: Option<Name>) -> Loaded {
             zone: Some(Arc::new(zone)),
             faults: records.faults.show(&records.texts),
         },
-        Err((place, sentence)) => {
-            records.faults.error(place, sentence);
+        Err(Full) => {
+            let sentence = "the zone takes more than 16 GiB of memory; split it";
+            records.faults.error(Place::START, sentence);
             rejected(records)
         }
     }
+}
+
+/// Notes that there is no SOA, and returns what must be the apex all the same,
+/// so that the other faults can be told: the origin that was asked for, the
+/// owner of a SOA that could not be read, or the first `$ORIGIN`. There is no
+/// telling where the only SOA is that of another name.
+fn without_soa(records: &mut Records, origin: Option<Name>) -> Option<NameId> {
+    let unread = &records.unread;
+    let soa_owner = unread.soa_owner.map(|owner| records.names.name(owner));
+    if !unread.may_hold(RrType::SOA) {
+        check::no_soa(&mut records.faults, origin.as_ref());
+    }
+    if records
+        .list
+        .iter()
+        .any(|record| record.rtype == RrType::SOA)
+    {
+        return None;
+    }
+    let apex = origin.or(soa_owner).or(records.first_origin)?;
+    Some(records.names.add(&Key::of(&apex), 0))
 }
 
 fn rejected(records: Records) -> Loaded {
@@ -98,8 +112,8 @@ struct Assembler<'d> {
     summary: Summary,
 }
 
-/// A fault that only shows while answers are composed.
-type Misfit = (Place, String);
+/// The zone has outgrown its store.
+struct Full;
 
 impl<'d> Assembler<'d> {
     fn new(draft: &'d Draft) -> Self {
@@ -113,7 +127,7 @@ impl<'d> Assembler<'d> {
         }
     }
 
-    fn assemble(mut self) -> Result<Zone, Misfit> {
+    fn assemble(mut self) -> Result<Zone, Full> {
         for id in self.draft.records.names.ids() {
             if self.draft.standing(id) == Standing::Served {
                 self.node(id)?;
@@ -135,7 +149,7 @@ impl<'d> Assembler<'d> {
         ))
     }
 
-    fn node(&mut self, id: NameId) -> Result<(), Misfit> {
+    fn node(&mut self, id: NameId) -> Result<(), Full> {
         let draft = self.draft;
         let cut = draft.is_cut(id);
         let mut flags = if cut { store::CUT } else { 0 };
@@ -152,7 +166,7 @@ impl<'d> Assembler<'d> {
                 RrType::DNAME => store::DNAME,
                 _ => 0,
             };
-            self.compose(id, set, set.ttl)?;
+            self.compose(id, set, set.ttl);
             self.builder.set(&self.composer.finish());
         }
         let names = &draft.records.names;
@@ -160,17 +174,14 @@ impl<'d> Assembler<'d> {
         Ok(())
     }
 
-    fn end(&mut self, id: NameId, flags: u8, hash: Option<u64>) -> Result<NodeRef, Misfit> {
+    fn end(&mut self, id: NameId, flags: u8, hash: Option<u64>) -> Result<NodeRef, Full> {
         let name = self.draft.records.names.wire(id);
-        let full = "the zone takes more than 16 GiB of memory; split it".to_owned();
-        self.builder
-            .end(name, flags, hash)
-            .ok_or((Place { text: 0, at: 0 }, full))
+        self.builder.end(name, flags, hash).ok_or(Full)
     }
 
     /// The SOA for negative answers, its TTL no longer than its MINIMUM
     /// (RFC 2308 §3), at a node that no name finds.
-    fn negative(&mut self) -> Result<NodeRef, Misfit> {
+    fn negative(&mut self) -> Result<NodeRef, Full> {
         let draft = self.draft;
         let soa = draft
             .set(draft.apex, RrType::SOA)
@@ -181,7 +192,7 @@ impl<'d> Assembler<'d> {
             .rdata(record)
             .last_chunk()
             .expect("a SOA ends in MINIMUM");
-        self.compose(draft.apex, soa, soa.ttl.min(u32::from_be_bytes(*minimum)))?;
+        self.compose(draft.apex, soa, soa.ttl.min(u32::from_be_bytes(*minimum)));
         self.builder.set(&self.composer.finish());
         self.end(draft.apex, 0, None)
     }
@@ -199,19 +210,13 @@ impl<'d> Assembler<'d> {
         }
     }
 
-    fn compose(&mut self, owner: NameId, set: &DraftSet, ttl: u32) -> Result<(), Misfit> {
+    fn compose(&mut self, owner: NameId, set: &DraftSet, ttl: u32) {
         let draft = self.draft;
         self.composer
             .begin(draft.records.names.wire(owner), set.rtype, ttl);
         for record in draft.records(set) {
-            if !self.composer.record(draft.records.rdata(record)) {
-                let name = draft.records.names.name(owner);
-                let sentence = format!(
-                    "the {} records of {name} do not fit into one message of 65,535 octets",
-                    set.rtype
-                );
-                return Err((record.place, sentence));
-            }
+            let fits = self.composer.record(draft.records.rdata(record));
+            debug_assert!(fits, "`check` has found those that do not");
         }
         let pointing = [
             RrType::NS,
@@ -223,7 +228,6 @@ impl<'d> Assembler<'d> {
         if pointing.contains(&set.rtype) {
             self.extras(owner, set);
         }
-        Ok(())
     }
 
     /// Addresses of the hosts that the records point at: first those without

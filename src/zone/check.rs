@@ -1,21 +1,23 @@
 //! What a zone must be to be served, and what someone should look at. Each
 //! fault is named at the record that shows it; none hides another.
 
+use super::compose::{self, Composer};
 use super::draft::{Draft, DraftSet, Standing};
 use super::names::NameId;
+use super::store::RECORD_HEAD;
 use super::text::Record;
 use super::text::fault::{Faults, Place};
 use super::text::rdata;
 use crate::wire::{Key, Name, RrType};
 
-/// Looks at the whole draft. `read_faults` says that some lines could not be
-/// read, so that what seems to be missing may stand on one of them.
-pub fn check(draft: &mut Draft, read_faults: bool) {
+/// Looks at the whole draft. What seems to be missing is not missed where it
+/// may stand on a line that could not be read.
+pub fn check(draft: &mut Draft) {
     let mut faults = std::mem::take(&mut draft.records.faults);
     let checker = Checker { draft };
-    checker.apex(&mut faults, read_faults);
+    checker.apex(&mut faults);
     for id in draft.records.names.ids() {
-        checker.name(&mut faults, id, read_faults);
+        checker.name(&mut faults, id);
     }
     draft.records.faults = faults;
 }
@@ -25,7 +27,7 @@ struct Checker<'d> {
 }
 
 impl Checker<'_> {
-    fn apex(&self, faults: &mut Faults, read_faults: bool) {
+    fn apex(&self, faults: &mut Faults) {
         let draft = self.draft;
         let apex = draft.records.names.name(draft.apex);
         let soa = draft.set(draft.apex, RrType::SOA);
@@ -35,16 +37,15 @@ impl Checker<'_> {
                 format!("a second, different SOA at {apex}; a zone has one"),
             );
         }
-        if let Some(soa) = soa
-            && draft.set(draft.apex, RrType::NS).is_none()
-            && !read_faults
+        if draft.set(draft.apex, RrType::NS).is_none() && !draft.records.unread.may_hold(RrType::NS)
         {
             let sentence = format!("no NS record at {apex}; a zone names its servers at its apex");
-            faults.error(self.first(soa).place, sentence);
+            let place = soa.map_or(Place::START, |soa| self.first(soa).place);
+            faults.error(place, sentence);
         }
     }
 
-    fn name(&self, faults: &mut Faults, id: NameId, read_faults: bool) {
+    fn name(&self, faults: &mut Faults, id: NameId) {
         let draft = self.draft;
         match draft.standing(id) {
             Standing::Outside => self.outside(faults, id),
@@ -59,9 +60,8 @@ impl Checker<'_> {
                 for set in draft.sets(id) {
                     self.ttls(faults, set);
                     self.soa_elsewhere(faults, id, set);
-                    if !read_faults {
-                        self.targets(faults, id, set);
-                    }
+                    self.targets(faults, id, set);
+                    self.size(faults, id, set);
                 }
             }
         }
@@ -228,7 +228,11 @@ impl Checker<'_> {
                 "{rtype} points at {target}, which is a CNAME (RFC 2181 §10.3)"
             ));
         }
-        if rtype != RrType::NS || has(RrType::A) || has(RrType::AAAA) {
+        let unread = &draft.records.unread;
+        let has_address = [RrType::A, RrType::AAAA]
+            .into_iter()
+            .any(|rtype| has(rtype) || unread.may_hold(rtype));
+        if rtype != RrType::NS || has_address {
             return None;
         }
         let below_owner = draft.is_cut(owner) && target.is_within(&draft.records.names.name(owner));
@@ -247,6 +251,29 @@ impl Checker<'_> {
             Some(format!(
                 "name server {target} is in this zone and has no address here"
             ))
+        }
+    }
+
+    /// A set is sent whole, in one message.
+    fn size(&self, faults: &mut Faults, id: NameId, set: &DraftSet) {
+        let draft = self.draft;
+        let lengths = draft.records(set).map(|record| usize::from(record.length));
+        if lengths.map(|length| RECORD_HEAD + length).sum::<usize>() <= compose::SURE_TO_FIT {
+            return;
+        }
+        // Compression may yet make room.
+        let mut composer = Composer::new();
+        composer.begin(draft.records.names.wire(id), set.rtype, set.ttl);
+        let over = draft
+            .records(set)
+            .find(|record| !composer.record(draft.records.rdata(record)));
+        if let Some(record) = over {
+            let sentence = format!(
+                "the {} records of {} do not fit into one message of 65,535 octets",
+                set.rtype,
+                self.shown(id)
+            );
+            faults.error(record.place, sentence);
         }
     }
 
@@ -277,11 +304,11 @@ pub fn target(records: &super::text::Records, record: &Record) -> Option<Name> {
     found.filter(|name| name.as_wire().len() > 1)
 }
 
-/// The faults of a zone of which not even the apex is known.
-pub fn no_soa(faults: &mut Faults, place: Place, origin: Option<&Name>) {
+/// The fault of a zone that has no beginning.
+pub fn no_soa(faults: &mut Faults, origin: Option<&Name>) {
     let sentence = match origin {
         Some(origin) => format!("no SOA record at {origin}; a zone begins with one"),
         None => "no SOA record; a zone begins with one".into(),
     };
-    faults.error(place, sentence);
+    faults.error(Place::START, sentence);
 }

@@ -6,6 +6,7 @@
 use super::store::{NewSet, QUESTION_TAIL, put_record_head};
 use super::text::rdata;
 use crate::wire::header::HEADER;
+use crate::wire::name::MAX_NAME;
 use crate::wire::rtype::{Field, Kind};
 use crate::wire::{Key, RrType};
 
@@ -18,6 +19,8 @@ const FURTHEST_TARGET: usize = 0x3fff - 16 * (12 + 255);
 const MAX_SEEN: usize = 256;
 /// A message ends at 65,535 octets, an OPT record of 11 included.
 const MAX_BODY: usize = 65_535 - 11;
+/// Octets of records, their heads counted, that fit behind any question.
+pub const SURE_TO_FIT: usize = MAX_BODY - HEADER - MAX_NAME - QUESTION_TAIL;
 
 /// Composes sets one after another; its buffers are kept.
 pub struct Composer {

@@ -28,6 +28,11 @@ pub struct Place {
     pub at: u32,
 }
 
+impl Place {
+    /// Where reading begins: for what is missing.
+    pub const START: Place = Place { text: 0, at: 0 };
+}
+
 /// One master file, or a text that came with the program.
 #[derive(Debug)]
 pub struct Text {

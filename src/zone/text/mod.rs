@@ -7,6 +7,7 @@ pub mod generate;
 pub mod rdata;
 pub mod scanner;
 
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -107,6 +108,49 @@ pub struct Records {
     pub texts: Vec<Arc<Text>>,
     /// Faults found so far.
     pub faults: Faults,
+    /// What could not be read.
+    pub unread: Unread,
+    /// The first `$ORIGIN`, if there is one.
+    pub first_origin: Option<Name>,
+}
+
+/// What stands on lines with faults, so that nobody misses what is there.
+#[derive(Default)]
+pub struct Unread {
+    types: BTreeSet<RrType>,
+    /// The owner of a SOA on such a line.
+    pub soa_owner: Option<NameId>,
+    /// A whole file, or no one knows what.
+    anything: bool,
+}
+
+impl Unread {
+    /// True where a record of this type may stand on a line with a fault.
+    pub fn may_hold(&self, rtype: RrType) -> bool {
+        self.anything || self.types.contains(&rtype)
+    }
+
+    /// Notes a line that could not be read, as far as it goes.
+    fn note(&mut self, tokens: &[Token<'_>], owner: Option<NameId>) {
+        let directive = tokens.first().map(|first| first.text.to_ascii_uppercase());
+        if matches!(directive.as_deref(), Some(b"$INCLUDE" | b"$ORIGIN")) {
+            self.anything = true;
+            return;
+        }
+        // An owner may be spelled like a type; the line's own comes later.
+        let owner_or_type = tokens
+            .first()
+            .and_then(|token| RrType::from_text(token.text));
+        let behind = tokens.iter().skip(1);
+        let rtype = behind
+            .filter_map(|token| RrType::from_text(token.text))
+            .next();
+        let rtype = rtype.or(owner_or_type);
+        self.types.extend(rtype);
+        if rtype == Some(RrType::SOA) {
+            self.soa_owner = self.soa_owner.or(owner);
+        }
+    }
 }
 
 impl Records {
@@ -195,16 +239,20 @@ impl Reader {
         let mut scanner = Scanner::new(&text.octets);
         let mut tokens = Vec::new();
         loop {
-            let read = match scanner.next(&mut tokens) {
+            let (read, owner) = match scanner.next(&mut tokens) {
                 Ok(None) => break,
-                Ok(Some(entry)) => self.entry(&mut scope, entry.blank, &tokens),
-                Err((at, broken)) => Err(Wrong {
-                    at,
-                    sentence: broken.to_string(),
-                }),
+                Ok(Some(entry)) => {
+                    let read = self.entry(&mut scope, entry.blank, &tokens);
+                    (read, scope.owner)
+                }
+                Err((at, broken)) => {
+                    let sentence = broken.to_string();
+                    (Err(Wrong { at, sentence }), None)
+                }
             };
             if let Err(Wrong { at, sentence }) = read {
                 let text = scope.text;
+                self.records.unread.note(&tokens, owner);
                 self.records.faults.error(Place { text, at }, sentence);
             }
         }
@@ -235,7 +283,9 @@ impl Reader {
         let [_, origin] = tokens else {
             return wrong(&tokens[0], "$ORIGIN takes one name");
         };
-        scope.origin = Some(name(origin, scope)?);
+        let origin = name(origin, scope)?;
+        self.records.first_origin.get_or_insert(origin);
+        scope.origin = Some(origin);
         Ok(())
     }
 
