@@ -1,6 +1,6 @@
 //! `shardns check`: what would be served, and what is wrong with it.
 
-use std::io::{self, Write};
+use std::io::{self, BufWriter, Write};
 
 use anyhow::bail;
 
@@ -24,15 +24,15 @@ impl Check {
     ///
     /// At least one zone cannot be served.
     pub fn run(self) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
+        let mut out = BufWriter::new(io::stdout().lock());
         let mut all = Vec::new();
         let (mut errors, mut unread) = (0, 0);
         for source in sources::find(&self.zones)? {
-            if self.print {
-                sources::print(&source, |line| drop(writeln!(out, "{line}")))?;
-            }
             match sources::read(&source) {
                 Ok(read) => {
+                    if self.print {
+                        sources::print(&source, |line| drop(writeln!(out, "{line}")))?;
+                    }
                     errors += report(&mut out, &read)?;
                     all.push(read);
                 }
@@ -43,18 +43,24 @@ impl Check {
                 }
             }
         }
-        let assembled = sources::assemble(&all);
-        if errors + unread > 0 {
-            let bad = all.iter().filter(|read| read.zone.is_none()).count() + unread;
-            let found = errors + unread;
-            let zones = all.len() + unread;
-            bail!(
-                "{found} {}; {bad} of {zones} {} cannot be served",
-                plural(found, "error"),
-                plural(zones, "zone")
-            );
+        let assembled = sources::assemble(&all).map(drop);
+        if errors + unread == 0 {
+            out.flush()?;
+            return assembled;
         }
-        assembled.map(drop)
+        if let Err(error) = assembled {
+            writeln!(out, "{error:#}")?;
+            errors += 1;
+        }
+        out.flush()?;
+        let bad = all.iter().filter(|read| read.zone.is_none()).count() + unread;
+        let found = errors + unread;
+        let zones = all.len() + unread;
+        bail!(
+            "{found} {}; {bad} of {zones} {} cannot be served",
+            plural(found, "error"),
+            plural(zones, "zone")
+        );
     }
 }
 
