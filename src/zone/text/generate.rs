@@ -122,18 +122,17 @@ impl Shape {
     }
 
     fn write(&self, number: u32, out: &mut Vec<u8>) -> Result<(), String> {
-        let value = i64::from(number)
-            .checked_add(self.offset)
-            .filter(|value| *value >= 0);
-        let value = value.ok_or_else(|| {
-            format!(
-                "{number} and offset {} make no number of 0 or more",
-                self.offset
-            )
-        })?;
+        let value = i64::from(number).saturating_add(self.offset);
         let width = self.width;
         let digits = match self.base {
+            // The only one in which BIND writes numbers below 0 as such.
             Base::Decimal => format!("{value:0width$}"),
+            _ if value < 0 => {
+                let offset = self.offset;
+                return Err(format!(
+                    "{number} and offset {offset} make no number of 0 or more"
+                ));
+            }
             Base::Octal => format!("{value:0width$o}"),
             Base::Hex { upper: false } => format!("{value:0width$x}"),
             Base::Hex { upper: true } => format!("{value:0width$X}"),
@@ -222,6 +221,8 @@ mod tests {
             (r"a\$b", 7, r"a\$b"),
             ("${0}", 7, "7"),
             ("${-1}", 7, "6"),
+            ("${-8}", 7, "-1"),
+            ("${-8,3}", 7, "-01"),
             ("${10,5}", 7, "00017"),
             ("${0,3,o}", 8, "010"),
             ("${0,4,x}", 255, "00ff"),
@@ -246,7 +247,7 @@ mod tests {
             "${0,0,q}",
             "${0,0,d,1}",
             "${0,256}",
-            "${-8}",
+            "${-8,0,x}",
         ] {
             assert!(expand(broken, 7).is_err(), "{broken}");
         }

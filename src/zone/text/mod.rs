@@ -182,7 +182,7 @@ pub fn read(library: Library, path: &Path, origin: Option<Name>) -> Result<Recor
         including: Vec::new(),
         generated_at: None,
     };
-    reader.text(path, octets, origin);
+    reader.text(path, octets, origin, None);
     Ok(reader.records)
 }
 
@@ -223,7 +223,7 @@ struct Reader {
 }
 
 impl Reader {
-    fn text(&mut self, path: &Path, octets: Vec<u8>, origin: Option<Name>) {
+    fn text(&mut self, path: &Path, octets: Vec<u8>, origin: Option<Name>, owner: Option<NameId>) {
         let text = Arc::new(Text {
             path: path.display().to_string(),
             octets,
@@ -232,7 +232,7 @@ impl Reader {
             text: self.records.texts.len() as u16,
             path: path.into(),
             origin,
-            owner: None,
+            owner,
         };
         self.records.texts.push(text.clone());
         self.including.push(self.library.identity(path));
@@ -308,8 +308,9 @@ impl Reader {
         Ok(())
     }
 
-    /// `$INCLUDE file [origin]`. The including text's origin and owner hold
-    /// again behind it (RFC 1035 §5.1).
+    /// `$INCLUDE file [origin]`. The included text begins with the owner before
+    /// it, as in BIND and NSD; the including text's origin and owner hold again
+    /// behind it (RFC 1035 §5.1).
     fn include(&mut self, scope: &mut Scope, tokens: &[Token<'_>]) -> Result<(), Wrong> {
         let (file, origin) = match tokens {
             [_, file] => (file, scope.origin),
@@ -338,7 +339,7 @@ impl Reader {
             return wrong(file, "more than 65,536 files in one zone");
         }
         match self.library.read(&path) {
-            Ok(octets) => self.text(&path, octets, origin),
+            Ok(octets) => self.text(&path, octets, origin, scope.owner),
             Err(error) => return wrong(file, format!("cannot read {}: {error}", path.display())),
         }
         Ok(())
@@ -361,15 +362,15 @@ impl Reader {
                 "$GENERATE takes a range, an owner, a type and data",
             );
         }
-        let outer = self.generated_at.replace(directive.at);
+        self.generated_at = Some(directive.at);
+        // A blank owner behind it is the one before it, as BIND has it.
+        let owner = scope.owner;
         let made = range
             .numbers()
             .try_for_each(|number| self.generated(scope, line, number));
-        self.generated_at = outer;
-        made.map_err(|Wrong { sentence, .. }| Wrong {
-            at: directive.at,
-            sentence,
-        })
+        scope.owner = owner;
+        self.generated_at = None;
+        made
     }
 
     fn generated(
@@ -379,7 +380,9 @@ impl Reader {
         number: u32,
     ) -> Result<(), Wrong> {
         let mut text = Vec::new();
+        let mut starts = Vec::with_capacity(line.len());
         for token in line {
+            starts.push(text.len());
             let quote: &[u8] = if token.quoted { b"\"" } else { b"" };
             text.extend_from_slice(quote);
             generate::substitute(token.text, number, &mut text)
@@ -398,8 +401,9 @@ impl Reader {
         };
         read.map_err(|Wrong { at, sentence }| {
             let made = rdata::excerpt(text.trim_ascii_end());
+            let from = starts.partition_point(|&start| start <= at as usize);
             Wrong {
-                at,
+                at: line[from.saturating_sub(1)].at,
                 sentence: format!("for {number}, `{made}`: {sentence}"),
             }
         })
