@@ -50,7 +50,12 @@ impl Checker<'_> {
         match draft.standing(id) {
             Standing::Outside => self.outside(faults, id),
             Standing::Redirected(owner) => self.redirected(faults, id, owner),
-            Standing::Hidden(cut) => self.hidden(faults, id, cut),
+            Standing::Hidden(cut) => {
+                self.hidden(faults, id, cut);
+                for set in draft.sets(id) {
+                    self.ttls(faults, set);
+                }
+            }
             Standing::Served => {
                 self.exclusive(faults, id);
                 self.wildcard(faults, id);
@@ -101,7 +106,6 @@ impl Checker<'_> {
             RrType::CNAME,
         ];
         for set in self.draft.sets(id) {
-            self.ttls(faults, set);
             if glue.contains(&set.rtype) || (id == cut && parental.contains(&set.rtype)) {
                 continue;
             }

@@ -586,6 +586,13 @@ fn rtype(token: &Token<'_>) -> Result<RrType, Wrong> {
         RrType::from_text(token.text)
     };
     match known {
+        None if matches!(token.text, [b'0'..=b'9' | b'-' | b'+', ..]) => wrong(
+            token,
+            format!(
+                "`{}` is neither a TTL, as 3600 or 1h30m, nor a type",
+                show(token)
+            ),
+        ),
         None => wrong(
             token,
             format!(
