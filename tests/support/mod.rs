@@ -6,6 +6,7 @@
 pub mod cases;
 pub mod decode;
 pub mod oracle;
+pub mod zones;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
