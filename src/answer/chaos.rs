@@ -17,7 +17,7 @@ const MAX_STRING: usize = 255;
 pub fn answer(
     settings: &Settings,
     via: Via,
-    query: &Query<'_>,
+    query: &Query,
     key: &Key,
     reply: &mut Reply<'_, '_>,
 ) -> Rcode {

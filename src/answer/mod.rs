@@ -8,6 +8,8 @@ mod edns;
 mod query;
 mod reply;
 
+use std::hint::black_box;
+
 use crate::wire::header::{HEADER, class};
 use crate::wire::{Key, Rcode, RrType};
 use crate::zone::{Found, Zone, Zones};
@@ -22,6 +24,9 @@ pub const MAX_ALIASES: usize = 16;
 pub const MAX_MESSAGE: usize = 65_535;
 /// The shortest reply limit: what every client takes (RFC 1035 §2.3.4).
 pub const MIN_UDP: usize = 512;
+
+/// Requests that `Prepared::fetch` fetches for at once: the widest batch.
+const MAX_FETCHED: usize = 128;
 
 /// What stays the same from query to query.
 #[derive(Clone, Debug)]
@@ -107,42 +112,99 @@ pub fn respond(
     key: &mut Key,
     out: &mut [u8],
 ) -> Outcome {
-    let query = match Query::parse(request, key) {
-        Ok(query) => query,
-        Err(Unanswerable::Silence) => return Outcome::Ignored,
-        Err(Unanswerable::Refused(header, rcode)) => return reply::header_only(header, rcode, out),
-    };
-    let mut reply = Reply::begin(&query, settings, via, out);
-    let rcode = if query.edns.is_some_and(|edns| edns.version > 0) {
-        Rcode::BadVers
-    } else {
-        match query.class {
-            class::IN | class::ANY => from_zones(zones, &query, key, &mut reply),
-            class::CH => chaos::answer(settings, via, &query, key, &mut reply),
-            _ => Rcode::Refused,
-        }
-    };
-    // An answer for all classes cannot speak for all of them (RFC 1035 §6.2).
-    if query.class == class::ANY {
-        reply.authoritative = false;
-    }
-    reply.finish(rcode)
+    Prepared::read(zones, request, key).finish(settings, via, request, key, out)
 }
 
-fn from_zones(zones: &Zones, query: &Query<'_>, key: &mut Key, reply: &mut Reply<'_, '_>) -> Rcode {
-    match query.rtype {
+/// A request that has been read, and the zone that it is about: the first half
+/// of an answer. Between the halves the requests of a batch wait together for
+/// what their answers need from memory.
+#[derive(Clone, Copy)]
+pub struct Prepared<'z> {
+    query: Result<Query, Unanswerable>,
+    zone: Option<&'z Zone>,
+}
+
+impl<'z> Prepared<'z> {
+    /// Reads a request; `key` becomes the name that is asked for.
+    #[inline]
+    pub fn read(zones: &'z Zones, request: &[u8], key: &mut Key) -> Prepared<'z> {
+        let query = Query::parse(request, key);
+        let zone = match &query {
+            Ok(query) => zones.find(key, query.rtype),
+            Err(_) => None,
+        };
+        Prepared { query, zone }
+    }
+
+    /// Has the cache fetch what finding the names will read. Loads that do not
+    /// depend on each other are under way together, so a batch waits about as
+    /// long as one request would: first for all slots of the tables, then for
+    /// all nodes.
+    pub fn fetch(batch: &[Prepared<'z>], keys: &[Key]) {
+        let mut slots = [0; MAX_FETCHED];
+        for ((prepared, key), slot) in batch.iter().zip(keys).zip(&mut slots) {
+            *slot = prepared.zone.map_or(0, |zone| zone.first_slot(key));
+        }
+        let mut read = 0u8;
+        for (prepared, slot) in batch.iter().zip(slots) {
+            read ^= prepared.zone.map_or(0, |zone| zone.fetch(slot));
+        }
+        black_box(read);
+    }
+
+    /// Writes the reply to `request`, the octets that were read before.
+    #[inline]
+    pub fn finish(
+        self,
+        settings: &Settings,
+        via: Via,
+        request: &[u8],
+        key: &mut Key,
+        out: &mut [u8],
+    ) -> Outcome {
+        let query = match self.query {
+            Ok(query) => query,
+            Err(Unanswerable::Silence) => return Outcome::Ignored,
+            Err(Unanswerable::Refused(header, rcode)) => {
+                return reply::header_only(header, rcode, out);
+            }
+        };
+        let mut reply = Reply::begin(&query, request, settings, via, out);
+        let rcode = if query.edns.is_some_and(|edns| edns.version > 0) {
+            Rcode::BadVers
+        } else {
+            match query.class {
+                class::IN | class::ANY => from_zones(self.zone, query.rtype, key, &mut reply),
+                class::CH => chaos::answer(settings, via, &query, key, &mut reply),
+                _ => Rcode::Refused,
+            }
+        };
+        // An answer for all classes cannot speak for all of them (RFC 1035 §6.2).
+        if query.class == class::ANY {
+            reply.authoritative = false;
+        }
+        reply.finish(rcode)
+    }
+}
+
+#[inline]
+fn from_zones(
+    zone: Option<&Zone>,
+    rtype: RrType,
+    key: &mut Key,
+    reply: &mut Reply<'_, '_>,
+) -> Rcode {
+    match (rtype, zone) {
         // No zone is given away, and mailbox lookups left with RFC 973.
-        RrType::AXFR | RrType::IXFR | RrType::MAILA | RrType::MAILB => {
+        (RrType::AXFR | RrType::IXFR | RrType::MAILA | RrType::MAILB, _) => {
             reply.explain(ExtendedError::NotSupported);
             Rcode::NotImp
         }
-        rtype => match zones.find(key, rtype) {
-            Some(zone) => from_zone(zone, rtype, key, reply),
-            None => {
-                reply.explain(ExtendedError::NotAuthoritative);
-                Rcode::Refused
-            }
-        },
+        (rtype, Some(zone)) => from_zone(zone, rtype, key, reply),
+        (_, None) => {
+            reply.explain(ExtendedError::NotAuthoritative);
+            Rcode::Refused
+        }
     }
 }
 

@@ -16,11 +16,11 @@ pub struct Header {
 
 /// A request that can be answered. Its name is in the `Key` it was parsed with.
 #[derive(Clone, Copy, Debug)]
-pub struct Query<'r> {
+pub struct Query {
     /// What to repeat.
     pub header: Header,
-    /// Name, type and class, as asked.
-    pub question: &'r [u8],
+    /// Octets of the question: name, type and class.
+    pub question_length: u16,
     /// QTYPE.
     pub rtype: RrType,
     /// QCLASS.
@@ -38,10 +38,10 @@ pub enum Unanswerable {
     Refused(Header, Rcode),
 }
 
-impl<'r> Query<'r> {
+impl Query {
     /// Reads a request; `key` becomes its name, ready for finding.
     #[inline]
-    pub fn parse(request: &'r [u8], key: &mut Key) -> Result<Query<'r>, Unanswerable> {
+    pub fn parse(request: &[u8], key: &mut Key) -> Result<Query, Unanswerable> {
         let header = Header::parse(request)?;
         if Opcode::of(header.flags) != Opcode::QUERY {
             return Err(Unanswerable::Refused(header, Rcode::NotImp));
@@ -52,7 +52,7 @@ impl<'r> Query<'r> {
     }
 
     #[inline]
-    fn read(header: Header, request: &'r [u8], key: &mut Key) -> Option<Query<'r>> {
+    fn read(header: Header, request: &[u8], key: &mut Key) -> Option<Query> {
         let (fixed, rest) = request.split_first_chunk::<HEADER>()?;
         let count = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
         let (questions, answers, authorities, additional) =
@@ -82,7 +82,7 @@ impl<'r> Query<'r> {
         };
         rest.is_empty().then_some(Query {
             header,
-            question,
+            question_length: question.len() as u16,
             rtype,
             class,
             edns,

@@ -50,7 +50,13 @@ impl<'o, 's> Reply<'o, 's> {
     /// Copies the question as it was asked and settles how long the reply may
     /// get. `out` has room for the longest reply on this way in.
     #[inline(always)]
-    pub fn begin(query: &Query<'_>, settings: &'s Settings, via: Via, out: &'o mut [u8]) -> Self {
+    pub fn begin(
+        query: &Query,
+        request: &[u8],
+        settings: &'s Settings,
+        via: Via,
+        out: &'o mut [u8],
+    ) -> Self {
         let client = query
             .edns
             .map_or(MIN_UDP, |edns| usize::from(edns.size).max(MIN_UDP));
@@ -63,8 +69,8 @@ impl<'o, 's> Reply<'o, 's> {
             .edns
             .is_some_and(|edns| edns.nsid && edns.version == 0);
         let nsid = (asked && !settings.identity.is_empty()).then_some(&settings.identity[..]);
-        let at = HEADER + query.question.len();
-        out[HEADER..at].copy_from_slice(query.question);
+        let at = HEADER + usize::from(query.question_length);
+        out[HEADER..at].copy_from_slice(&request[HEADER..at]);
         // Where UDP has no room for both, the client gets TC and asks again;
         // over TCP there is no further way, and the answer goes before the name.
         let name = nsid

@@ -20,7 +20,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::answer::{self, Settings};
+use crate::answer::Settings;
 use crate::sys::socket::UdpSocket;
 use crate::sys::steer::Steer;
 use crate::zone::Zones;
@@ -172,10 +172,10 @@ impl Server {
     ///
     /// A sentence for the first thing that cannot be had; nothing runs then.
     pub fn start(config: &Config, zones: Arc<Zones>) -> Result<Server, StartError> {
-        Server::start_with(config, zones, answer::respond)
+        Server::start_with(config, zones, worker::Answers)
     }
 
-    /// The same with something else in the place of `answer::respond` on UDP.
+    /// The same with something else in the place of `worker::Answers` on UDP.
     ///
     /// # Errors
     ///

@@ -7,9 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use arrayvec::ArrayVec;
+
 use super::counters::Counters;
-use crate::answer::{self, Outcome, Settings, Via};
-use crate::sys::batch::{Batch, Wait};
+use crate::answer::{self, Outcome, Prepared, Settings, Via};
+use crate::sys::batch::{Batch, MAX_WIDTH, Wait};
 use crate::sys::epoll::Epoll;
 use crate::sys::socket::UdpSocket;
 use crate::wire::Key;
@@ -25,12 +27,22 @@ pub const DRAIN: Duration = Duration::from_millis(200);
 /// against, so that the failure cannot keep a core busy.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
-/// What answers a request: `answer::respond`, or something in its place.
+/// What answers requests: `Answers`, or something in its place. The requests of
+/// a batch are all read before the first is answered.
 pub trait Responder: Copy + Send + 'static {
-    /// As `answer::respond`.
-    fn respond(
+    /// A request that has been read.
+    type Prepared<'z>: Copy;
+
+    /// Reads a request; `key` is its own until it is answered.
+    fn prepare<'z>(self, zones: &'z Zones, request: &[u8], key: &mut Key) -> Self::Prepared<'z>;
+
+    /// Looks at a whole batch between reading and answering.
+    fn fetch(self, batch: &[Self::Prepared<'_>], keys: &[Key]);
+
+    /// Answers a request that has been read.
+    fn finish(
         self,
-        zones: &Zones,
+        prepared: Self::Prepared<'_>,
         settings: &Settings,
         via: Via,
         request: &[u8],
@@ -39,12 +51,54 @@ pub trait Responder: Copy + Send + 'static {
     ) -> Outcome;
 }
 
+/// Answers from the zones.
+#[derive(Clone, Copy, Debug)]
+pub struct Answers;
+
+impl Responder for Answers {
+    type Prepared<'z> = Prepared<'z>;
+
+    #[inline]
+    fn prepare<'z>(self, zones: &'z Zones, request: &[u8], key: &mut Key) -> Prepared<'z> {
+        Prepared::read(zones, request, key)
+    }
+
+    #[inline]
+    fn fetch(self, batch: &[Prepared<'_>], keys: &[Key]) {
+        // One request alone gains nothing.
+        if batch.len() > 1 {
+            Prepared::fetch(batch, keys);
+        }
+    }
+
+    #[inline]
+    fn finish(
+        self,
+        prepared: Prepared<'_>,
+        settings: &Settings,
+        via: Via,
+        request: &[u8],
+        key: &mut Key,
+        out: &mut [u8],
+    ) -> Outcome {
+        prepared.finish(settings, via, request, key, out)
+    }
+}
+
+/// A function of the shape of `answer::respond`, for experiments and tests.
 impl<F> Responder for F
 where
     F: Fn(&Zones, &Settings, Via, &[u8], &mut Key, &mut [u8]) -> Outcome + Copy + Send + 'static,
 {
-    #[inline]
-    fn respond(
+    type Prepared<'z> = &'z Zones;
+
+    fn prepare<'z>(self, zones: &'z Zones, _: &[u8], _: &mut Key) -> &'z Zones {
+        zones
+    }
+
+    fn fetch(self, _: &[&Zones], _: &[Key]) {}
+
+    fn finish(
         self,
         zones: &Zones,
         settings: &Settings,
@@ -83,20 +137,41 @@ pub struct Worker<R> {
     responder: R,
     lanes: Vec<Lane>,
     epoll: Option<Epoll>,
-    key: Key,
+    /// A key for each slot of a batch.
+    keys: Vec<Key>,
 }
 
 /// A socket and the batch that goes through it.
 struct Lane {
     socket: Arc<UdpSocket>,
     batch: Batch,
-    /// Requests of the batch that is being answered, and how many of them have
-    /// been: what is left over if the answering code breaks.
-    in_hand: usize,
-    answered: usize,
+    hand: Hand,
     /// There may be more to read without waiting.
     ready: bool,
 }
+
+/// The batch that is being answered: what is left over if the answering code
+/// breaks.
+#[derive(Default)]
+struct Hand {
+    /// Requests in the batch.
+    length: usize,
+    /// How many of them have been answered.
+    answered: usize,
+    /// The one that is being looked at.
+    current: usize,
+    /// Those that have broken the answering code, a bit each.
+    broken: u128,
+}
+
+impl Hand {
+    fn is_broken(&self, slot: usize) -> bool {
+        self.broken >> slot & 1 != 0
+    }
+}
+
+// Every slot has its bit.
+const _: () = assert!(MAX_WIDTH <= u128::BITS as usize);
 
 impl<R: Responder> Worker<R> {
     /// Builds all buffers.
@@ -111,11 +186,15 @@ impl<R: Responder> Worker<R> {
         let lane = |socket: &Arc<UdpSocket>| Lane {
             batch: Batch::new(socket, duty.batch, request, reply),
             socket: socket.clone(),
-            in_hand: 0,
-            answered: 0,
+            hand: Hand::default(),
             ready: false,
         };
         let lanes: Vec<Lane> = duty.sockets.iter().map(lane).collect();
+        let width = lanes
+            .iter()
+            .map(|lane| lane.batch.width())
+            .max()
+            .unwrap_or(1);
         let mut epoll = None;
         if lanes.len() > 1 {
             let watch = Epoll::new()?;
@@ -129,7 +208,7 @@ impl<R: Responder> Worker<R> {
             responder,
             lanes,
             epoll,
-            key: Key::new(),
+            keys: vec![Key::new(); width],
         })
     }
 
@@ -182,8 +261,7 @@ impl<R: Responder> Worker<R> {
         let Lane {
             socket,
             batch,
-            in_hand,
-            answered,
+            hand,
             ready,
         } = &mut self.lanes[lane];
         let received = match batch.receive(socket, wait) {
@@ -203,11 +281,12 @@ impl<R: Responder> Worker<R> {
             return;
         }
         counters.batch(received);
-        (*in_hand, *answered) = (received, 0);
+        hand.length = received;
         self.answer(lane);
     }
 
-    /// Answers the rest of the batch in hand and sends all of it.
+    /// Answers the batch in hand, but for requests that broke it before, and
+    /// sends the replies.
     #[inline]
     fn answer(&mut self, lane: usize) {
         let Duty {
@@ -221,46 +300,59 @@ impl<R: Responder> Worker<R> {
         let Lane {
             socket,
             batch,
-            in_hand,
-            answered,
+            hand,
             ..
         } = &mut self.lanes[lane];
+        let (responder, keys) = (self.responder, &mut self.keys[..hand.length]);
+        let mut prepared = ArrayVec::<_, MAX_WIDTH>::new();
+        for (slot, key) in keys.iter_mut().enumerate() {
+            hand.current = slot;
+            let request = if hand.is_broken(slot) {
+                &[]
+            } else {
+                batch.request(slot)
+            };
+            prepared.push(responder.prepare(zones, request, key));
+        }
+        responder.fetch(&prepared, keys);
         let via = Via::Udp(answer::Worker {
             index: *index,
             cpu: *cpu,
-            batch: *in_hand as u16,
+            batch: hand.length as u16,
         });
-        while *answered < *in_hand {
-            let slot = *answered;
-            let outcome = if batch.is_from_port_zero(slot) {
-                Outcome::Ignored
-            } else {
-                let (request, reply) = batch.exchange(slot);
-                self.responder
-                    .respond(zones, settings, via, request, &mut self.key, reply)
-            };
-            counters.outcome(outcome);
-            batch.set_reply(slot, outcome.length());
-            *answered += 1;
+        for (slot, (prepared, key)) in prepared
+            .into_iter()
+            .zip(keys)
+            .enumerate()
+            .skip(hand.answered)
+        {
+            hand.current = slot;
+            let mut length = 0;
+            if !hand.is_broken(slot) {
+                let outcome = if batch.is_from_port_zero(slot) {
+                    Outcome::Ignored
+                } else {
+                    let (request, reply) = batch.exchange(slot);
+                    responder.finish(prepared, settings, via, request, key, reply)
+                };
+                counters.outcome(outcome);
+                length = outcome.length();
+            }
+            batch.set_reply(slot, length);
+            hand.answered = slot + 1;
         }
-        *in_hand = 0;
+        *hand = Hand::default();
         batch.send(socket, |error| counters.send_failed(&error));
     }
 
-    /// After a panic: the request that was being answered gets no reply; those
+    /// After a panic: the request that was being looked at gets no reply; those
     /// around it do.
     fn finish_batch_in_hand(&mut self) {
         for lane in 0..self.lanes.len() {
-            let Lane {
-                batch,
-                in_hand,
-                answered,
-                ..
-            } = &mut self.lanes[lane];
-            if *answered < *in_hand {
+            let hand = &mut self.lanes[lane].hand;
+            if hand.answered < hand.length {
                 self.duty.counters.panicked();
-                batch.set_reply(*answered, 0);
-                *answered += 1;
+                hand.broken |= 1 << hand.current;
                 self.answer(lane);
             }
         }

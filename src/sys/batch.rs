@@ -165,6 +165,16 @@ impl Batch {
         }
     }
 
+    /// The request in slot `index`.
+    #[inline]
+    pub fn request(&self, index: usize) -> &[u8] {
+        let length = (self.incoming[index].msg_len as usize).min(self.requests.size);
+        let request = self.requests.place(index);
+        // SAFETY: the first `length` octets of the slot were initialised, and
+        // nothing writes requests while the batch is borrowed.
+        unsafe { std::slice::from_raw_parts(request, length) }
+    }
+
     /// The request in slot `index` and the buffer for its reply.
     #[inline]
     pub fn exchange(&mut self, index: usize) -> (&[u8], &mut [u8]) {

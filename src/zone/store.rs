@@ -44,6 +44,8 @@ pub const ALIAS: u8 = 4;
 /// Octets of a question after its name: type and class.
 pub const QUESTION_TAIL: usize = 4;
 
+/// Octets of a cache line, near enough: what lies further is in another.
+const LINE: usize = 60;
 const NODE: usize = 8;
 const SET: usize = 12;
 const DETAILS: usize = 8;
@@ -83,6 +85,21 @@ impl Store {
                 slot = 0;
             }
         }
+    }
+
+    /// The slot at which the search for the whole name begins.
+    #[inline]
+    pub fn first_slot(&self, key: &Key) -> u64 {
+        self.slots[first_slot(key.hash_of(0), self.slots.len())]
+    }
+
+    /// Reads an octet of each of the two cache lines that a node with one
+    /// record set mostly lies in.
+    #[inline]
+    pub fn fetch(&self, slot: u64) -> u8 {
+        let at = slot as u32 as usize * UNIT;
+        let octet = |at: usize| self.arena.get(at).copied().unwrap_or(0);
+        octet(at) ^ octet(at + LINE)
     }
 
     /// The node behind a reference that this store gave out.

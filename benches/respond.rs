@@ -1,0 +1,124 @@
+//! `respond()` by kind of answer and size of zone, a batch's requests one by
+//! one or together, and on one to all threads. Run as
+//! `cargo bench --bench respond`; `-- --quick` takes a minute.
+//!
+//! Names are asked for in random order, so that at a million names neither the
+//! table nor the nodes are in the cache.
+
+mod support;
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use shardns::answer::{self, Prepared, Settings, Via, Worker};
+use shardns::wire::Key;
+use shardns::zone::Zones;
+use support::{Kind, SIZES, requests, zones};
+
+const VIA: Via = Via::Udp(Worker {
+    index: 0,
+    cpu: None,
+    batch: 32,
+});
+const BATCH: usize = 32;
+
+fn one_by_one(zones: &Zones, requests: &[Vec<u8>], key: &mut Key, out: &mut [u8]) {
+    let settings = Settings::default();
+    for request in requests {
+        black_box(answer::respond(zones, &settings, VIA, request, key, out));
+    }
+}
+
+fn together(zones: &Zones, requests: &[Vec<u8>], keys: &mut [Key], out: &mut [u8]) {
+    let settings = Settings::default();
+    for batch in requests.chunks(BATCH) {
+        let read = batch.iter().zip(keys.iter_mut());
+        let prepared: Vec<Prepared> = read
+            .map(|(request, key)| Prepared::read(zones, request, key))
+            .collect();
+        Prepared::fetch(&prepared, keys);
+        for ((prepared, request), key) in prepared.iter().zip(batch).zip(keys.iter_mut()) {
+            black_box(prepared.finish(&settings, VIA, request, key, out));
+        }
+    }
+}
+
+fn kinds(criterion: &mut Criterion) {
+    let mut out = vec![0; 1232];
+    let mut key = Key::new();
+    for names in SIZES {
+        let zones = zones(names);
+        let mut group = criterion.benchmark_group(format!("respond/{names}"));
+        for kind in Kind::ALL {
+            let requests = requests(names, kind, 4096);
+            group.throughput(Throughput::Elements(requests.len() as u64));
+            group.bench_function(kind.name(), |bencher| {
+                bencher.iter(|| one_by_one(&zones, &requests, &mut key, &mut out))
+            });
+        }
+    }
+}
+
+fn batches(criterion: &mut Criterion) {
+    let mut out = vec![0; 1232];
+    let mut keys = vec![Key::new(); BATCH];
+    let mut group = criterion.benchmark_group("batch");
+    for names in SIZES {
+        let zones = zones(names);
+        // Many more names than the cache holds.
+        let requests = requests(names, Kind::Hit, 200_000);
+        group.throughput(Throughput::Elements(requests.len() as u64));
+        group.bench_function(BenchmarkId::new("one by one", names), |bencher| {
+            bencher.iter(|| one_by_one(&zones, &requests, &mut keys[0], &mut out))
+        });
+        group.bench_function(BenchmarkId::new("together", names), |bencher| {
+            bencher.iter(|| together(&zones, &requests, &mut keys, &mut out))
+        });
+    }
+}
+
+/// Time for the same work on each thread; with nothing shared it is the same
+/// for any number up to that of the CPUs.
+fn threads(criterion: &mut Criterion) {
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let zones = zones(1_000_000);
+    let requests = requests(1_000_000, Kind::Hit, 200_000);
+    let mut group = criterion.benchmark_group("threads");
+    for threads in 1..=cpus {
+        group.throughput(Throughput::Elements((threads * requests.len()) as u64));
+        group.bench_function(BenchmarkId::from_parameter(threads), |bencher| {
+            bencher.iter_custom(|rounds| {
+                let mut longest = Duration::ZERO;
+                for _ in 0..rounds {
+                    longest += slowest_of(threads, &zones, &requests);
+                }
+                longest
+            })
+        });
+    }
+}
+
+fn slowest_of(threads: usize, zones: &Zones, requests: &[Vec<u8>]) -> Duration {
+    std::thread::scope(|scope| {
+        let work = || {
+            let (mut keys, mut out) = (vec![Key::new(); BATCH], vec![0; 1232]);
+            let start = Instant::now();
+            together(zones, requests, &mut keys, &mut out);
+            start.elapsed()
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap())
+            .max()
+            .unwrap_or_default()
+    })
+}
+
+criterion_group! {
+    name = benches;
+    config = Criterion::default().sample_size(20);
+    targets = kinds, batches, threads
+}
+criterion_main!(benches);
