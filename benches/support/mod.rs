@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use shardns::sys::memory::use_huge_pages;
 use shardns::wire::{Name, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
@@ -99,7 +100,12 @@ pub fn zones(names: usize) -> Zones {
     let path = zone_file(names);
     let loaded = zone::load(Library::Disk, &path, None).unwrap();
     std::fs::remove_file(path).unwrap();
-    Zones::new(vec![loaded.zone.expect("the zone is good")]).unwrap()
+    let zone = loaded.zone.expect("the zone is good");
+    for region in zone.memory() {
+        // As the server does.
+        let _ = use_huge_pages(region);
+    }
+    Zones::new(vec![zone]).unwrap()
 }
 
 /// `count` requests of a kind, with EDNS, for the zone of that many names.

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod epoll;
+pub mod memory;
 pub mod socket;
 pub mod steer;
 

@@ -31,6 +31,8 @@
 //! A record at `h12.example.com.` takes 61 octets here, and its reply is one
 //! probe, one comparison and one copy of 16 octets.
 
+use std::ops::Range;
+
 use crate::wire::header::{HEADER, class};
 use crate::wire::{Key, RrType};
 
@@ -114,6 +116,15 @@ impl Store {
     pub fn nodes(&self) -> impl Iterator<Item = Node<'_>> {
         let full = self.slots.iter().filter(|&&slot| slot != 0);
         full.map(|&slot| self.node(NodeRef(slot as u32)))
+    }
+
+    /// The memory of the arena and of the table.
+    pub fn memory(&self) -> [Range<*const u8>; 2] {
+        let slots = self.slots.as_ptr_range();
+        [
+            self.arena.as_ptr_range(),
+            slots.start.cast()..slots.end.cast(),
+        ]
     }
 
     /// Octets of memory that the store holds.
