@@ -37,7 +37,9 @@ pub struct Draft {
     pub records: Records,
     /// The zone's own name.
     pub apex: NameId,
-    parents: Vec<Option<NameId>>,
+    /// The name one label up; at the apex and outside of the zone the name
+    /// itself.
+    parents: Vec<NameId>,
     standings: Vec<Standing>,
     order: Vec<u32>,
     sets: Vec<DraftSet>,
@@ -66,7 +68,7 @@ impl Draft {
 
     /// The name one label up, `None` at the apex and outside of the zone.
     pub fn parent(&self, id: NameId) -> Option<NameId> {
-        self.parents[id.index()]
+        Some(self.parents[id.index()]).filter(|parent| *parent != id)
     }
 
     /// What becomes of the data at a name.
@@ -236,32 +238,27 @@ impl Draft {
 
     /// Finds each name's standing from its parent's; parents come first.
     fn stand(&mut self) {
-        let mut standings: Vec<Option<Standing>> = vec![None; self.records.names.len()];
-        standings[self.apex.index()] = Some(Standing::Served);
+        // Outside is also what is not decided yet; from inside, the climb ends
+        // at the apex at the latest.
+        self.standings = vec![Standing::Outside; self.records.names.len()];
+        self.standings[self.apex.index()] = Standing::Served;
         let mut climb = Vec::new();
         for id in self.records.names.ids() {
             let mut at = id;
-            while standings[at.index()].is_none() {
+            while self.standing(at) == Standing::Outside
+                && let Some(parent) = self.parent(at)
+            {
                 climb.push(at);
-                match self.parent(at) {
-                    Some(parent) => at = parent,
-                    None => break,
-                }
+                at = parent;
             }
             while let Some(at) = climb.pop() {
-                let parent = self.parent(at);
-                let above = parent.and_then(|parent| standings[parent.index()]);
-                standings[at.index()] = Some(match (parent, above) {
-                    (Some(parent), Some(Standing::Served)) => self.below(parent),
-                    (_, Some(above)) => above,
-                    (_, None) => Standing::Outside,
-                });
+                let parent = self.parents[at.index()];
+                self.standings[at.index()] = match self.standing(parent) {
+                    Standing::Served => self.below(parent),
+                    above => above,
+                };
             }
         }
-        self.standings = standings
-            .into_iter()
-            .map(|standing| standing.unwrap_or(Standing::Outside))
-            .collect();
     }
 
     /// The standing of names right below a name that is served.
@@ -278,7 +275,7 @@ impl Draft {
 
 /// Adds the names between each name and the apex, so that every parent has a
 /// number, and returns the parents.
-fn add_ancestors(records: &mut Records, apex: NameId) -> Vec<Option<NameId>> {
+fn add_ancestors(records: &mut Records, apex: NameId) -> Vec<NameId> {
     let names = &mut records.names;
     let apex_wire = names.wire(apex).to_vec();
     let apex_labels = Key::of(&names.name(apex)).labels();
@@ -291,7 +288,7 @@ fn add_ancestors(records: &mut Records, apex: NameId) -> Vec<Option<NameId>> {
         debug_assert!(valid.is_some(), "only names are added");
         let above = key.labels().checked_sub(apex_labels);
         let inside = above.filter(|&above| above > 0 && key.suffix(above) == apex_wire);
-        parents.push(inside.map(|_| names.add(&key, 1)));
+        parents.push(inside.map_or(id, |_| names.add(&key, 1)));
     }
     parents
 }

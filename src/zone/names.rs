@@ -1,6 +1,8 @@
 //! The names met while a zone is read, each once, lower-cased, with a number.
 //! Everything that concerns a name is kept in arrays by that number.
 
+use std::ops::Range;
+
 use crate::wire::{Key, Name};
 
 /// A name's number, in the order of first appearance.
@@ -24,11 +26,19 @@ pub struct Names {
     slots: Vec<u32>,
 }
 
+/// What is kept of a name. In one piece, since a probe needs all of it.
 #[derive(Clone, Copy)]
 struct Entry {
     hash: u64,
-    at: usize,
-    length: u8,
+    /// Where it starts in the octets, and its length in the lowest eight bits.
+    place: u64,
+}
+
+impl Entry {
+    fn range(self) -> Range<usize> {
+        let start = (self.place >> 8) as usize;
+        start..start + (self.place & 255) as usize
+    }
 }
 
 const EMPTY: u32 = u32::MAX;
@@ -51,8 +61,7 @@ impl Names {
 
     /// The lower-cased wire form.
     pub fn wire(&self, id: NameId) -> &[u8] {
-        let entry = &self.entries[id.index()];
-        &self.octets[entry.at..entry.at + entry.length as usize]
+        &self.octets[self.entries[id.index()].range()]
     }
 
     /// The name, to be shown.
@@ -82,8 +91,7 @@ impl Names {
                 let wire = key.suffix(label);
                 self.entries.push(Entry {
                     hash: key.hash_of(label),
-                    at: self.octets.len(),
-                    length: wire.len() as u8,
+                    place: (self.octets.len() as u64) << 8 | wire.len() as u64,
                 });
                 self.octets.extend_from_slice(wire);
                 self.slots[slot] = id;
@@ -111,8 +119,19 @@ impl Names {
         }
     }
 
+    /// Makes room for so many names, to spare growing on the way.
+    pub fn reserve(&mut self, names: usize) {
+        let size = (2 * names + 2).next_power_of_two();
+        if size > self.slots.len() {
+            self.resize(size);
+        }
+    }
+
     fn grow(&mut self) {
-        let size = (self.slots.len() * 2).max(64);
+        self.resize((self.slots.len() * 2).max(64));
+    }
+
+    fn resize(&mut self, size: usize) {
         let mask = size - 1;
         self.slots = vec![EMPTY; size];
         for (id, entry) in self.entries.iter().enumerate() {

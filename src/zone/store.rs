@@ -379,7 +379,8 @@ impl Builder {
     }
 
     /// The store, with its table filled to two thirds: a name is then found in
-    /// two probes and missed in five, mostly within one cache line.
+    /// two probes and missed in five, mostly within one cache line. It is
+    /// filled in one go, so that its cache misses overlap.
     pub fn finish(self) -> Store {
         let mut slots = vec![0u64; self.nodes.len() * 3 / 2 + 1].into_boxed_slice();
         for (hash, at) in self.nodes {

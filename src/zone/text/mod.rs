@@ -24,6 +24,10 @@ pub const MAX_INCLUDE_DEPTH: usize = 16;
 const MAX_TEXT: u64 = u32::MAX as u64;
 const TOO_LONG: &str = "it has 4 GiB or more; split it and use $INCLUDE";
 
+/// Octets of a line in zones of many names, as far as they matter for making
+/// room beforehand.
+const OCTETS_PER_LINE: usize = 32;
+
 /// Where texts come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Library {
@@ -234,6 +238,10 @@ impl Reader {
             origin,
             owner,
         };
+        // A guess at what is to come: lines of a large zone are short.
+        let lines = text.octets.len() / OCTETS_PER_LINE;
+        self.records.list.reserve(lines);
+        self.records.names.reserve(lines);
         self.records.texts.push(text.clone());
         self.including.push(self.library.identity(path));
         let mut scanner = Scanner::new(&text.octets);
