@@ -45,6 +45,22 @@ impl Edns {
     /// `Some(None)` where it holds no OPT.
     #[inline]
     pub fn find(rest: &mut Cursor<'_>, records: u16) -> Option<Option<Edns>> {
+        // What nearly every request ends with: one OPT record without options.
+        if records == 1
+            && let [0, 0, 41, upper, lower, _, version, flags, _, 0, 0] = *rest.rest()
+        {
+            *rest = Cursor::new(&[]);
+            return Some(Some(Edns {
+                size: u16::from_be_bytes([upper, lower]),
+                version,
+                dnssec_ok: flags & DO != 0,
+                nsid: false,
+            }));
+        }
+        Edns::search(rest, records)
+    }
+
+    fn search(rest: &mut Cursor<'_>, records: u16) -> Option<Option<Edns>> {
         let mut edns = None;
         for _ in 0..records {
             let owner = rest.rest();
@@ -73,31 +89,19 @@ impl Edns {
 
     /// Writes the OPT record of a reply into `out`, which has room for it;
     /// returns its octets.
+    #[inline]
     pub fn write(self, out: &mut [u8], reply: &OptReply<'_>) -> usize {
         let options = reply.octets() - OPT;
         let [size, length] = [reply.size, options as u16].map(u16::to_be_bytes);
         let [high, low] = RrType::OPT.0.to_be_bytes();
         let dnssec_ok = if self.dnssec_ok { DO } else { 0 };
-        let fixed = [
-            0,
-            high,
-            low,
-            size[0],
-            size[1],
-            reply.rcode.high(),
-            0,
-            dnssec_ok,
-            0,
-            length[0],
-            length[1],
+        let code = reply.rcode.high();
+        let fixed: [u8; OPT] = [
+            0, high, low, size[0], size[1], code, 0, dnssec_ok, 0, length[0], length[1],
         ];
         out[..OPT].copy_from_slice(&fixed);
-        let mut rest = &mut out[OPT..];
-        if let Some(identity) = reply.nsid {
-            rest = put_option(rest, NSID, identity);
-        }
-        if let Some(error) = reply.error {
-            put_option(rest, EDE, &(error as u16).to_be_bytes());
+        if options > 0 {
+            reply.write_options(&mut out[OPT..]);
         }
         OPT + options
     }
@@ -116,7 +120,17 @@ pub struct OptReply<'a> {
 }
 
 impl OptReply<'_> {
+    fn write_options(&self, mut rest: &mut [u8]) {
+        if let Some(identity) = self.nsid {
+            rest = put_option(rest, NSID, identity);
+        }
+        if let Some(error) = self.error {
+            put_option(rest, EDE, &(error as u16).to_be_bytes());
+        }
+    }
+
     /// Octets of the whole record.
+    #[inline]
     pub fn octets(&self) -> usize {
         let nsid = self.nsid.map_or(0, |identity| OPTION + identity.len());
         OPT + nsid + self.error.map_or(0, |_| EXTENDED_ERROR)
