@@ -2,6 +2,8 @@
 //! Targets stand in the reply uncompressed, so that each can be the owner of
 //! what follows.
 
+use arrayvec::ArrayVec;
+
 use super::MAX_ALIASES;
 use super::edns::ExtendedError;
 use super::reply::{Owner, Reply};
@@ -12,7 +14,9 @@ use crate::wire::name::MAX_NAME;
 use crate::zone::store::{RECORD_HEAD, Set};
 
 /// The names that an answer has gone through, the question's first.
-pub struct Chain {
+pub struct Chain<'z> {
+    /// The DNAME sets that are in the answer.
+    redirected: ArrayVec<Set<'z>, MAX_ALIASES>,
     /// Where each starts and its octets.
     owners: [(u16, u8); MAX_ALIASES],
     length: usize,
@@ -22,11 +26,12 @@ pub struct Chain {
 /// A DNAME made a name of more than 255 octets.
 pub struct TooLong;
 
-impl Chain {
+impl<'z> Chain<'z> {
     /// A chain at its start.
     #[inline]
-    pub fn new() -> Chain {
+    pub fn new() -> Chain<'z> {
         Chain {
+            redirected: ArrayVec::new(),
             owners: [(0, 0); MAX_ALIASES],
             length: 0,
             current: HEADER,
@@ -59,15 +64,19 @@ impl Chain {
     /// the same TTL (RFC 6672 §3.1).
     pub fn redirect(
         &mut self,
-        dname: &Set<'_>,
+        dname: &Set<'z>,
         owner: Owner,
         reply: &mut Reply<'_, '_>,
     ) -> Result<Option<usize>, TooLong> {
         if self.pass(owner, reply).is_none() {
             return Ok(None);
         }
-        if !reply.answer_above(dname, owner) {
-            return Ok(None);
+        // A record set stands in an answer once, however often it is used.
+        if !self.redirected.iter().any(|used| used.is(dname)) {
+            if !reply.answer_above(dname, owner) {
+                return Ok(None);
+            }
+            self.redirected.push(*dname);
         }
         let (head, target) = dname.open().body.split_at(RECORD_HEAD);
         let prefix = owner.length - dname.owner_length();

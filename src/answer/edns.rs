@@ -7,7 +7,7 @@ use crate::wire::{Cursor, Rcode, RrType};
 /// Octets of an OPT record without options.
 pub const OPT: usize = 11;
 /// Octets of an option without data.
-pub const OPTION: usize = 4;
+const OPTION: usize = 4;
 /// Octets of an extended error without text.
 const EXTENDED_ERROR: usize = OPTION + 2;
 

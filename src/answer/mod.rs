@@ -11,15 +11,20 @@ mod reply;
 use std::hint::black_box;
 
 use crate::wire::header::{HEADER, class};
+use crate::wire::name::MAX_NAME;
 use crate::wire::{Key, Rcode, RrType};
+use crate::zone::store::{FURTHEST_MOVE, RECORD_HEAD};
 use crate::zone::{Found, Zone, Zones};
 use edns::ExtendedError;
 use query::{Query, Unanswerable};
 use reply::{Owner, Reply};
 
 /// Aliases that one answer follows. Real chains have two or three; each hop
-/// costs a lookup and up to 267 octets of reply.
+/// costs a lookup and up to two records of 267 octets.
 pub const MAX_ALIASES: usize = 16;
+// What stands behind the longest chain, at a wildcard grown to the longest
+// name, can still be pointed into.
+const _: () = assert!(MAX_ALIASES * 2 * (RECORD_HEAD + MAX_NAME) + MAX_NAME <= FURTHEST_MOVE);
 /// The longest message, and with it the longest reply buffer of use.
 pub const MAX_MESSAGE: usize = 65_535;
 /// The shortest reply limit: what every client takes (RFC 1035 §2.3.4).
@@ -165,8 +170,8 @@ impl<'z> Prepared<'z> {
         let query = match self.query {
             Ok(query) => query,
             Err(Unanswerable::Silence) => return Outcome::Ignored,
-            Err(Unanswerable::Refused(header, rcode)) => {
-                return reply::header_only(header, rcode, out);
+            Err(Unanswerable::Refused(header, rcode, edns)) => {
+                return reply::header_only(header, rcode, edns, settings, out);
             }
         };
         let mut reply = Reply::begin(&query, request, settings, via, out);

@@ -34,8 +34,9 @@ pub struct Query {
 pub enum Unanswerable {
     /// A response, or too short to rule out that it is one.
     Silence,
-    /// A bare header goes back.
-    Refused(Header, Rcode),
+    /// A header goes back, with an OPT record if a whole one was read
+    /// (RFC 6891 §6.1.1).
+    Refused(Header, Rcode, Option<Edns>),
 }
 
 impl Query {
@@ -44,11 +45,12 @@ impl Query {
     pub fn parse(request: &[u8], key: &mut Key) -> Result<Query, Unanswerable> {
         let header = Header::parse(request)?;
         if Opcode::of(header.flags) != Opcode::QUERY {
-            return Err(Unanswerable::Refused(header, Rcode::NotImp));
+            let edns = other_opcode(request).flatten();
+            return Err(Unanswerable::Refused(header, Rcode::NotImp, edns));
         }
         // RFC 1035 §4.1 and RFC 9619: a query is one question, whole, with
         // nothing behind its last record.
-        Query::read(header, request, key).ok_or(Unanswerable::Refused(header, Rcode::FormErr))
+        Query::read(header, request, key).ok_or(Unanswerable::Refused(header, Rcode::FormErr, None))
     }
 
     #[inline]
@@ -106,10 +108,28 @@ impl Header {
             return Err(Unanswerable::Silence);
         }
         if request.len() < HEADER {
-            return Err(Unanswerable::Refused(header, Rcode::FormErr));
+            return Err(Unanswerable::Refused(header, Rcode::FormErr, None));
         }
         Ok(header)
     }
+}
+
+/// The OPT record of a message of another opcode. NOTIFY and UPDATE are laid
+/// out as queries are (RFC 1996 §3.7, RFC 2136 §2); of what is not, nothing is
+/// said.
+fn other_opcode(request: &[u8]) -> Option<Option<Edns>> {
+    let mut rest = Cursor::new(request);
+    rest.take(4)?;
+    let (questions, answers) = (rest.u16()?, rest.u16()?);
+    let (authorities, additional) = (rest.u16()?, rest.u16()?);
+    for _ in 0..questions {
+        rest.skip_name()?;
+        rest.take(4)?;
+    }
+    for _ in 0..u32::from(answers) + u32::from(authorities) {
+        skip_record(&mut rest)?;
+    }
+    Edns::find(&mut rest, additional).filter(|_| rest.is_empty())
 }
 
 /// Records that live in messages and in no zone (RFC 6895 §3.1) cannot be

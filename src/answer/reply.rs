@@ -2,7 +2,7 @@
 //! other, whole or not at all, with room kept for the OPT record. What does
 //! not fit sets TC, unless the reply can do without it.
 
-use super::edns::{Edns, ExtendedError, OPT, OPTION, OptReply};
+use super::edns::{Edns, ExtendedError, OPT, OptReply};
 use super::query::{Header, Query};
 use super::{MAX_MESSAGE, MIN_UDP, Outcome, Settings, Via};
 use crate::wire::header::{HEADER, flag};
@@ -71,13 +71,8 @@ impl<'o, 's> Reply<'o, 's> {
         let nsid = (asked && !settings.identity.is_empty()).then_some(&settings.identity[..]);
         let at = HEADER + usize::from(query.question_length);
         out[HEADER..at].copy_from_slice(&request[HEADER..at]);
-        // Where UDP has no room for both, the client gets TC and asks again;
-        // over TCP there is no further way, and the answer goes before the name.
-        let name = nsid
-            .filter(|_| via != Via::Tcp)
-            .map_or(0, |identity| OPTION + identity.len());
-        let opt = if query.edns.is_some() { OPT + name } else { 0 };
-
+        // NSID goes where it fits: a client asks for the answer first.
+        let opt = if query.edns.is_some() { OPT } else { 0 };
         Reply {
             out,
             at,
@@ -269,12 +264,29 @@ impl Owner {
     }
 }
 
-/// A reply of nothing but a header, for requests whose rest means nothing.
-pub fn header_only(header: Header, rcode: Rcode, out: &mut [u8]) -> Outcome {
+/// A reply of a header, and an OPT record where there was one, for requests
+/// whose rest means nothing.
+pub fn header_only(
+    header: Header,
+    rcode: Rcode,
+    edns: Option<Edns>,
+    settings: &Settings,
+    out: &mut [u8],
+) -> Outcome {
     let flags = flag::QR | header.flags & (flag::OPCODE | flag::RD) | rcode.low();
-    write_header(out, [header.id, flags, 0, 0, 0, 0]);
+    let mut length = HEADER;
+    if let Some(edns) = edns {
+        let reply = OptReply {
+            rcode,
+            size: settings.edns_size,
+            nsid: None,
+            error: None,
+        };
+        length += edns.write(&mut out[HEADER..], &reply);
+    }
+    write_header(out, [header.id, flags, 0, 0, 0, u16::from(edns.is_some())]);
     Outcome::Replied {
-        length: HEADER,
+        length,
         rcode,
         truncated: false,
     }

@@ -279,11 +279,10 @@ impl<'d> Assembler<'d> {
             let Some(set) = draft.set(id, rtype) else {
                 continue;
             };
-            for record in draft.records(set) {
-                let data = draft.records.rdata(record);
-                self.composer
-                    .extra(target.as_wire(), rtype, set.ttl, data, required);
-            }
+            let records = draft.records(set).map(|record| draft.records.rdata(record));
+            let owner = target.as_wire();
+            self.composer
+                .extra(owner, rtype, set.ttl, records, required);
         }
     }
 }

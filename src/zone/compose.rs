@@ -3,17 +3,15 @@
 //! names in the data of the old types are compressed (RFC 3597 §4); the names
 //! of other types may still be pointed at by owner names further down.
 
-use super::store::{NewSet, QUESTION_TAIL, put_record_head};
+use super::store::{FURTHEST_MOVE, NewSet, QUESTION_TAIL, put_record_head};
 use super::text::rdata;
 use crate::wire::header::HEADER;
 use crate::wire::name::MAX_NAME;
 use crate::wire::rtype::{Field, Kind};
 use crate::wire::{Key, RrType};
 
-/// Compression pointers have 14 bits. Behind a chain of aliases an answer
-/// starts up to 16 × (12 + 255) octets later than composed, and so do its
-/// targets (`answer::MAX_ALIASES`).
-const FURTHEST_TARGET: usize = 0x3fff - 16 * (12 + 255);
+/// Compression pointers have 14 bits, and targets may move.
+const FURTHEST_TARGET: usize = 0x3fff - FURTHEST_MOVE;
 /// Names that are remembered as targets. Each later name is compared with all
 /// of them; large sets gain little from more.
 const MAX_SEEN: usize = 256;
@@ -34,6 +32,8 @@ pub struct Composer {
     head: Head,
     answer_length: usize,
     extra_required: usize,
+    /// A required record has been left out.
+    incomplete: bool,
     extra_count: u16,
     count: u16,
 }
@@ -68,6 +68,7 @@ impl Composer {
             },
             answer_length: 0,
             extra_required: 0,
+            incomplete: false,
             extra_count: 0,
             count: 0,
         }
@@ -82,6 +83,7 @@ impl Composer {
         self.base = HEADER + owner.len() + QUESTION_TAIL;
         self.head = Head { rtype, ttl };
         (self.answer_length, self.extra_required) = (0, 0);
+        self.incomplete = false;
         (self.extra_count, self.count) = (0, 0);
         if has_names(rtype) {
             self.see_owner(owner);
@@ -98,18 +100,32 @@ impl Composer {
         self.base + self.out.len() <= MAX_BODY
     }
 
-    /// Adds an address record of `owner` to the extra part. One that has no
-    /// room in a message is left out.
-    pub fn extra(&mut self, owner: &[u8], rtype: RrType, ttl: u32, data: &[u8], required: bool) {
-        let (length, pointers) = (self.out.len(), self.pointers.len());
-        self.name(owner, true);
-        self.data(rtype, ttl, data);
-        if self.base + self.out.len() > MAX_BODY {
-            self.out.truncate(length);
-            self.pointers.truncate(pointers);
-            return;
+    /// Adds the address records of `owner` to the extra part: all of a set, or
+    /// none where a message has no room for them. Without a required one, no
+    /// reply with this set is ever whole.
+    pub fn extra<'r>(
+        &mut self,
+        owner: &[u8],
+        rtype: RrType,
+        ttl: u32,
+        records: impl Iterator<Item = &'r [u8]>,
+        required: bool,
+    ) {
+        let (length, pointers, seen) = (self.out.len(), self.pointers.len(), self.seen.len());
+        let mut count = 0;
+        for data in records {
+            self.name(owner, true);
+            self.data(rtype, ttl, data);
+            count += 1;
+            if self.base + self.out.len() > MAX_BODY {
+                self.out.truncate(length);
+                self.pointers.truncate(pointers);
+                self.seen.truncate(seen);
+                self.incomplete |= required;
+                return;
+            }
         }
-        self.extra_count += 1;
+        self.extra_count += count;
         if required {
             self.extra_required = self.out.len() - self.answer_length;
         }
@@ -121,7 +137,11 @@ impl Composer {
             rtype: self.head.rtype,
             count: self.count,
             answer_length: self.answer_length as u16,
-            extra_required: self.extra_required as u16,
+            extra_required: if self.incomplete {
+                u16::MAX
+            } else {
+                self.extra_required as u16
+            },
             extra_count: self.extra_count,
             body: &self.out,
             pointers: &self.pointers,

@@ -43,6 +43,11 @@ pub const DNAME: u8 = 2;
 /// The name owns a CNAME.
 pub const ALIAS: u8 = 4;
 
+/// How far an answer may stand from where it was composed, and its owner's name
+/// from the question: behind a chain of aliases, or grown at a wildcard.
+/// Pointers lead to targets that stay within their 14 bits after such a move.
+pub const FURTHEST_MOVE: usize = 9_000;
+
 /// Octets of a question after its name: type and class.
 pub const QUESTION_TAIL: usize = 4;
 
@@ -228,6 +233,11 @@ pub struct Composed<'z> {
 }
 
 impl<'z> Set<'z> {
+    /// True for the same set of the same store.
+    pub fn is(&self, other: &Set<'_>) -> bool {
+        std::ptr::eq(self.frame, other.frame)
+    }
+
     /// Octets of the owner's name.
     #[inline]
     pub fn owner_length(&self) -> usize {
