@@ -9,7 +9,7 @@ fn main() -> ExitCode {
         // Whoever reads our output has read enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("shardns: {error:#}");
+            shardns::cli::tell(format_args!("shardns: {error:#}\n"));
             ExitCode::FAILURE
         }
     }

@@ -517,3 +517,57 @@ fn a_second_signal_ends_it_at_once() {
     assert_eq!(code, Some(1), "{rest}");
     assert!(rest.contains("second signal"), "{rest}");
 }
+
+#[test]
+fn a_log_that_nobody_reads_costs_nothing_but_the_log() {
+    let mut running = Running::start(&["--workers", "1"]);
+    let client = running.client();
+    // The reader of the log goes away.
+    running.stderr = BufReader::new(
+        Command::new("true")
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap()
+            .stderr
+            .take()
+            .unwrap(),
+    );
+    for _ in 0..3 {
+        running.signal("USR1");
+        client.send(&query("www.example.com", 1)).unwrap();
+        client
+            .recv(&mut [0; 512])
+            .expect("it goes on without a log");
+    }
+    running.signal("TERM");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+}
+
+#[test]
+fn a_stop_while_zones_are_read_needs_no_patience() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("large.zone").display().to_string();
+    // Long enough to read that the signal comes in between.
+    std::fs::write(&path, "$ORIGIN x.test.\n$TTL 60\n@ SOA a b 1 2 3 4 5\n@ NS ns.test.\n$GENERATE 0-16777215 h$ A 192.0.2.1\n").unwrap();
+    let mut child = Command::new(PROGRAM)
+        .args(["serve", "--listen", "127.0.0.1:0", &path])
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let pid = child.id().to_string();
+    let status = format!("/proc/{pid}/task");
+    // The thread that watches for signals is there first of all.
+    while std::fs::read_dir(&status).map_or(0, |threads| threads.count()) < 2 {
+        assert!(child.try_wait().unwrap().is_none());
+    }
+    for signal in ["-USR1", "-TERM"] {
+        assert!(
+            Command::new("kill")
+                .args([signal, &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+    }
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+}

@@ -553,3 +553,86 @@ fn limits_of_tcp_are_those_of_the_configuration() {
     second.write_all(&framed).unwrap();
     assert_eq!(second.read(&mut [0; 2]).unwrap(), 2);
 }
+
+#[test]
+fn a_flooded_address_starves_no_other() {
+    let mut server = Server::start(
+        &config(&["127.0.0.1:0", "[::1]:0"], 1),
+        Arc::new(support::demo()),
+    )
+    .unwrap();
+    let addresses = server.addresses();
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flood = {
+        let (socket, over) = (client(addresses[0]), over.clone());
+        std::thread::spawn(move || {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                // A full socket is what the flood is for.
+                let _ = socket.send(&query("www.example.com", 1));
+            }
+        })
+    };
+    let socket = client(addresses[1]);
+    for _ in 0..20 {
+        socket.send(&query("www.example.com", 1)).unwrap();
+        receive(&socket);
+    }
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    flood.join().unwrap();
+    server.stop();
+}
+
+#[test]
+fn a_datagram_that_is_cut_off_is_not_taken_for_a_whole_one() {
+    let server = Server::start(&config(&["127.0.0.1:0"], 1), Arc::new(support::demo())).unwrap();
+    let socket = client(server.addresses()[0]);
+    // A good query as long as the buffer, and one octet more that is too many.
+    let mut request = query("www.example.com", 1);
+    request[11] = 1;
+    let padding = 1232 - request.len() - 11;
+    request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0]);
+    request.extend((padding as u16).to_be_bytes());
+    request.extend([0xfd, 0xe9]);
+    request.extend((padding as u16 - 4).to_be_bytes());
+    request.extend(vec![0; padding - 4]);
+    assert_eq!(request.len(), 1232);
+    socket.send(&request).unwrap();
+    assert_eq!(receive(&socket)[3] & 15, 0);
+    request.push(0);
+    socket.send(&request).unwrap();
+    let reply = receive(&socket);
+    assert_eq!((reply.len(), reply[3] & 15), (12, 1));
+}
+
+#[test]
+fn connections_that_get_nowhere_give_way_to_new_ones() {
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.tcp = Some(tcp::Limits {
+        connections: 4,
+        per_client: 8,
+        idle: PATIENCE,
+    });
+    let server = Server::start(&config, Arc::new(support::demo())).unwrap();
+    let address = server.addresses()[0];
+    let stalled: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            stream.write_all(&[0]).unwrap();
+            stream
+        })
+        .collect();
+    // Refused at first, served as soon as the others have stalled long enough.
+    let request = query("www.example.com", 1);
+    let framed = [&(request.len() as u16).to_be_bytes()[..], &request].concat();
+    let started = std::time::Instant::now();
+    let served = || {
+        let mut stream = TcpStream::connect(address).ok()?;
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        stream.write_all(&framed).ok()?;
+        stream.read_exact(&mut [0; 2]).ok()
+    };
+    while served().is_none() {
+        assert!(started.elapsed() < PATIENCE / 2, "still locked out");
+    }
+    drop(stalled);
+}

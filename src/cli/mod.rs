@@ -6,6 +6,8 @@ mod queries;
 mod serve;
 mod sources;
 
+use std::io::Write;
+
 use clap::{Parser, Subcommand};
 
 /// Serves DNS zones, one pinned thread and one SO_REUSEPORT socket for each
@@ -35,6 +37,12 @@ enum Command {
     Check(check::Check),
     /// Write queries for dnsperf, made from the zones
     Queries(queries::Queries),
+}
+
+/// Writes to stderr. Where nobody can read it, as on a full disk or a closed
+/// pipe, the words are lost and the program goes on.
+pub fn tell(words: std::fmt::Arguments<'_>) {
+    let _ = std::io::stderr().write_fmt(words);
 }
 
 /// Runs the command that the process was started with.

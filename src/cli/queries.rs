@@ -8,6 +8,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
 use super::sources::{self, plural};
+use super::tell;
 use crate::wire::{Key, Name, RrType};
 use crate::zone::store::Node;
 use crate::zone::{Found, Zones};
@@ -56,10 +57,11 @@ impl Queries {
             .partition(|node| can_be_written(node.name()));
         if !unwritten.is_empty() {
             let count = unwritten.len();
-            eprintln!(
-                "left out: {count} {} with octets that dnsperf cannot read",
-                plural(count, "name")
-            );
+            let names = plural(count, "name");
+            tell(format_args!(
+                "left out: {count} {names} with octets that dnsperf cannot read
+"
+            ));
         }
         if owners.is_empty() {
             bail!("the zones hold no record to ask for");

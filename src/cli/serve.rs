@@ -3,6 +3,7 @@
 use std::io::IsTerminal;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::Context;
@@ -14,9 +15,11 @@ use signal_hook::iterator::Signals;
 use tracing::{error, info, warn};
 
 use super::sources::{self, plural};
+use super::tell;
 use crate::answer::{DEFAULT_EDNS_SIZE, Settings};
 use crate::server::{self, Config, Event, Listen, Server, Sharing, placement, tcp};
 use crate::sys::batch::MAX_WIDTH;
+use crate::sys::limits;
 use crate::sys::steer::Steer;
 use crate::zone::Zones;
 
@@ -110,13 +113,18 @@ impl Serve {
     pub fn run(self) -> anyhow::Result<()> {
         start_log();
         let config = self.config();
+        // Before anything that takes time or sockets, so that no signal finds
+        // the program unprepared.
+        let serving = Arc::new(AtomicBool::new(false));
+        let signals = watch_signals(serving.clone())?;
         let zones = Arc::new(sources::load(&self.zones)?);
+        serving.store(true, Ordering::SeqCst);
+        limits::raise_open_files();
         let mut server = Server::start(&config, zones.clone())?;
-        let signals = watch_signals()?;
         announce(&server, &config, &zones);
         serve_until_stopped(&server, &signals);
         server.stop();
-        eprint!("{}", server.table());
+        tell(format_args!("{}", server.table()));
         Ok(())
     }
 
@@ -172,8 +180,13 @@ impl Serve {
             ];
         }
         for (at, address) in self.listen.iter().enumerate() {
-            if address.port() != 0 && self.listen[..at].contains(address) {
-                usage_error(&format!("--listen {address} is there twice"));
+            if let Some(before) = self.listen[..at]
+                .iter()
+                .find(|before| overlap(**before, *address))
+            {
+                usage_error(&format!(
+                    "--listen {before} and --listen {address} get in each other's way; name one"
+                ));
             }
         }
         let required = |&address: &SocketAddr| Listen {
@@ -189,10 +202,20 @@ fn holds_ipv6_loopback() -> bool {
     std::net::UdpSocket::bind("[::1]:0").is_ok()
 }
 
+/// True where both cannot be had: the same address, or one of a family's and
+/// all of them.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let all = a.ip().is_unspecified() || b.ip().is_unspecified();
+    let same = a.ip() == b.ip() || (all && a.is_ipv4() == b.is_ipv4());
+    same && a.port() == b.port() && a.port() != 0
+}
+
 fn start_log() {
+    // A log that cannot be written is lost; the server is not.
     let log = tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
-        .with_target(false);
+        .with_target(false)
+        .log_internal_errors(false);
     log.with_ansi(std::io::stderr().is_terminal()).init();
 }
 
@@ -208,12 +231,18 @@ fn parse_listen(text: &str) -> Result<SocketAddr, String> {
         .strip_prefix('[')
         .and_then(|rest| rest.strip_suffix(']'))
         .unwrap_or(text);
-    if let Ok(address) = bare.parse::<IpAddr>() {
-        return Ok(SocketAddr::new(address, DEFAULT_PORT));
+    let address = match bare.parse::<IpAddr>() {
+        Ok(address) => SocketAddr::new(address, DEFAULT_PORT),
+        Err(_) => text.parse().map_err(|_| {
+            "write an address and perhaps a port, as 192.0.2.1, 192.0.2.1:53, ::1, [::1]:53 or [fe80::1%2]:53".to_owned()
+        })?,
+    };
+    match address.ip() {
+        IpAddr::V6(ip) if ip.to_ipv4_mapped().is_some() => {
+            Err("write an IPv4 address as such, as 192.0.2.1".into())
+        }
+        _ => Ok(address),
     }
-    text.parse().map_err(|_| {
-        "write an address and perhaps a port, as 192.0.2.1, 192.0.2.1:53, ::1 or [::1]:53".into()
-    })
 }
 
 fn parse_cpus(text: &str) -> Result<Cpus, String> {
@@ -253,7 +282,9 @@ fn announce(server: &Server, config: &Config, zones: &Zones) {
         );
     }
     let workers = server.seats().len();
-    let cpus: Vec<usize> = server.seats().iter().map(|seat| seat.cpu).collect();
+    let mut cpus: Vec<usize> = server.seats().iter().map(|seat| seat.cpu).collect();
+    cpus.sort_unstable();
+    cpus.dedup();
     let place = if config.pin {
         format!("pinned to CPU {}", placement::show_list(&cpus))
     } else {
@@ -268,16 +299,26 @@ fn announce(server: &Server, config: &Config, zones: &Zones) {
 }
 
 /// Passes SIGUSR1 and the first SIGTERM or SIGINT on; a second one of those
-/// ends the process on the spot.
-fn watch_signals() -> anyhow::Result<Receiver<i32>> {
+/// ends the process on the spot. Before `serving` is set there is nothing to
+/// print and nothing to lose: then the first one ends it.
+fn watch_signals(serving: Arc<AtomicBool>) -> anyhow::Result<Receiver<i32>> {
     let mut signals =
         Signals::new([SIGTERM, SIGINT, SIGUSR1]).context("cannot watch for signals")?;
     let (send, receive) = crossbeam_channel::unbounded();
     let watch = move || {
         let mut stopping = false;
         for signal in signals.forever() {
+            // SeqCst: once at the start of the program, cost is no matter.
+            if !serving.load(Ordering::SeqCst) {
+                match signal {
+                    SIGUSR1 => continue,
+                    _ => std::process::exit(0),
+                }
+            }
             if stopping && signal != SIGUSR1 {
-                eprintln!("shardns: stopped at once by a second signal; what was queued is lost");
+                tell(format_args!(
+                    "shardns: stopped at once by a second signal; what was queued is lost\n"
+                ));
                 std::process::exit(1);
             }
             stopping |= signal != SIGUSR1;
@@ -295,11 +336,11 @@ fn serve_until_stopped(server: &Server, signals: &Receiver<i32>) {
     loop {
         select! {
             recv(signals) -> signal => match signal {
-                Ok(SIGUSR1) => eprint!("{}", server.table()),
+                Ok(SIGUSR1) => tell(format_args!("{}", server.table())),
                 _ => return,
             },
             recv(server.events()) -> event => match event {
-                Ok(event) => tell(&event),
+                Ok(event) => log(&event),
                 // No thread is left that could report.
                 Err(_) => return,
             },
@@ -307,7 +348,7 @@ fn serve_until_stopped(server: &Server, signals: &Receiver<i32>) {
     }
 }
 
-fn tell(event: &Event) {
+fn log(event: &Event) {
     match event {
         Event::Panicked {
             thread,

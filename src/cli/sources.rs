@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail};
 
+use super::tell;
 use crate::wire::Name;
 use crate::zone::text::Library;
 use crate::zone::text::fault::{Fault, Severity};
@@ -208,7 +209,7 @@ pub fn load(arguments: &[String]) -> anyhow::Result<Zones> {
     for source in find(arguments)? {
         let read = read(&source)?;
         for fault in &read.faults {
-            eprintln!("{fault}");
+            tell(format_args!("{fault}\n"));
             errors += usize::from(fault.severity == Severity::Error);
         }
         all.push(read);

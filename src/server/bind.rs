@@ -11,7 +11,7 @@ use super::placement::Seat;
 use super::worker::IDLE_WAIT;
 use super::{Config, Listen, Sharing, StartError};
 use crate::sys::socket::{self, UdpOptions, UdpSocket};
-use crate::sys::steer;
+use crate::sys::{is_out_of_files, steer};
 
 /// With port 0 the kernel chooses one for UDP that TCP may not have; so many
 /// are tried.
@@ -62,6 +62,14 @@ pub enum BindError {
         .0.port()
     )]
     NoPermission(SocketAddr),
+    /// A link-local address without the interface it is on.
+    #[error(
+        "{0} is on every link; say which by the interface's number, as in [fe80::1%2]:53 (`ip link` lists them)"
+    )]
+    NoInterface(SocketAddr),
+    /// More sockets than files may be open.
+    #[error("too many open files for the sockets of {0}; use fewer --workers or raise `ulimit -n`")]
+    TooManyFiles(SocketAddr),
     /// Something else.
     #[error("cannot listen on {protocol} {address}: {error}")]
     Other {
@@ -102,6 +110,10 @@ impl BindError {
                 }
             }
             io::ErrorKind::AddrNotAvailable => BindError::NotOurs(address),
+            io::ErrorKind::InvalidInput if needs_interface(address) => {
+                BindError::NoInterface(address)
+            }
+            _ if is_out_of_files(&error) => BindError::TooManyFiles(address),
             io::ErrorKind::PermissionDenied => BindError::NoPermission(address),
             _ => BindError::Other {
                 protocol: name,
@@ -110,6 +122,10 @@ impl BindError {
             },
         }
     }
+}
+
+fn needs_interface(address: SocketAddr) -> bool {
+    matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0)
 }
 
 /// Binds everything that `config` asks for.

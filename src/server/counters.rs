@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::answer::Outcome;
 use crate::sys::batch::MAX_WIDTH;
+use crate::sys::is_out_of_buffers;
 use crate::wire::Rcode;
 
 /// Why a reply could not be sent.
@@ -42,8 +43,7 @@ impl SendFailure {
             WouldBlock | OutOfMemory => SendFailure::BufferFull,
             HostUnreachable | NetworkUnreachable | NetworkDown => SendFailure::Unreachable,
             PermissionDenied => SendFailure::NotPermitted,
-            // ENOBUFS, which std gives no kind: the device's queue is full.
-            _ if error.raw_os_error() == Some(105) => SendFailure::BufferFull,
+            _ if is_out_of_buffers(error) => SendFailure::BufferFull,
             _ => SendFailure::Other,
         }
     }

@@ -77,6 +77,11 @@ pub struct Config {
 /// Bytes that may wait on each socket: some 5,000 queries, which a worker
 /// clears in 25 ms.
 pub const RECEIVE_BUFFER: usize = 4 << 20;
+/// The name of the TCP thread.
+const TCP_THREAD: &str = "shardns-tcp";
+/// Events that wait to be told. A query that breaks the answering code may come
+/// a million times; what does not fit is only counted.
+const MAX_EVENTS: usize = 64;
 /// Datagrams that a worker takes at once.
 pub const BATCH: usize = 32;
 
@@ -199,7 +204,7 @@ impl Server {
         for region in zones.iter().flat_map(|zone| zone.memory()) {
             let _ = memory::use_huge_pages(region);
         }
-        let (report, events) = crossbeam_channel::unbounded();
+        let (report, events) = crossbeam_channel::bounded(MAX_EVENTS);
         let settings = Arc::new(config.settings.clone());
         let mut server = Server {
             counters: seats.iter().map(|_| Arc::default()).collect(),
@@ -259,7 +264,7 @@ impl Server {
             self.workers.push(started.map_err(|error| (name, error))?);
         }
         if let Some(limits) = config.tcp {
-            let tcp = self.spawn_tcp(listeners, zones, settings, limits);
+            let tcp = self.spawn_tcp(listeners, zones, settings, limits, report.clone());
             self.tcp = Some(tcp.map_err(|error| ("the TCP thread".to_owned(), error))?);
         }
         Ok(())
@@ -271,6 +276,7 @@ impl Server {
         zones: &Arc<Zones>,
         settings: &Arc<Settings>,
         limits: tcp::Limits,
+        report: Sender<Event>,
     ) -> io::Result<TcpThread> {
         let counters = self.tcp_counters.clone().unwrap_or_default();
         let (mut server, waker) = tcp::TcpServer::new(
@@ -281,9 +287,9 @@ impl Server {
             counters,
             self.stop.clone(),
         )?;
-        let thread = thread::Builder::new().name("shardns-tcp".into());
+        let thread = thread::Builder::new().name(TCP_THREAD.into());
         Ok(TcpThread {
-            thread: thread.spawn(move || server.run())?,
+            thread: thread.spawn(move || run_tcp(&mut server, &report))?,
             waker,
         })
     }
@@ -372,6 +378,17 @@ impl Drop for Server {
     }
 }
 
+/// Runs the TCP thread; as a worker, it is run again after a panic.
+fn run_tcp(server: &mut tcp::TcpServer, report: &Sender<Event>) {
+    while let Err((message, backtrace)) = panics::catch(|| server.run()) {
+        let _ = report.try_send(Event::Panicked {
+            thread: TCP_THREAD.into(),
+            message,
+            backtrace,
+        });
+    }
+}
+
 /// Starts a worker's thread. One that panics is reported and run again on the
 /// same sockets, from the next request on.
 fn spawn_worker<R: Responder>(
@@ -383,14 +400,14 @@ fn spawn_worker<R: Responder>(
     let (name, report) = (name.to_owned(), report.clone());
     thread::Builder::new().name(name.clone()).spawn(move || {
         if !placement::take(seat) {
-            let _ = report.send(Event::NotPinned {
+            let _ = report.try_send(Event::NotPinned {
                 thread: name.clone(),
                 cpu: seat.cpu,
             });
         }
         while let Err((message, backtrace)) = panics::catch(|| worker.run()) {
-            // Nobody may be listening any more.
-            let _ = report.send(Event::Panicked {
+            // Nobody may be listening, or too much may wait already.
+            let _ = report.try_send(Event::Panicked {
                 thread: name.clone(),
                 message,
                 backtrace,

@@ -18,6 +18,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::counters::Counters;
 use super::panics;
 use crate::answer::{self, MAX_MESSAGE, Outcome, Settings, Via};
+use crate::sys::is_out_of_files;
 use crate::wire::{Cursor, Key};
 use crate::zone::Zones;
 
@@ -37,12 +38,14 @@ const ACCEPTS: usize = 16;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long a server that stops goes on sending.
 const FLUSH: Duration = Duration::from_millis(200);
+/// A connection that has got nowhere for so long gives way to a new one where
+/// there are too many and none is idle: otherwise whoever opens them all, and
+/// sends an octet on each, locks everyone else out.
+const STALLED: Duration = Duration::from_secs(1);
 /// Events taken from the kernel at once.
 const EVENTS: usize = 256;
 
 const WAKE: Token = Token(usize::MAX);
-/// Too many open files: in the system (ENFILE), in the process (EMFILE).
-const OUT_OF_DESCRIPTORS: [i32; 2] = [23, 24];
 
 /// Limits that keep clients from taking everything. Where a connection is one
 /// too many, the one that has been idle longest is closed for it; while none
@@ -274,7 +277,7 @@ impl TcpServer {
                 ErrorKind::ConnectionAborted | ErrorKind::Interrupted => {}
                 // The kernel takes a descriptor before it looks whether anyone
                 // waits, so this may close one for nobody.
-                _ if is_out_of_descriptors(&error) && self.evict(self.roster.idlest()) => {}
+                _ if is_out_of_files(&error) && self.evict(self.roster.idlest()) => {}
                 _ => return self.pause(&error, now),
             }
         }
@@ -324,7 +327,9 @@ impl TcpServer {
         {
             return false;
         }
-        self.connections.len() < self.limits.connections || self.evict(self.roster.idlest())
+        self.connections.len() < self.limits.connections
+            || self.evict(self.roster.idlest())
+            || self.evict(self.roster.stalled())
     }
 
     /// Closes a connection for the sake of another; false where there is none.
@@ -367,12 +372,6 @@ impl TcpServer {
     }
 }
 
-fn is_out_of_descriptors(error: &io::Error) -> bool {
-    error
-        .raw_os_error()
-        .is_some_and(|code| OUT_OF_DESCRIPTORS.contains(&code))
-}
-
 /// What counts as one client, see `Limits::per_client`.
 fn client(address: IpAddr) -> IpAddr {
     match address {
@@ -410,6 +409,13 @@ struct Standing {
 impl Roster {
     fn oldest(&self) -> Option<(Instant, usize)> {
         self.all.first().copied()
+    }
+
+    /// The connection that has got nowhere for longest, if that is long enough
+    /// to give its place to somebody else.
+    fn stalled(&self) -> Option<usize> {
+        let (since, number) = self.oldest()?;
+        (since.elapsed() >= STALLED).then_some(number)
     }
 
     fn idlest(&self) -> Option<usize> {

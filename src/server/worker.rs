@@ -231,17 +231,20 @@ impl<R: Responder> Worker<R> {
         self.drain();
     }
 
-    /// Finds out which sockets to read. A single one is read by waiting on it;
-    /// of several, those are waited for that have nothing left.
+    /// Finds out which sockets to read. A single one is read by waiting on it.
+    /// Of several, all that have something are read in turn: while one has, the
+    /// others are looked at without waiting, so that none can starve them.
     fn wait(&mut self) -> Wait {
         let Some(epoll) = &mut self.epoll else {
             self.lanes[0].ready = true;
             return Wait::ForOne;
         };
-        if self.lanes.iter().any(|lane| lane.ready) {
+        let busy = self.lanes.iter().any(|lane| lane.ready);
+        if self.lanes.iter().all(|lane| lane.ready) {
             return Wait::No;
         }
-        match epoll.wait(IDLE_WAIT) {
+        let timeout = if busy { Duration::ZERO } else { IDLE_WAIT };
+        match epoll.wait(timeout) {
             Ok(tokens) => tokens.for_each(|token| self.lanes[token].ready = true),
             Err(_) => {
                 self.duty.counters.receive_failed();
@@ -358,13 +361,16 @@ impl<R: Responder> Worker<R> {
         }
     }
 
-    /// Answers what is queued on the sockets already.
+    /// Answers what is queued on the sockets already, a batch of each in turn,
+    /// so that a flood on one does not use up the time of the others.
     fn drain(&mut self) {
         let end = Instant::now() + DRAIN;
-        for lane in 0..self.lanes.len() {
-            self.lanes[lane].ready = true;
-            while self.lanes[lane].ready && Instant::now() < end {
-                self.exchange(lane, Wait::No);
+        self.lanes.iter_mut().for_each(|lane| lane.ready = true);
+        while self.lanes.iter().any(|lane| lane.ready) && Instant::now() < end {
+            for lane in 0..self.lanes.len() {
+                if self.lanes[lane].ready {
+                    self.exchange(lane, Wait::No);
+                }
             }
         }
     }

@@ -17,6 +17,10 @@ use super::socket::{UdpSocket, is_link_local};
 /// buffers push the zone out of the cache.
 pub const MAX_WIDTH: usize = 128;
 
+/// What is left of a datagram that did not fit: a DNS header, which can be
+/// answered with an error and nothing else.
+const CUT: usize = 12;
+
 /// How a receive waits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wait {
@@ -89,8 +93,8 @@ impl Slots {
 
 impl Batch {
     /// A batch of `width` datagrams for `socket`: requests of up to
-    /// `request_size` octets, longer ones are cut off, and replies of up to
-    /// `reply_size`.
+    /// `request_size` octets, of longer ones 12 octets are left, and replies of
+    /// up to `reply_size`.
     pub fn new(socket: &UdpSocket, width: usize, request_size: usize, reply_size: usize) -> Batch {
         let width = width.clamp(1, MAX_WIDTH);
         let requests = Slots::new(width, request_size);
@@ -168,7 +172,7 @@ impl Batch {
     /// The request in slot `index`.
     #[inline]
     pub fn request(&self, index: usize) -> &[u8] {
-        let length = (self.incoming[index].msg_len as usize).min(self.requests.size);
+        let length = self.request_length(index);
         let request = self.requests.place(index);
         // SAFETY: the first `length` octets of the slot were initialised, and
         // nothing writes requests while the batch is borrowed.
@@ -178,7 +182,7 @@ impl Batch {
     /// The request in slot `index` and the buffer for its reply.
     #[inline]
     pub fn exchange(&mut self, index: usize) -> (&[u8], &mut [u8]) {
-        let length = (self.incoming[index].msg_len as usize).min(self.requests.size);
+        let length = self.request_length(index);
         let request = self.requests.place(index);
         // SAFETY: the first `length` octets of the slot were initialised, and
         // nothing writes requests while the batch is borrowed.
@@ -188,6 +192,17 @@ impl Batch {
         // refers to while the batch is borrowed mutably.
         let reply = unsafe { std::slice::from_raw_parts_mut(reply, self.replies.size) };
         (request, reply)
+    }
+
+    /// Octets to look at: of a datagram that was longer than its buffer only the
+    /// beginning, so that nobody takes what is left for the whole.
+    #[inline]
+    fn request_length(&self, index: usize) -> usize {
+        let header = &self.incoming[index];
+        if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
+            return CUT.min(self.requests.size);
+        }
+        (header.msg_len as usize).min(self.requests.size)
     }
 
     /// True where the datagram in slot `index` has no port to reply to.

@@ -5,11 +5,22 @@
 
 pub mod batch;
 pub mod epoll;
+pub mod limits;
 pub mod memory;
 pub mod socket;
 pub mod steer;
 
 use std::io;
+
+/// True where the process or the system has no more files to give.
+pub fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EMFILE | libc::ENFILE))
+}
+
+/// True where a device's queue is full, which std has no kind for.
+pub fn is_out_of_buffers(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::ENOBUFS)
+}
 
 /// Calls again for as long as a signal interrupts the call.
 fn retry<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
