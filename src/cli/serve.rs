@@ -77,7 +77,7 @@ pub struct Serve {
     /// TCP connections in all
     #[arg(long, value_name = "N", default_value_t = tcp::Limits::default().connections, value_parser = parse_limit, help_heading = "TCP")]
     tcp_connections: usize,
-    /// TCP connections from one address
+    /// TCP connections from one IPv4 address or IPv6 /64
     #[arg(long, value_name = "N", default_value_t = tcp::Limits::default().per_client, value_parser = parse_limit, help_heading = "TCP")]
     tcp_per_client: usize,
     /// Seconds after which a TCP connection that gets nowhere is closed

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 
 use super::tell;
+use crate::sys::memory::prefer_huge_pages;
 use crate::wire::Name;
 use crate::zone::text::Library;
 use crate::zone::text::fault::{Fault, Severity};
@@ -152,6 +153,7 @@ fn folder(path: &Path) -> anyhow::Result<Vec<Source>> {
 ///
 /// A file that cannot be read.
 pub fn read(source: &Source) -> anyhow::Result<Read> {
+    zone::memory::advise_with(prefer_huge_pages);
     let loaded = zone::load(source.library, &source.path, source.origin);
     let loaded = loaded
         .map_err(|error| anyhow::anyhow!("cannot read {}: {error}", source.path.display()))?;

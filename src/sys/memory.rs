@@ -9,6 +9,16 @@ const HUGE_PAGE: usize = 2 << 20;
 /// `MADV_COLLAPSE` (`include/uapi/asm-generic/mman-common.h`, Linux 6.1).
 const MADV_COLLAPSE: libc::c_int = 25;
 
+/// Asks for huge pages under memory that will be filled: what is touched then
+/// comes 2 MiB at a time, in one fault in place of 512. Where there are none,
+/// it comes as ever.
+pub fn prefer_huge_pages(region: Range<*const u8>) {
+    if let Some((start, length)) = huge_part(region) {
+        // Best effort.
+        let _ = advise(start, length, libc::MADV_HUGEPAGE);
+    }
+}
+
 /// Asks for huge pages under `region`, at once where the kernel can, else some
 /// time. Contents and addresses stay. Returns the octets of the whole huge
 /// pages within it, 0 where it has none.
@@ -17,9 +27,7 @@ const MADV_COLLAPSE: libc::c_int = 25;
 ///
 /// What the kernel says to `madvise`, as where huge pages are switched off.
 pub fn use_huge_pages(region: Range<*const u8>) -> io::Result<usize> {
-    let start = (region.start as usize).next_multiple_of(HUGE_PAGE);
-    let end = region.end as usize / HUGE_PAGE * HUGE_PAGE;
-    let Some(length) = end.checked_sub(start).filter(|length| *length > 0) else {
+    let Some((start, length)) = huge_part(region) else {
         return Ok(0);
     };
     advise(start, length, libc::MADV_HUGEPAGE)?;
@@ -27,6 +35,14 @@ pub fn use_huge_pages(region: Range<*const u8>) -> io::Result<usize> {
     // not know it says so, and nothing is lost.
     let _ = advise(start, length, MADV_COLLAPSE);
     Ok(length)
+}
+
+/// Where the whole huge pages within the region start, and their octets.
+fn huge_part(region: Range<*const u8>) -> Option<(usize, usize)> {
+    let start = (region.start as usize).next_multiple_of(HUGE_PAGE);
+    let end = region.end as usize / HUGE_PAGE * HUGE_PAGE;
+    let length = end.checked_sub(start).filter(|length| *length > 0)?;
+    Some((start, length))
 }
 
 fn advise(start: usize, length: usize, advice: libc::c_int) -> io::Result<()> {

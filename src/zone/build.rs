@@ -9,6 +9,7 @@ use super::check;
 use super::compose::Composer;
 use super::draft::{Draft, DraftSet, Standing};
 use super::lookup::{Summary, Zone};
+use super::memory;
 use super::names::NameId;
 use super::store::{self, Builder, NodeRef};
 use super::text::fault::{Fault, Place};
@@ -122,7 +123,7 @@ impl<'d> Assembler<'d> {
             draft,
             builder: Builder::new(names),
             composer: Composer::new(),
-            nodes: vec![None; names],
+            nodes: memory::filled(None, names),
             summary: Summary::default(),
         }
     }

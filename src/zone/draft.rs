@@ -4,6 +4,7 @@
 
 use std::ops::Range;
 
+use super::memory;
 use super::names::NameId;
 use super::text::{Record, Records, rdata};
 use crate::wire::{Key, RrType};
@@ -130,14 +131,14 @@ impl Draft {
 
     /// A counting sort: names are numbered, and records keep their order.
     fn order_by_owner(&mut self) {
-        let mut starts = vec![0u32; self.records.names.len() + 1];
+        let mut starts = memory::filled(0u32, self.records.names.len() + 1);
         for record in &self.records.list {
             starts[record.owner.index() + 1] += 1;
         }
         for name in 1..starts.len() {
             starts[name] += starts[name - 1];
         }
-        self.order = vec![0; self.records.list.len()];
+        self.order = memory::filled(0, self.records.list.len());
         for (at, record) in self.records.list.iter().enumerate() {
             let start = &mut starts[record.owner.index()];
             self.order[*start as usize] = at as u32;
@@ -147,6 +148,8 @@ impl Draft {
 
     /// Makes record sets of the ordered records.
     fn group(&mut self) {
+        memory::reserve(&mut self.sets, self.records.names.len());
+        memory::reserve(&mut self.first_set, self.records.names.len() + 1);
         let mut kept = 0;
         let mut next = 0;
         for id in self.records.names.ids() {
@@ -240,7 +243,7 @@ impl Draft {
     fn stand(&mut self) {
         // Outside is also what is not decided yet; from inside, the climb ends
         // at the apex at the latest.
-        self.standings = vec![Standing::Outside; self.records.names.len()];
+        self.standings = memory::filled(Standing::Outside, self.records.names.len());
         self.standings[self.apex.index()] = Standing::Served;
         let mut climb = Vec::new();
         for id in self.records.names.ids() {
@@ -280,7 +283,8 @@ fn add_ancestors(records: &mut Records, apex: NameId) -> Vec<NameId> {
     let apex_wire = names.wire(apex).to_vec();
     let apex_labels = Key::of(&names.name(apex)).labels();
     let mut key = Key::new();
-    let mut parents = Vec::with_capacity(names.len());
+    let mut parents = Vec::new();
+    memory::reserve(&mut parents, names.len());
     // The loop meets the names that it adds itself.
     while parents.len() < names.len() {
         let id = NameId(parents.len() as u32);

@@ -3,6 +3,7 @@
 
 pub mod build;
 pub mod lookup;
+pub mod memory;
 pub mod names;
 pub mod store;
 pub mod text;

@@ -3,6 +3,7 @@
 
 use std::ops::Range;
 
+use super::memory;
 use crate::wire::{Key, Name};
 
 /// A name's number, in the order of first appearance.
@@ -40,6 +41,9 @@ impl Entry {
         start..start + (self.place & 255) as usize
     }
 }
+
+/// Octets of a name, as far as they matter for making room beforehand.
+const OCTETS_PER_NAME: usize = 24;
 
 const EMPTY: u32 = u32::MAX;
 
@@ -121,6 +125,8 @@ impl Names {
 
     /// Makes room for so many names, to spare growing on the way.
     pub fn reserve(&mut self, names: usize) {
+        memory::reserve(&mut self.entries, names);
+        memory::reserve(&mut self.octets, names * OCTETS_PER_NAME);
         let size = (2 * names + 2).next_power_of_two();
         if size > self.slots.len() {
             self.resize(size);
@@ -133,7 +139,7 @@ impl Names {
 
     fn resize(&mut self, size: usize) {
         let mask = size - 1;
-        self.slots = vec![EMPTY; size];
+        self.slots = memory::filled(EMPTY, size);
         for (id, entry) in self.entries.iter().enumerate() {
             let mut slot = entry.hash as usize & mask;
             while self.slots[slot] != EMPTY {

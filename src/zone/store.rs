@@ -33,6 +33,7 @@
 
 use std::ops::Range;
 
+use super::memory;
 use crate::wire::header::{HEADER, class};
 use crate::wire::{Key, RrType};
 
@@ -314,6 +315,10 @@ pub struct NewSet<'a> {
     pub pointers: &'a [u16],
 }
 
+/// Octets of a node with one address, as far as they matter for making room
+/// beforehand.
+const OCTETS_PER_NODE: usize = 64;
+
 /// Writes a store: begin a name, add its sets by rising type, end it.
 pub struct Builder {
     arena: Vec<u8>,
@@ -326,10 +331,14 @@ pub struct Builder {
 impl Builder {
     /// An empty store, with room for about so many names.
     pub fn new(names: usize) -> Builder {
+        let (mut arena, mut nodes) = (Vec::new(), Vec::new());
+        memory::reserve(&mut arena, names * OCTETS_PER_NODE);
+        memory::reserve(&mut nodes, names);
+        // Reference 0 is no node.
+        arena.resize(UNIT, 0);
         Builder {
-            // Reference 0 is no node.
-            arena: vec![0; UNIT],
-            nodes: Vec::with_capacity(names),
+            arena,
+            nodes,
             frames: Vec::new(),
             bodies: Vec::new(),
         }
@@ -392,7 +401,7 @@ impl Builder {
     /// two probes and missed in five, mostly within one cache line. It is
     /// filled in one go, so that its cache misses overlap.
     pub fn finish(self) -> Store {
-        let mut slots = vec![0u64; self.nodes.len() * 3 / 2 + 1].into_boxed_slice();
+        let mut slots = memory::filled(0u64, self.nodes.len() * 3 / 2 + 1).into_boxed_slice();
         for (hash, at) in self.nodes {
             let mut slot = first_slot(hash, slots.len());
             while slots[slot] != 0 {

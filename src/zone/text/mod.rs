@@ -12,6 +12,7 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use super::memory;
 use super::names::{NameId, Names};
 use crate::wire::{Key, Name, RrType};
 use fault::{Faults, Place, Text};
@@ -72,7 +73,8 @@ fn read_file(path: &Path) -> Result<Vec<u8>, String> {
         return Err(TOO_LONG.into());
     }
     let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut octets = Vec::with_capacity(metadata.len() as usize);
+    let mut octets = Vec::new();
+    memory::reserve(&mut octets, metadata.len() as usize);
     // It may have grown by now.
     let read = file.take(MAX_TEXT + 1).read_to_end(&mut octets);
     read.map_err(|error| error.to_string())?;
@@ -240,7 +242,7 @@ impl Reader {
         };
         // A guess at what is to come: lines of a large zone are short.
         let lines = text.octets.len() / OCTETS_PER_LINE;
-        self.records.list.reserve(lines);
+        memory::reserve(&mut self.records.list, lines);
         self.records.names.reserve(lines);
         self.records.texts.push(text.clone());
         self.including.push(self.library.identity(path));
