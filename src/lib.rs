@@ -13,16 +13,19 @@
 //!                 │ binds all sockets, then starts
 //!                 ▼
 //! ┌── worker i, src/server/worker.rs ────────────────────────────────────┐
-//! │  receive a batch          recvmmsg       src/sys/batch.rs            │
-//! │  for each request:        respond()      src/answer/mod.rs           │
-//! │      octets → query                      src/answer/query.rs         │
-//! │      name → zone                         src/zone/zones.rs           │
-//! │      name, type → found                  src/zone/lookup.rs          │
-//! │      record sets → octets                src/answer/reply.rs         │
-//! │  send the batch           sendmmsg       src/sys/batch.rs            │
-//! │  count                                   src/server/counters.rs      │
+//! │  receive a batch          recvmmsg           src/sys/batch.rs        │
+//! │  read every request       Prepared::read     src/answer/mod.rs       │
+//! │      octets → query                          src/answer/query.rs     │
+//! │      name → zone                             src/zone/zones.rs       │
+//! │  fetch what they need     Prepared::fetch    src/answer/mod.rs       │
+//! │  answer every request     Prepared::finish   src/answer/mod.rs       │
+//! │      name, type → found                      src/zone/lookup.rs      │
+//! │      record sets → octets                    src/answer/reply.rs     │
+//! │  send the batch           sendmmsg           src/sys/batch.rs        │
+//! │  count                                       src/server/counters.rs  │
 //! └──────────────────────────────────────────────────────────────────────┘
 //!            TCP takes another way in, on one thread: src/server/tcp.rs
+//!            respond() is read and finish in one, for one request.
 //! ```
 //!
 //! Read it in that order, top to bottom. How zones come to be is a second
