@@ -9,7 +9,7 @@ use std::net::Ipv6Addr;
 use std::os::fd::AsRawFd;
 use std::ptr;
 
-use libc::{c_uint, iovec, mmsghdr, sockaddr_in6};
+use libc::{c_int, c_uint, iovec, mmsghdr, sockaddr_in6};
 
 use super::socket::{UdpSocket, is_link_local};
 
@@ -28,6 +28,15 @@ pub enum Wait {
     ForOne,
     /// Not at all.
     No,
+}
+
+impl Wait {
+    pub(super) fn flags(self) -> c_int {
+        match self {
+            Wait::ForOne => libc::MSG_WAITFORONE,
+            Wait::No => libc::MSG_DONTWAIT,
+        }
+    }
 }
 
 /// Room for one `IP_PKTINFO` or `IPV6_PKTINFO` message.
@@ -59,14 +68,14 @@ pub struct Batch {
 unsafe impl Send for Batch {}
 
 /// Equal buffers in one piece of memory.
-struct Slots {
+pub(super) struct Slots {
     octets: Box<[UnsafeCell<u8>]>,
     size: usize,
     stride: usize,
 }
 
 impl Slots {
-    fn new(count: usize, size: usize) -> Slots {
+    pub(super) fn new(count: usize, size: usize) -> Slots {
         // Strides of whole pages would put the beginnings of all buffers into
         // the same few cache sets; an odd number of lines spreads them.
         let stride = (size.div_ceil(64) | 1) * 64;
@@ -78,12 +87,16 @@ impl Slots {
         }
     }
 
-    fn place(&self, index: usize) -> *mut u8 {
+    pub(super) fn size(&self) -> usize {
+        self.size
+    }
+
+    pub(super) fn place(&self, index: usize) -> *mut u8 {
         let slot = &self.octets[index * self.stride..][..self.size];
         UnsafeCell::raw_get(slot.as_ptr())
     }
 
-    fn vector(&self, index: usize) -> UnsafeCell<iovec> {
+    pub(super) fn vector(&self, index: usize) -> UnsafeCell<iovec> {
         UnsafeCell::new(iovec {
             iov_base: self.place(index).cast(),
             iov_len: self.size,
@@ -150,15 +163,11 @@ impl Batch {
             }
         }
         self.received = 0;
-        let flags = match wait {
-            Wait::ForOne => libc::MSG_WAITFORONE,
-            Wait::No => libc::MSG_DONTWAIT,
-        };
         let (fd, width) = (socket.as_raw_fd(), self.width() as c_uint);
         let headers = self.incoming.as_mut_ptr();
         // SAFETY: `headers` are `width` headers whose pointers lead into this
         // batch, which is borrowed for the call.
-        let returned = unsafe { libc::recvmmsg(fd, headers, width, flags, ptr::null_mut()) };
+        let returned = unsafe { libc::recvmmsg(fd, headers, width, wait.flags(), ptr::null_mut()) };
         match super::check(returned) {
             Ok(received) => {
                 self.received = received;
@@ -304,12 +313,12 @@ fn no_peer() -> sockaddr_in6 {
     unsafe { zeroed() }
 }
 
-fn empty_header() -> mmsghdr {
+pub(super) fn empty_header() -> mmsghdr {
     // SAFETY: all zero is a valid header that points at nothing.
     unsafe { zeroed() }
 }
 
-fn is_empty_wait(error: &io::Error) -> bool {
+pub(super) fn is_empty_wait(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted

@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+pub mod client;
 pub mod epoll;
 pub mod limits;
 pub mod memory;

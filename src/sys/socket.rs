@@ -114,34 +114,30 @@ fn tune(socket: &Socket, address: SocketAddr, options: &UdpOptions, notes: &mut 
     if let Err(error) = set_option(fd, level, option, libc::IP_PMTUDISC_OMIT) {
         notes.push(format!("path MTU discovery stays on: {error}"));
     }
-    let forced = set_option(
-        fd,
-        libc::SOL_SOCKET,
-        libc::SO_RCVBUFFORCE,
-        as_c_int(options.receive_buffer),
-    );
-    if forced.is_err() {
-        let set = socket.set_recv_buffer_size(options.receive_buffer);
-        // The kernel doubles what is asked for, and gives what the limit allows.
-        let got = socket.recv_buffer_size().unwrap_or(0) / 2;
-        if set.is_err() || got < options.receive_buffer {
-            let wanted = options.receive_buffer;
-            notes.push(format!(
-                "the receive buffer is {got} bytes rather than {wanted}; raise net.core.rmem_max, or give the program CAP_NET_ADMIN"
-            ));
-        }
+    let wanted = options.receive_buffer;
+    let got = set_buffers(socket, wanted, SEND_BUFFER);
+    if got < wanted {
+        notes.push(format!(
+            "the receive buffer is {got} bytes rather than {wanted}; raise net.core.rmem_max, or give the program CAP_NET_ADMIN"
+        ));
     }
-    if set_option(
-        fd,
-        libc::SOL_SOCKET,
-        libc::SO_SNDBUFFORCE,
-        as_c_int(SEND_BUFFER),
-    )
-    .is_err()
-    {
+}
+
+/// Sets the buffers past the machine's limits where that is allowed, as far as
+/// they go elsewhere, and returns how many bytes may wait to be read.
+pub(super) fn set_buffers(socket: &Socket, receive: usize, send: usize) -> usize {
+    let fd = socket.as_raw_fd();
+    let force = |option, bytes| set_option(fd, libc::SOL_SOCKET, option, as_c_int(bytes));
+    if force(libc::SO_SNDBUFFORCE, send).is_err() {
         // Less room to send only means replies dropped earlier, and counted.
-        let _ = socket.set_send_buffer_size(SEND_BUFFER);
+        let _ = socket.set_send_buffer_size(send);
     }
+    if force(libc::SO_RCVBUFFORCE, receive).is_ok() {
+        return receive;
+    }
+    let _ = socket.set_recv_buffer_size(receive);
+    // The kernel doubles what is asked for, and gives what the limit allows.
+    socket.recv_buffer_size().unwrap_or(0) / 2
 }
 
 fn as_c_int(bytes: usize) -> c_int {
