@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod source;
+
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
