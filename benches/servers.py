@@ -1,0 +1,205 @@
+"""What `benches/peers` compares: how each server is started, where it runs, what loads it."""
+import contextlib, ctypes, os, re, shlex, shutil, signal, socket, subprocess, sys, time
+from pathlib import Path
+from string import Template
+
+CONFIGS = Path(__file__).resolve().parent / "configs"
+ORIGIN = "example.com"
+LOAD_CPU, SERVER_CPU = (sorted(os.sched_getaffinity(0)) * 2)[:2]
+CLONE_NEWNET = 0x40000000
+# ns1.example.com, A: it is in every zone that is made here.
+READY_QUESTION = b"\x12\x34\0\0\0\1\0\0\0\0\0\0\3ns1\7example\3com\0\0\1\0\1"
+
+# Name: program, how it tells its version, arguments. Configurations are in configs/NAME.
+SERVERS = {
+    "echo": ("$echo", None, "$ip:$port --seconds 86400"),
+    "shardns": ("$shardns", None, "serve $origin=$zone --listen $ip:$port --workers 1 --no-tcp"),
+    "gdnsd": ("gdnsd", "-h", "-c $folder start"),
+    "nsd": ("nsd", "-v", "-d -c $folder/nsd.conf"),
+    "knot": ("knotd", "-V", "-c $folder/knot.conf"),
+    "bind": ("named", "-v", "-f -c $folder/named.conf -n 1"),
+    "pdns": ("pdns_server", "--version", "--config-dir=$folder"),
+}
+
+# Name: command, and what to read in its output: queries sent, the value, response codes.
+LOADS = {
+    "kxdpgun": (
+        "kxdpgun -F $cpu -t $seconds -Q $rate -p $port -i $queries $ip",
+        r"total queries:\s+(\d+)", r"total replies:.*\((\d+) pps\)", r"responded (\w+):\s+(\d+)",
+    ),
+    "dnsperf": (
+        "dnsperf -s $ip -p $port -d $queries -l $seconds -c 16 -q 512 -T 1",
+        r"Queries sent:\s+(\d+)", r"Queries per second:\s+([\d.]+)", r"([A-Z]+\d*) (\d+) \(",
+    ),
+    "flood": (
+        "$flood $ip:$port --queries $queries --seconds $seconds --json --flows 16 --window 32",
+        r'"sent":(\d+)', r'"answers_per_s":([\d.]+)', r'"([A-Z]+\d*)":(\d+)',
+    ),
+    "one at a time": (
+        "$flood $ip:$port --queries $queries --seconds $seconds --json --flows 1 --window 1 --spin",
+        r'"sent":(\d+)', r'"p50":(\d+)', r'"([A-Z]+\d*)":(\d+)',
+    ),
+}
+
+
+def program_and_arguments(server):
+    """Those of a server's name, or of what stands behind `NAME=`."""
+    program, _, arguments = SERVERS.get(server) or (server.split("=", 1)[1], None, "")
+    return f"{program} {arguments}".rstrip()
+
+
+def version(program, option):
+    """What in the output looks like a version; none where the program is not installed."""
+    if not shutil.which(program):
+        return None
+    output = subprocess.run([program, option], capture_output=True, text=True, timeout=10)
+    found = re.search(r"\d+\.\d+(\.\d+)?", output.stdout + output.stderr)
+    return found.group() if found else "of unknown version"
+
+
+class Server:
+    """One server: configured, started, asked until it answers, loaded, stopped."""
+
+    def __init__(self, server, place, port, zone, built, folder):
+        self.name, self.place, self.address, self.zone = server.split("=")[0], place, (place.ip, port), zone
+        # Knot pins its workers itself, from CPU 0 up.
+        self.cpu, self.load_cpu = (LOAD_CPU, SERVER_CPU) if server == "knot" else (SERVER_CPU, LOAD_CPU)
+        self.folder = folder / self.name
+        self.process, self.failed, self.ready, self.pss = None, None, None, None
+        self.words = dict(built, ip=place.ip, port=port, zone=zone, origin=ORIGIN, folder=self.folder)
+        self.command = shlex.split(Template(program_and_arguments(server)).substitute(self.words))
+
+    def configure(self):
+        for folder in ("run", "state", "zones"):
+            (self.folder / folder).mkdir(parents=True)
+        for file in CONFIGS.glob(f"{self.name}/*"):
+            (self.folder / file.name).write_text(Template(file.read_text()).substitute(self.words))
+        if self.name == "gdnsd":
+            os.link(self.zone, self.folder / "zones" / ORIGIN)
+        if self.name == "bind":
+            # Debian's AppArmor keeps /usr/sbin/named to its own folders; a copy is left alone.
+            self.command[0] = shutil.copy(shutil.which("named"), self.folder)
+
+    def start(self, patience):
+        self.configure()
+        # Neither the asking below nor the load shall take time from the server.
+        os.sched_setaffinity(0, {self.load_cpu})
+        # Killed with this process, however that ends.
+        prefix = [*self.place.inside, "setpriv", "--pdeathsig", "KILL", "taskset", "-c", str(self.cpu)]
+        start = time.monotonic()
+        with (self.folder / "log").open("w") as log:
+            command = prefix + self.command
+            self.process = subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(0.002)
+            client.connect(self.address)
+            while not self.answers(client):
+                if self.process.poll() is not None or time.monotonic() - start > patience:
+                    return self.fail("did not start")
+        self.ready = time.monotonic() - start
+
+    def answers(self, client):
+        """Asks, and listens a moment for an answer to this or an earlier question."""
+        try:
+            client.send(READY_QUESTION)
+            reply = client.recv(2048)
+            return len(reply) >= 12 and reply[3] & 15 == 0
+        except TimeoutError:
+            return False
+        except OSError:
+            time.sleep(0.002)
+            return False
+
+    def load(self, load, queries, options):
+        """Loads it from the other CPU; returns what came of it."""
+        if self.process.poll() is not None:
+            raise ValueError("it ended on its own")
+        command, *patterns = LOADS[load]
+        words = dict(self.words, cpu=self.load_cpu, queries=queries, seconds=options.seconds, rate=options.rate)
+        command = ["taskset", "-c", str(self.load_cpu), *Template(command).substitute(words).split()]
+        before = self.cpu_seconds()
+        done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds + 60)
+        busy = round((self.cpu_seconds() - before) / options.seconds, 2)
+        sent, value, rcodes = (re.findall(pattern, done.stdout) for pattern in patterns)
+        if not sent or not value or not float(value[0]):
+            raise ValueError("the load says\n" + (done.stdout + done.stderr)[-500:])
+        rcodes = {code: int(count) for code, count in rcodes}
+        return {"sent": int(sent[0]), "value": float(value[0]), "busy": busy, "rcodes": rcodes}
+
+    def files(self, name):
+        """A file of /proc for each of the server's processes, as far as it may be read."""
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            with contextlib.suppress(OSError):
+                if os.getsid(int(pid)) == self.process.pid:
+                    yield Path(f"/proc/{pid}/{name}").read_text()
+
+    def cpu_seconds(self):
+        times = (text.rpartition(")")[2].split()[11:13] for text in self.files("stat"))
+        return sum(int(user) + int(system) for user, system in times) / os.sysconf("SC_CLK_TCK")
+
+    def measure_memory(self):
+        sizes = [int(re.search(r"Pss:\s+(\d+)", text).group(1)) for text in self.files("smaps_rollup")]
+        self.pss = sum(sizes) / 1024
+
+    def fail(self, what):
+        log = (self.folder / "log").read_text(errors="replace").splitlines()[-5:]
+        self.failed = "\n    ".join([f"{self.name}: {what}", *log])
+        print(self.failed, file=sys.stderr)
+
+    def stop(self):
+        """Ends the processes that it was started as, and nothing else."""
+        for ending in (signal.SIGTERM, signal.SIGKILL):
+            if self.process and self.process.poll() is None:
+                with contextlib.suppress(ProcessLookupError, subprocess.TimeoutExpired):
+                    os.killpg(self.process.pid, ending)
+                    self.process.wait(10)
+
+
+class Namespaces:
+    """A network for the load, to which this process moves, and one for the servers, which a
+    sleeper holds open. Neither has a name; they are gone when their processes are."""
+
+    title, ip = "a veth pair between two network namespaces", "10.97.0.2"
+
+    def __init__(self):
+        if not shutil.which("ip"):
+            raise RuntimeError("iproute2 is not installed")
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.unshare(CLONE_NEWNET) != 0:
+            raise RuntimeError(os.strerror(ctypes.get_errno()))
+        sleeper = "setpriv --pdeathsig KILL unshare --net sleep infinity"
+        self.holder = subprocess.Popen(sleeper.split(), start_new_session=True)
+        self.inside = ["nsenter", f"--net=/proc/{self.holder.pid}/ns/net"]
+        own = os.readlink("/proc/self/ns/net")
+        while self.holder.poll() is None and os.readlink(f"/proc/{self.holder.pid}/ns/net") == own:
+            time.sleep(0.01)
+        one = "numrxqueues 1 numtxqueues 1"
+        self.set_up([], f"link add load0 {one} type veth peer name server0 {one} netns {self.holder.pid}")
+        for where, device, address in (([], "load0", "10.97.0.1"), (self.inside, "server0", self.ip)):
+            self.set_up(where, f"address add {address}/24 dev {device}")
+            self.set_up(where, f"link set {device} up")
+            self.set_up(where, "link set lo up")
+
+    def set_up(self, where, arguments):
+        subprocess.run([*where, "ip", *arguments.split()], check=True, timeout=10)
+
+    def port(self, index):
+        return 5400 + index
+
+    def close(self):
+        self.holder.kill()
+        self.holder.wait()
+
+
+class Loopback:
+    """For whoever has no root: ports of 127.0.0.1 that nobody has."""
+
+    title, ip, inside = "loopback", "127.0.0.1", []
+
+    def port(self, _index):
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+            probe.bind((self.ip, 0))
+            return probe.getsockname()[1]
+
+    def close(self):
+        pass
