@@ -185,6 +185,7 @@ fn the_readme_tells_of_every_option_and_of_no_other() {
         "--test",
         "--lib",
         "--all-targets",
+        "--bench",
     ]
     .map(str::to_owned);
     let invented: Vec<_> = told
