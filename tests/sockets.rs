@@ -636,3 +636,48 @@ fn connections_that_get_nowhere_give_way_to_new_ones() {
     }
     drop(stalled);
 }
+
+#[test]
+fn a_stop_under_a_flood_answers_what_is_queued_elsewhere() {
+    let gate = Gate::leak();
+    let responder = move |zones: &Zones,
+                          settings: &Settings,
+                          via: Via,
+                          request: &[u8],
+                          key: &mut Key,
+                          out: &mut [u8]|
+          -> Outcome {
+        if request[0] == 0xff {
+            gate.pass();
+        }
+        answer::respond(zones, settings, via, request, key, out)
+    };
+    let config = config(&["127.0.0.1:0", "[::1]:0"], 1);
+    let mut server = Server::start_with(&config, Arc::new(support::demo()), responder).unwrap();
+    let addresses = server.addresses();
+    let (flooded, quiet) = (client(addresses[0]), client(addresses[1]));
+    let mut request = query("www.example.com", 1);
+    request[0] = 0xff;
+    flooded.send(&request).unwrap();
+    gate.await_arrival();
+    request[0] = 1;
+    for _ in 0..QUEUED {
+        quiet.send(&request).unwrap();
+    }
+    let over = Arc::new(std::sync::atomic::AtomicBool::new(false));
+    let flood = {
+        let (over, request) = (over.clone(), request.clone());
+        std::thread::spawn(move || {
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                // A full socket is what the flood is for.
+                let _ = flooded.send(&request);
+            }
+        })
+    };
+    let stopping = std::thread::spawn(move || server.stop());
+    gate.open();
+    (0..QUEUED).for_each(|_| drop(receive(&quiet)));
+    stopping.join().unwrap();
+    over.store(true, std::sync::atomic::Ordering::Relaxed);
+    flood.join().unwrap();
+}
