@@ -10,9 +10,10 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use shardns::answer::{self, Outcome, Settings, Via};
+use shardns::server::worker::Responder;
 use shardns::server::{Config, Event, Listen, Server, Sharing, tcp};
 use shardns::sys::steer::Steer;
-use shardns::wire::{Key, Rcode};
+use shardns::wire::Key;
 use shardns::zone::Zones;
 use support::cases::{self, CaseFile};
 use support::{UDP, query};
@@ -142,10 +143,7 @@ fn every_case_over_udp_and_tcp_with_several_workers() {
             workers.iter().map(|worker| worker.received).sum::<u64>(),
             over_udp
         );
-        assert_eq!(
-            tcp.with_rcode(Rcode::NoError) + tcp.answered() - tcp.with_rcode(Rcode::NoError),
-            over_tcp
-        );
+        assert_eq!(tcp.answered(), over_tcp);
         for totals in &totals {
             assert_eq!(totals.received, totals.answered() + totals.ignored);
             assert_eq!(
@@ -300,6 +298,20 @@ fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
     }
 }
 
+/// `answer::respond` with something done before, which may wait or panic.
+fn respond_after(first: impl Fn(&[u8]) + Copy + Send + 'static) -> impl Responder {
+    move |zones: &Zones,
+          settings: &Settings,
+          via: Via,
+          request: &[u8],
+          key: &mut Key,
+          out: &mut [u8]|
+          -> Outcome {
+        first(request);
+        answer::respond(zones, settings, via, request, key, out)
+    }
+}
+
 /// A gate that holds a responder until the test opens it.
 #[derive(Default)]
 struct Gate {
@@ -320,6 +332,13 @@ impl Gate {
         drop(self.changed.wait_while(state, |(_, open)| !*open).unwrap());
     }
 
+    /// The same for requests whose id begins with 0xff.
+    fn hold(&self, request: &[u8]) {
+        if request[0] == 0xff {
+            self.pass();
+        }
+    }
+
     fn await_arrival(&self) {
         let state = self.state.lock().unwrap();
         drop(
@@ -338,19 +357,10 @@ impl Gate {
 #[test]
 fn a_panic_costs_one_request_and_is_told() {
     let gate = Gate::leak();
-    let responder = move |zones: &Zones,
-                          settings: &Settings,
-                          via: Via,
-                          request: &[u8],
-                          key: &mut Key,
-                          out: &mut [u8]|
-          -> Outcome {
-        if request[0] == 0xff {
-            gate.pass();
-        }
+    let responder = respond_after(move |request| {
+        gate.hold(request);
         assert_ne!(request[0], 0xee, "made to break");
-        answer::respond(zones, settings, via, request, key, out)
-    };
+    });
     let mut server = Server::start_with(
         &config(&["127.0.0.1:0"], 1),
         Arc::new(support::demo()),
@@ -400,16 +410,7 @@ fn a_panic_costs_one_request_and_is_told() {
 
 #[test]
 fn a_worker_that_breaks_does_not_stop_the_others() {
-    let responder = |zones: &Zones,
-                     settings: &Settings,
-                     via: Via,
-                     request: &[u8],
-                     key: &mut Key,
-                     out: &mut [u8]|
-     -> Outcome {
-        assert_ne!(request[0], 0xee, "made to break");
-        answer::respond(zones, settings, via, request, key, out)
-    };
+    let responder = respond_after(|request| assert_ne!(request[0], 0xee, "made to break"));
     let server = Server::start_with(
         &config(&["127.0.0.1:0"], 3),
         Arc::new(support::demo()),
@@ -437,18 +438,7 @@ fn a_worker_that_breaks_does_not_stop_the_others() {
 #[test]
 fn a_stop_answers_what_is_queued() {
     let gate = Gate::leak();
-    let responder = move |zones: &Zones,
-                          settings: &Settings,
-                          via: Via,
-                          request: &[u8],
-                          key: &mut Key,
-                          out: &mut [u8]|
-          -> Outcome {
-        if request[0] == 0xff {
-            gate.pass();
-        }
-        answer::respond(zones, settings, via, request, key, out)
-    };
+    let responder = respond_after(move |request| gate.hold(request));
     for addresses in [&["127.0.0.1:0"][..], &["127.0.0.1:0", "[::1]:0"]] {
         let mut server =
             Server::start_with(&config(addresses, 1), Arc::new(support::demo()), responder)
@@ -640,18 +630,7 @@ fn connections_that_get_nowhere_give_way_to_new_ones() {
 #[test]
 fn a_stop_under_a_flood_answers_what_is_queued_elsewhere() {
     let gate = Gate::leak();
-    let responder = move |zones: &Zones,
-                          settings: &Settings,
-                          via: Via,
-                          request: &[u8],
-                          key: &mut Key,
-                          out: &mut [u8]|
-          -> Outcome {
-        if request[0] == 0xff {
-            gate.pass();
-        }
-        answer::respond(zones, settings, via, request, key, out)
-    };
+    let responder = respond_after(move |request| gate.hold(request));
     let config = config(&["127.0.0.1:0", "[::1]:0"], 1);
     let mut server = Server::start_with(&config, Arc::new(support::demo()), responder).unwrap();
     let addresses = server.addresses();

@@ -11,7 +11,7 @@ use std::ptr;
 
 use libc::{c_int, c_uint, iovec, mmsghdr, sockaddr_in6};
 
-use super::socket::{UdpSocket, is_link_local};
+use super::socket::UdpSocket;
 
 /// The widest batch. Wider ones save no more of the cost of a call, and their
 /// buffers push the zone out of the cache.
@@ -191,16 +191,11 @@ impl Batch {
     /// The request in slot `index` and the buffer for its reply.
     #[inline]
     pub fn exchange(&mut self, index: usize) -> (&[u8], &mut [u8]) {
-        let length = self.request_length(index);
-        let request = self.requests.place(index);
-        // SAFETY: the first `length` octets of the slot were initialised, and
-        // nothing writes requests while the batch is borrowed.
-        let request = unsafe { std::slice::from_raw_parts(request, length) };
         let reply = self.replies.place(index);
         // SAFETY: the slot has `size` initialised octets, which nothing else
         // refers to while the batch is borrowed mutably.
         let reply = unsafe { std::slice::from_raw_parts_mut(reply, self.replies.size) };
-        (request, reply)
+        (self.request(index), reply)
     }
 
     /// Octets to look at: of a datagram that was longer than its buffer only the
@@ -292,7 +287,7 @@ impl Batch {
             // struct in_pktinfo: interface, local address, header's address.
             data[..4].fill(0);
         } else if let Some(address) = data.first_chunk::<16>()
-            && !is_link_local(Ipv6Addr::from(*address).into())
+            && !Ipv6Addr::from(*address).is_unicast_link_local()
         {
             // struct in6_pktinfo: address, interface.
             data[16..20].fill(0);

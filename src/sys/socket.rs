@@ -4,7 +4,7 @@
 
 use std::io;
 use std::mem::size_of;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -88,11 +88,6 @@ impl UdpSocket {
         Ok(u64::from(
             meminfo(self.as_raw_fd())?[libc::SK_MEMINFO_DROPS as usize],
         ))
-    }
-
-    /// Bytes that may wait to be read, as the kernel counts them.
-    pub fn receive_buffer(&self) -> io::Result<usize> {
-        self.socket.recv_buffer_size()
     }
 }
 
@@ -185,16 +180,4 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
     Ok(socket.into())
-}
-
-/// True for addresses whose replies need the interface they came in by.
-pub(super) fn is_link_local(address: IpAddr) -> bool {
-    match address {
-        IpAddr::V4(_) => false,
-        IpAddr::V6(address) => is_unicast_link_local(address),
-    }
-}
-
-fn is_unicast_link_local(address: Ipv6Addr) -> bool {
-    address.segments()[0] & 0xffc0 == 0xfe80
 }

@@ -123,18 +123,6 @@ impl Name {
         own[start..].eq_ignore_ascii_case(above)
     }
 
-    /// The name with its first label taken off; `None` for the root.
-    pub fn parent(&self) -> Option<Name> {
-        let first = self.octets[0] as usize;
-        (first != 0).then(|| {
-            let mut parent = Name::ROOT;
-            let rest = &self.as_wire()[1 + first..];
-            parent.octets[..rest.len()].copy_from_slice(rest);
-            parent.length = rest.len() as u8;
-            parent
-        })
-    }
-
     /// The same name in lower case.
     pub fn to_lower(mut self) -> Name {
         self.octets[..self.length as usize].make_ascii_lowercase();
