@@ -8,8 +8,6 @@
 //!
 //! Without an address it asks itself a few questions and ends.
 
-mod support;
-
 use std::net::{SocketAddr, UdpSocket as Client};
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -19,12 +17,12 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use shardns::answer::DEFAULT_EDNS_SIZE;
+use shardns::lab::source::is_near;
 use shardns::server::worker::IDLE_WAIT;
 use shardns::server::{BATCH, RECEIVE_BUFFER};
 use shardns::sys::batch::{Batch, Wait};
 use shardns::sys::socket::{UdpOptions, UdpSocket};
 use shardns::wire::header::HEADER;
-use support::source::is_near;
 
 /// A record at the name that was asked for: C00C, A, IN, one hour, 192.0.2.1.
 const ANSWER: [u8; 16] = *b"\xc0\x0c\0\x01\0\x01\0\0\x0e\x10\0\x04\xc0\0\x02\x01";

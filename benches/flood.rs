@@ -22,14 +22,15 @@ use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use serde_json::{Map, Value, json};
+use shardns::lab::source::{self, Pace, Plan, Request, Tally};
 use shardns::server::{Config, Listen, Server};
 use shardns::wire::{Name, Rcode, RrType};
-use support::source::{self, Pace, Plan, Request, Tally};
 use support::{Kind, requests, zones};
 
 /// The port of an address that is written without one, as in `shardns serve`.
@@ -170,6 +171,7 @@ fn load(options: &Options, peer: SocketAddr, requests: &[Request]) -> anyhow::Re
     let (flows, threads) = (usize::from(options.flows), usize::from(options.threads));
     ensure!(threads <= flows, "{threads} threads need as many flows");
     let share = |all: usize, thread: usize| all * (thread + 1) / threads - all * thread / threads;
+    let never = AtomicBool::new(false);
     let plan = |thread: usize| Plan {
         peer,
         flows: share(flows, thread),
@@ -187,6 +189,7 @@ fn load(options: &Options, peer: SocketAddr, requests: &[Request]) -> anyhow::Re
         patience: options.patience,
         spin: options.spin,
         requests,
+        stop: &never,
     };
     let tallies = std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads)

@@ -45,7 +45,8 @@
 //! zone    -> wire
 //! answer  -> zone wire
 //! server  -> answer zone wire sys
-//! cli     -> server answer zone wire sys
+//! lab     -> server answer zone wire sys
+//! cli     -> lab server answer zone wire sys
 //! ```
 //!
 //! - [`wire`]: names, header, record types and their fields, a cursor.
@@ -55,6 +56,7 @@
 //! - [`zone`]: zones, immutable once built.
 //! - [`answer`]: request octets in, reply octets out.
 //! - [`server`]: the control plane, and in `worker.rs` the loop.
+//! - [`lab`]: experiments on what the kernel does with the sockets of a group.
 //! - [`cli`]: the command line, one file a command.
 //!
 //! # Invariants
@@ -94,6 +96,7 @@
 
 pub mod answer;
 pub mod cli;
+pub mod lab;
 pub mod server;
 pub mod sys;
 pub mod wire;

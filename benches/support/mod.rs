@@ -2,8 +2,6 @@
 
 #![allow(dead_code)]
 
-pub mod source;
-
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 

@@ -2,6 +2,7 @@
 //! one call. Wrong usage exits with 2, by clap; what fails exits with 1.
 
 mod check;
+mod lab;
 mod queries;
 mod serve;
 mod sources;
@@ -37,6 +38,8 @@ enum Command {
     Check(check::Check),
     /// Write queries for dnsperf, made from the zones
     Queries(queries::Queries),
+    /// Run experiments on what the kernel does with SO_REUSEPORT
+    Lab(lab::Arguments),
 }
 
 /// Writes to stderr. Where nobody can read it, as on a full disk or a closed
@@ -56,6 +59,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Queries(queries) => queries.run(),
+        Command::Lab(lab) => lab.run(),
     }
 }
 

@@ -1108,7 +1108,7 @@ mod tests {
             place.server.assert_bounds();
         }
         reader.join().unwrap();
-        assert_eq!(place.counters.read().received, count.into());
+        assert_eq!(place.counters.read().received, u64::from(count));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 
 use std::io;
 use std::mem::size_of;
-use std::net::{SocketAddr, TcpListener};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, RawFd};
 use std::time::Duration;
 
@@ -166,6 +166,19 @@ fn meminfo(fd: RawFd) -> io::Result<[u32; 9]> {
 ///
 /// What the kernel says to `socket`, `bind` or `listen`.
 pub fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(address, false)
+}
+
+/// The same as one of a `SO_REUSEPORT` group of listeners.
+///
+/// # Errors
+///
+/// As `listen_tcp`.
+pub fn listen_grouped(address: SocketAddr) -> io::Result<TcpListener> {
+    listen(address, true)
+}
+
+fn listen(address: SocketAddr, grouped: bool) -> io::Result<TcpListener> {
     let socket = Socket::new(
         Domain::for_address(address),
         Type::STREAM,
@@ -176,8 +189,22 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     }
     // A restart must not wait for old connections' TIME_WAIT.
     socket.set_reuse_address(true)?;
+    socket.set_reuse_port(grouped)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
+
+/// A TCP connection that is reset when it is closed, so that it leaves no
+/// TIME_WAIT behind.
+///
+/// # Errors
+///
+/// What the kernel says to `socket` or `connect`.
+pub fn connect_tcp(peer: SocketAddr) -> io::Result<TcpStream> {
+    let socket = Socket::new(Domain::for_address(peer), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_linger(Some(Duration::ZERO))?;
+    socket.connect(&peer.into())?;
     Ok(socket.into())
 }

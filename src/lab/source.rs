@@ -4,14 +4,16 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
-use shardns::sys::batch::Wait;
-use shardns::sys::client::{Flow, Inbox, Outbox};
-use shardns::sys::epoll::Epoll;
-use shardns::wire::header::HEADER;
-use shardns::wire::name::wire_length;
+
+use crate::sys::batch::Wait;
+use crate::sys::client::{Flow, Inbox, Outbox};
+use crate::sys::epoll::Epoll;
+use crate::wire::header::HEADER;
+use crate::wire::name::wire_length;
 
 /// Datagrams that go out or come in with one call.
 const BATCH: usize = 32;
@@ -73,9 +75,15 @@ impl Request {
 #[derive(Clone, Copy, Debug)]
 pub enum Pace {
     /// So many a second, answered or not; 0 for as many as go out.
-    Open { rate: u64 },
+    Open {
+        /// Requests a second, over all flows.
+        rate: u64,
+    },
     /// When fewer than so many of the flow's are waiting for their answers.
-    Closed { window: usize },
+    Closed {
+        /// Requests of a flow that wait at a time.
+        window: usize,
+    },
 }
 
 /// What is to be done.
@@ -95,6 +103,8 @@ pub struct Plan<'r> {
     pub spin: bool,
     /// What is asked, over and over, by each flow from another place on.
     pub requests: &'r [Request],
+    /// Set from elsewhere to end early.
+    pub stop: &'r AtomicBool,
 }
 
 /// What became of all requests: `sent` is `answered` and `lost`.
@@ -125,7 +135,8 @@ pub struct Tally {
     pub sending: Duration,
     /// Answers in that time.
     pub answered_meanwhile: u64,
-    /// Nanoseconds from a request to its answer, in the closed loop.
+    /// Nanoseconds from a request to its answer; in the open loop from when the
+    /// request was due, so that a source that was held up does not hide it.
     pub latency_ns: Histogram<u64>,
 }
 
@@ -245,11 +256,16 @@ impl<'p> Source<'p> {
         })
     }
 
+    fn is_over(&self, now: Duration) -> bool {
+        // Relaxed: nothing is read on the strength of it.
+        now >= self.plan.duration || self.plan.stop.load(Ordering::Relaxed)
+    }
+
     fn keep_rate(&mut self, rate: u64) -> io::Result<()> {
         let (mut turn, mut tick) = (0, TICK);
         loop {
             let now = self.start.elapsed();
-            if now >= self.plan.duration {
+            if self.is_over(now) {
                 return Ok(());
             }
             if now >= tick {
@@ -264,7 +280,7 @@ impl<'p> Source<'p> {
             let mut wait = Duration::ZERO;
             if due > 0 {
                 let count = BATCH.min(due as usize);
-                let sent = self.send(turn, count);
+                let sent = self.send(turn, count, rate);
                 if rate > 0 {
                     self.tally.held_back += (count - sent) as u64;
                 }
@@ -282,7 +298,7 @@ impl<'p> Source<'p> {
         let mut tick = Duration::ZERO;
         loop {
             let now = self.start.elapsed();
-            if now >= self.plan.duration {
+            if self.is_over(now) {
                 return Ok(());
             }
             if now >= tick {
@@ -321,14 +337,15 @@ impl<'p> Source<'p> {
     /// Sends until `window` requests of a flow are waiting.
     fn fill(&mut self, index: usize, window: usize) {
         while let missing @ 1.. = window.saturating_sub(self.flows[index].ledger.waiting) {
-            if self.send(index, missing) == 0 {
+            if self.send(index, missing, 0) == 0 {
                 return;
             }
         }
     }
 
-    /// Sends up to a batch on one flow and returns how many went out.
-    fn send(&mut self, index: usize, count: usize) -> usize {
+    /// Sends up to a batch on one flow and returns how many went out. They were
+    /// due when the rate says, or, without a rate, now.
+    fn send(&mut self, index: usize, count: usize, rate: u64) -> usize {
         let Asking {
             flow,
             ledger,
@@ -345,9 +362,13 @@ impl<'p> Source<'p> {
             self.outbox.put(slot, &request.octets)[..2].copy_from_slice(&id);
         }
         let now = self.start.elapsed();
+        let first = self.tally.sent + self.tally.held_back;
         match self.outbox.send(flow, count) {
             Ok(sent) => {
-                ledger.enter(sent, now);
+                for number in first..first + sent as u64 {
+                    let due = 1_000_000_000 * u128::from(number) / u128::from(rate.max(1));
+                    ledger.enter(if rate == 0 { now } else { nanoseconds(due) });
+                }
                 self.tally.sent += sent as u64;
                 sent
             }
@@ -394,6 +415,10 @@ impl<'p> Source<'p> {
     }
 }
 
+fn nanoseconds(number: u128) -> Duration {
+    Duration::from_nanos(u64::try_from(number).unwrap_or(u64::MAX))
+}
+
 fn choose(requests: &[Request], offset: usize, sequence: u64) -> &Request {
     &requests[(offset as u64 + sequence) as usize % requests.len()]
 }
@@ -412,13 +437,9 @@ impl Asking {
             Fate::Answered(latency) => {
                 tally.answered += 1;
                 tally.rcodes[usize::from(reply[3] & 15)] += 1;
-                if matches!(plan.pace, Pace::Closed { .. }) {
-                    // In the open loop this would leave out the time that a
-                    // request was due and not sent.
-                    tally
-                        .latency_ns
-                        .saturating_record(latency.as_nanos() as u64);
-                }
+                tally
+                    .latency_ns
+                    .saturating_record(latency.as_nanos() as u64);
             }
             Fate::Duplicate => tally.duplicates += 1,
             Fate::Late => tally.late += 1,
@@ -472,12 +493,10 @@ impl Ledger {
         (IDS - (self.next - self.first)) as usize
     }
 
-    fn enter(&mut self, count: usize, now: Duration) {
-        for _ in 0..count {
-            *self.entry(self.next) = now.as_nanos() as u64;
-            self.next += 1;
-        }
-        self.waiting += count;
+    fn enter(&mut self, due: Duration) {
+        *self.entry(self.next) = due.as_nanos() as u64;
+        self.next += 1;
+        self.waiting += 1;
     }
 
     /// The request that a reply's id stands for: the last one that had it.
@@ -528,6 +547,10 @@ mod tests {
 
     const MS: Duration = Duration::from_millis(1);
 
+    fn enter(ledger: &mut Ledger, count: usize, due: Duration) {
+        (0..count).for_each(|_| ledger.enter(due));
+    }
+
     fn reply(id: u16) -> [u8; 2] {
         id.to_be_bytes()
     }
@@ -536,12 +559,12 @@ mod tests {
     fn an_id_stands_for_the_last_request_that_had_it() {
         let mut ledger = Ledger::new();
         assert_eq!(ledger.sequence(&reply(0)), None);
-        ledger.enter(3, MS);
+        enter(&mut ledger, 3, MS);
         assert_eq!(ledger.sequence(&reply(2)), Some(2));
         assert_eq!(ledger.sequence(&reply(3)), None);
         assert_eq!(ledger.sequence(&[0]), None);
         assert_eq!(ledger.give_up(2 * MS), 3);
-        ledger.enter(IDS as usize, 3 * MS);
+        enter(&mut ledger, IDS as usize, 3 * MS);
         assert_eq!(ledger.sequence(&reply(2)), Some(IDS + 2));
         assert_eq!(ledger.sequence(&reply(3)), Some(3));
     }
@@ -549,13 +572,13 @@ mod tests {
     #[test]
     fn each_request_is_answered_once_or_lost() {
         let mut ledger = Ledger::new();
-        ledger.enter(4, MS);
+        enter(&mut ledger, 4, MS);
         assert!(matches!(ledger.settle(1, 3 * MS), Fate::Answered(latency) if latency == 2 * MS));
         assert!(matches!(ledger.settle(1, 3 * MS), Fate::Duplicate));
         assert_eq!((ledger.waiting, ledger.first), (3, 0));
         // Sent before, not at, that time.
         assert_eq!(ledger.give_up(MS), 0);
-        ledger.enter(1, 2 * MS);
+        enter(&mut ledger, 1, 2 * MS);
         assert_eq!(ledger.give_up(2 * MS), 3);
         assert_eq!((ledger.waiting, ledger.first), (1, 4));
         assert!(matches!(ledger.settle(0, 3 * MS), Fate::Late));
@@ -567,9 +590,9 @@ mod tests {
     #[test]
     fn an_id_is_used_again_when_its_request_is_settled() {
         let mut ledger = Ledger::new();
-        ledger.enter(IDS as usize - 1, MS);
+        enter(&mut ledger, IDS as usize - 1, MS);
         assert_eq!(ledger.room(), 1);
-        ledger.enter(1, MS);
+        enter(&mut ledger, 1, MS);
         assert_eq!(ledger.room(), 0);
         // The oldest holds up those behind it.
         ledger.settle(1, MS);

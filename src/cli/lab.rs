@@ -1,0 +1,231 @@
+//! `shardns lab`: runs experiments and writes down what they found.
+
+use std::fs::{self, File};
+use std::io::{self, BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+
+use anyhow::{Context, bail};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
+
+use crate::lab::outcome::{Outcome, Place};
+use crate::lab::page::{self, Part};
+use crate::lab::{Conditions, EXPERIMENTS, Experiment, Lab, experiments};
+use crate::sys::limits::raise_open_files;
+
+/// The name that stands for all experiments.
+const ALL: &str = "all";
+/// What the shell reports of a process that a signal ended.
+const INTERRUPTED: i32 = 130;
+
+/// The arguments of `shardns lab`.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    /// The experiment, or `all`; without one, lists them
+    #[arg(value_name = "NAME")]
+    name: Option<String>,
+    /// A folder for the report and the raw rows of all experiments
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// Write the result as JSON
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+    /// Write the raw rows as CSV
+    #[arg(long, value_name = "FILE")]
+    csv: Option<PathBuf>,
+    /// Draw the figure as SVG
+    #[arg(long, value_name = "FILE")]
+    svg: Option<PathBuf>,
+    /// Under 3 s, to see that it works; the figures say little then
+    #[arg(long)]
+    quick: bool,
+    /// Sockets of a group, where the experiment leaves the choice
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=4096))]
+    sockets: Option<u16>,
+    /// `spread` with TCP connections over listeners
+    #[arg(long)]
+    tcp: bool,
+    /// The same seed gives the same chances
+    #[arg(long, value_name = "S", default_value_t = 1)]
+    seed: u64,
+}
+
+impl Arguments {
+    /// Lists, runs one, or runs all.
+    ///
+    /// # Errors
+    ///
+    /// An unknown name, what the kernel would not give, a file that cannot be
+    /// written.
+    pub fn run(self) -> anyhow::Result<()> {
+        match self.name.as_deref() {
+            None => list(),
+            Some(ALL) => self.run_all(),
+            Some(name) => self.run_one(find(name)?),
+        }
+    }
+
+    fn lab(&self) -> anyhow::Result<Lab> {
+        raise_open_files();
+        let stop = Arc::new(AtomicBool::new(false));
+        for signal in [SIGINT, SIGTERM] {
+            // The second one does not wait for the experiment to tidy up.
+            flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;
+            flag::register(signal, stop.clone())?;
+        }
+        Ok(Lab::new(self.conditions(), stop))
+    }
+
+    fn conditions(&self) -> Conditions {
+        Conditions {
+            quick: self.quick,
+            sockets: self.sockets.map(usize::from),
+            tcp: self.tcp,
+            seed: self.seed,
+        }
+    }
+
+    fn run_one(&self, experiment: &Experiment) -> anyhow::Result<()> {
+        if self.out.is_some() {
+            bail!(
+                "--out is for `shardns lab all`; {} takes --json, --csv and --svg",
+                experiment.name
+            );
+        }
+        if self.tcp && experiment.name != "spread" {
+            bail!("--tcp is for `shardns lab spread`");
+        }
+        let place = Place::here();
+        introduce(experiment)?;
+        let outcome = self.lab()?.run(experiment)?;
+        tell(&outcome)?;
+        if let Some(path) = &self.json {
+            write(path, |out| {
+                self.write_json(experiment, &outcome, &place, out)
+            })?;
+        }
+        if let Some(path) = &self.csv {
+            write(path, |out| outcome.csv(&place, out))?;
+        }
+        if let Some(path) = &self.svg {
+            let svg = outcome.figure.svg()?;
+            write(path, |out| Ok(out.write_all(svg.as_bytes())?))?;
+        }
+        Ok(())
+    }
+
+    fn write_json(
+        &self,
+        experiment: &Experiment,
+        outcome: &Outcome,
+        place: &Place,
+        out: &mut dyn Write,
+    ) -> anyhow::Result<()> {
+        serde_json::to_writer_pretty(
+            &mut *out,
+            &outcome.json(experiment, &self.conditions(), place),
+        )?;
+        Ok(writeln!(out)?)
+    }
+
+    fn run_all(&self) -> anyhow::Result<()> {
+        let Some(folder) = &self.out else {
+            bail!("`shardns lab all` needs --out DIR, a folder for its report");
+        };
+        if self.json.is_some() || self.csv.is_some() || self.svg.is_some() || self.tcp {
+            bail!(
+                "`shardns lab all` writes everything to --out; --json, --csv, --svg and --tcp are for one experiment"
+            );
+        }
+        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        let (lab, place) = (self.lab()?, Place::here());
+        let mut done = Vec::new();
+        for experiment in EXPERIMENTS {
+            introduce(experiment)?;
+            let outcome = lab.run(experiment)?;
+            tell(&outcome)?;
+            let svg = outcome.figure.svg()?;
+            let path = |ending: &str| folder.join(format!("{}.{ending}", experiment.name));
+            write(&path("json"), |out| {
+                self.write_json(experiment, &outcome, &place, out)
+            })?;
+            write(&path("csv"), |out| outcome.csv(&place, out))?;
+            write(&path("svg"), |out| Ok(out.write_all(svg.as_bytes())?))?;
+            done.push((experiment, outcome, svg));
+        }
+        let parts: Vec<Part<'_>> = done
+            .iter()
+            .map(|(experiment, outcome, svg)| Part {
+                experiment,
+                outcome,
+                svg,
+            })
+            .collect();
+        let report = folder.join("report.html");
+        write(&report, |out| {
+            Ok(out.write_all(page::page(&place, &parts).as_bytes())?)
+        })?;
+        writeln!(io::stdout(), "\n{}", report.display())?;
+        Ok(())
+    }
+}
+
+fn find(name: &str) -> anyhow::Result<&'static Experiment> {
+    experiments::find(name).with_context(|| {
+        let names: Vec<&str> = EXPERIMENTS
+            .iter()
+            .map(|experiment| experiment.name)
+            .collect();
+        format!(
+            "there is no experiment {name}; there are {} and {ALL}",
+            names.join(", ")
+        )
+    })
+}
+
+fn list() -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    for experiment in EXPERIMENTS {
+        writeln!(out, "{:<10} {}", experiment.name, experiment.question)?;
+    }
+    writeln!(out, "{ALL:<10} all of these, and a report")?;
+    Ok(())
+}
+
+fn introduce(experiment: &Experiment) -> anyhow::Result<()> {
+    let Experiment {
+        name,
+        question,
+        method,
+        expectation,
+        ..
+    } = experiment;
+    let mut out = io::stdout().lock();
+    writeln!(
+        out,
+        "{name}: {question}\n\nMethod: {method}\n\nExpectation: {expectation}\n"
+    )?;
+    Ok(out.flush()?)
+}
+
+fn tell(outcome: &Outcome) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    for table in &outcome.tables {
+        writeln!(out, "{table}\n")?;
+    }
+    Ok(writeln!(out, "Finding: {}\n", outcome.finding)?)
+}
+
+fn write(
+    path: &Path,
+    content: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
+) -> anyhow::Result<()> {
+    let name = path.display();
+    let file = File::create(path).with_context(|| format!("cannot write {name}"))?;
+    let mut out = BufWriter::new(file);
+    content(&mut out)
+        .and_then(|()| Ok(out.flush()?))
+        .with_context(|| format!("cannot write {name}"))
+}

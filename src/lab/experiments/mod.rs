@@ -1,0 +1,15 @@
+//! The experiments, in the order in which a reader wants them.
+
+mod spread;
+
+use super::Experiment;
+
+/// All of them.
+pub const EXPERIMENTS: &[Experiment] = &[spread::EXPERIMENT];
+
+/// The experiment of that name.
+pub fn find(name: &str) -> Option<&'static Experiment> {
+    EXPERIMENTS
+        .iter()
+        .find(|experiment| experiment.name == name)
+}

@@ -1,0 +1,438 @@
+//! `spread`: how evenly flows come out over the sockets of a group.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+
+use anyhow::Context;
+use rand::RngExt;
+use serde::Serialize;
+
+use crate::lab::figure::{Axis, Band, Figure, Lines, Panel};
+use crate::lab::group::{ANY_PORT, Group, MAX_WAITING, clients};
+use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::statistics::{self, ChiSquare, Range, chi_square, hottest, ideal, jain};
+use crate::lab::{Experiment, Lab};
+use crate::sys::socket::{connect_tcp, listen_grouped};
+use crate::sys::steer::Steer;
+
+/// The experiment.
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "spread",
+    question: "How evenly does the hash spread F flows over N sockets?",
+    method: "F client sockets on loopback send at least 1,024 datagrams with random message IDs to a group of N sockets that nobody reads; then each socket's are counted. Several rounds with new ports, for every policy of --steer. With --tcp, F connections over N listeners. The band is what an ideal hash does 95 times of 100, computed by trial.",
+    expectation: "The hash looks at addresses and ports only: a flow always lands on one socket, and few flows come out as unevenly as chance has it. query-id and random decide for each datagram and spread even a single flow. cpu follows the sender on loopback, where a datagram is received on the CPU that sends it.",
+    run,
+};
+
+/// Sockets of the group, unless told otherwise.
+const SOCKETS: usize = 4;
+/// Flows, from one to more than most load tests have.
+const FLOWS: [usize; 7] = [1, 4, 16, 64, 256, 1024, 4096];
+/// Datagrams of a round, at least: what shares are to be told from.
+const DATAGRAMS: usize = 1024;
+/// Times that chance is asked what it would have done.
+const TRIALS: usize = 2000;
+/// A load test is even where the busiest socket has this times the mean.
+const EVEN: f64 = 1.1;
+/// The most client ports that one address has room for.
+const MOST_PORTS: usize = 1 << 16;
+/// Shares that a table has room for.
+const SHOWN_SHARES: usize = 8;
+
+/// What chose the socket.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    Hash,
+    Steered(Steer),
+    Connections,
+}
+
+impl Policy {
+    fn name(self) -> &'static str {
+        match self {
+            Policy::Hash => "hash",
+            Policy::Steered(Steer::QueryId) => "query-id",
+            Policy::Steered(Steer::Random) => "random",
+            Policy::Steered(Steer::Cpu) => "cpu",
+            Policy::Connections => "hash, TCP",
+        }
+    }
+
+    /// True where all datagrams of a flow meet the same choice.
+    fn chooses_by_flow(self) -> bool {
+        matches!(self, Policy::Hash | Policy::Connections)
+    }
+}
+
+/// One round.
+#[derive(Serialize)]
+struct Round {
+    policy: &'static str,
+    sockets: usize,
+    flows: usize,
+    datagrams: usize,
+    round: usize,
+    /// What was chosen for, by socket: flows, or datagrams.
+    shares: Vec<u64>,
+    /// The most sockets that one flow was seen on.
+    sockets_of_a_flow: usize,
+    hottest: f64,
+    jain: f64,
+    chi_square: Option<f64>,
+    p: Option<f64>,
+    ideal_hottest_low: f64,
+    ideal_hottest_median: f64,
+    ideal_hottest_high: f64,
+}
+
+fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+    let sockets = lab.sockets(SOCKETS);
+    let policies: &[Policy] = match lab.wants_tcp() {
+        true => &[Policy::Connections],
+        false => &[
+            Policy::Hash,
+            Policy::Steered(Steer::QueryId),
+            Policy::Steered(Steer::Random),
+            Policy::Steered(Steer::Cpu),
+        ],
+    };
+    let flows = lab.choose(&FLOWS[..], &FLOWS[..5]);
+    let (rounds, trials) = (lab.choose(10, 3), lab.choose(TRIALS, 100));
+    lab.plan(policies.len() * flows.len() + 1);
+    let mut measured = Vec::new();
+    for &policy in policies {
+        for &flows in flows {
+            lab.step(format!("{}: {flows} flows", policy.name()))?;
+            let datagrams = match policy {
+                Policy::Connections => flows,
+                _ => DATAGRAMS.next_multiple_of(flows),
+            };
+            let balls = if policy.chooses_by_flow() {
+                flows
+            } else {
+                datagrams
+            };
+            let ideal = ideal(trials, balls, sockets, &mut lab.random(), hottest);
+            for round in 0..rounds {
+                lab.check()?;
+                let counted = match policy {
+                    Policy::Connections => connect(sockets, flows)?,
+                    _ => send(lab, policy, sockets, flows, datagrams)?,
+                };
+                measured.push(judge(policy, flows, datagrams, round, counted, ideal));
+            }
+        }
+    }
+    lab.step("how many ports a load test needs")?;
+    let ports = ports_needed(lab, trials, sockets);
+    Ok(Outcome {
+        finding: finding(&measured, sockets, ports),
+        tables: policies
+            .iter()
+            .map(|policy| table(&measured, *policy, sockets))
+            .collect(),
+        figure: figure(&measured, sockets, policies),
+        rows: rows(&measured),
+    })
+}
+
+/// Where the datagrams of a round went.
+struct Counted {
+    shares: Vec<u64>,
+    sockets_of_a_flow: usize,
+}
+
+fn send(
+    lab: &Lab,
+    policy: Policy,
+    sockets: usize,
+    flows: usize,
+    datagrams: usize,
+) -> anyhow::Result<Counted> {
+    let mut group = Group::bind(sockets)?;
+    if let Policy::Steered(steer) = policy {
+        group.steer(steer)?;
+    }
+    let clients = clients(flows, group.address())?;
+    let mut random = lab.random();
+    let mut seen_on = vec![BTreeSet::new(); flows];
+    let mut shares = vec![0; sockets];
+    let mut waiting = 0;
+    for (datagram, flow) in (1..=datagrams).zip((0..flows).cycle()) {
+        let id: u16 = random.random();
+        clients[flow].send(&[&id.to_be_bytes()[..], &(flow as u32).to_be_bytes()].concat())?;
+        waiting += 1;
+        if waiting == MAX_WAITING || datagram == datagrams {
+            group.collect(waiting, |socket, datagram| {
+                let flow = datagram[2..]
+                    .first_chunk()
+                    .map_or(0, |flow| u32::from_be_bytes(*flow));
+                seen_on[flow as usize].insert(socket);
+                shares[socket] += 1;
+            })?;
+            waiting = 0;
+        }
+    }
+    let sockets_of_a_flow = seen_on.iter().map(BTreeSet::len).max().unwrap_or(0);
+    if policy.chooses_by_flow() {
+        shares = by_flow(&seen_on, sockets);
+    }
+    Ok(Counted {
+        shares,
+        sockets_of_a_flow,
+    })
+}
+
+/// Flows by socket.
+fn by_flow(seen_on: &[BTreeSet<usize>], sockets: usize) -> Vec<u64> {
+    let mut shares = vec![0; sockets];
+    seen_on
+        .iter()
+        .flatten()
+        .for_each(|&socket| shares[socket] += 1);
+    shares
+}
+
+/// The same with connections and listeners.
+fn connect(sockets: usize, flows: usize) -> anyhow::Result<Counted> {
+    let mut listeners = vec![listen_grouped(ANY_PORT)?];
+    let address = listeners[0].local_addr()?;
+    while listeners.len() < sockets {
+        listeners.push(listen_grouped(address).context("cannot open one more listener")?);
+    }
+    let mut shares = vec![0; sockets];
+    let mut open: Vec<(TcpStream, TcpStream)> = Vec::new();
+    for _ in 0..flows {
+        let client =
+            connect_tcp(address).context("cannot open one more connection; raise `ulimit -n`")?;
+        let (listener, accepted) = accept(&listeners, address)?;
+        shares[listener] += 1;
+        open.push((client, accepted));
+    }
+    Ok(Counted {
+        shares,
+        sockets_of_a_flow: 1,
+    })
+}
+
+/// The listener that got the connection just made.
+fn accept(listeners: &[TcpListener], address: SocketAddr) -> anyhow::Result<(usize, TcpStream)> {
+    loop {
+        for (index, listener) in listeners.iter().enumerate() {
+            match listener.accept() {
+                Ok((accepted, _)) => return Ok((index, accepted)),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(error) => {
+                    return Err(error).with_context(|| format!("cannot accept on {address}"));
+                }
+            }
+        }
+    }
+}
+
+fn judge(
+    policy: Policy,
+    flows: usize,
+    datagrams: usize,
+    round: usize,
+    counted: Counted,
+    ideal: Range,
+) -> Round {
+    let Counted {
+        shares,
+        sockets_of_a_flow,
+    } = counted;
+    let test = chi_square(&shares);
+    Round {
+        policy: policy.name(),
+        sockets: shares.len(),
+        flows,
+        datagrams,
+        round,
+        sockets_of_a_flow,
+        hottest: hottest(&shares),
+        jain: jain(&shares),
+        chi_square: test.map(|test| test.statistic),
+        p: test.map(|test| test.p),
+        ideal_hottest_low: ideal.low,
+        ideal_hottest_median: ideal.median,
+        ideal_hottest_high: ideal.high,
+        shares,
+    }
+}
+
+/// The rounds of one policy and one number of flows, taken together.
+struct Summary {
+    flows: usize,
+    hottest: f64,
+    jain: f64,
+    test: Option<ChiSquare>,
+    ideal: Range,
+    first_shares: Vec<u64>,
+}
+
+fn summaries(measured: &[Round], policy: Policy) -> Vec<Summary> {
+    let own: Vec<&Round> = measured
+        .iter()
+        .filter(|round| round.policy == policy.name())
+        .collect();
+    let same_flows = own.chunk_by(|a, b| a.flows == b.flows);
+    same_flows.filter_map(summary).collect()
+}
+
+fn summary(rounds: &[&Round]) -> Option<Summary> {
+    let first = rounds.first()?;
+    let middle = |figure: fn(&Round) -> f64| {
+        statistics::median(&rounds.iter().map(|round| figure(round)).collect::<Vec<_>>())
+    };
+    let tests: Vec<Option<ChiSquare>> = rounds
+        .iter()
+        .map(|round| chi_square(&round.shares))
+        .collect();
+    Some(Summary {
+        flows: first.flows,
+        hottest: middle(|round| round.hottest),
+        jain: middle(|round| round.jain),
+        test: statistics::pooled(&tests, first.sockets),
+        ideal: Range {
+            low: first.ideal_hottest_low,
+            median: first.ideal_hottest_median,
+            high: first.ideal_hottest_high,
+        },
+        first_shares: first.shares.clone(),
+    })
+}
+
+fn table(measured: &[Round], policy: Policy, sockets: usize) -> Table {
+    let title = format!(
+        "{}, {sockets} sockets: median of the rounds, p of all rounds together",
+        policy.name()
+    );
+    let mut table = Table::new(
+        title,
+        &[
+            "flows",
+            "hottest/mean",
+            "ideal, 95 of 100",
+            "Jain",
+            "chi-square",
+            "p",
+            "shares of the first round",
+        ],
+    );
+    for summary in summaries(measured, policy) {
+        let shares = summary
+            .first_shares
+            .iter()
+            .take(SHOWN_SHARES)
+            .map(u64::to_string);
+        let more = if sockets > SHOWN_SHARES { " …" } else { "" };
+        table.row([
+            summary.flows.to_string(),
+            format!("{:.2}", summary.hottest),
+            format!("{:.2}–{:.2}", summary.ideal.low, summary.ideal.high),
+            format!("{:.3}", summary.jain),
+            summary
+                .test
+                .map_or(String::new(), |test| format!("{:.1}", test.statistic)),
+            summary
+                .test
+                .map_or(String::new(), |test| probability(test.p)),
+            shares.collect::<Vec<_>>().join(" ") + more,
+        ]);
+    }
+    table
+}
+
+fn probability(p: f64) -> String {
+    if p < 0.001 {
+        "< 0.001".into()
+    } else {
+        format!("{p:.3}")
+    }
+}
+
+fn figure(measured: &[Round], sockets: usize, policies: &[Policy]) -> Figure {
+    let line = |policy: &Policy| {
+        let points = summaries(measured, *policy)
+            .iter()
+            .map(|s| (s.flows as f64, s.hottest))
+            .collect();
+        (policy.name().to_owned(), points)
+    };
+    let by_flow = policies.iter().find(|policy| policy.chooses_by_flow());
+    let band = by_flow.map(|policy| {
+        let ends = |s: &Summary| (s.flows as f64, s.ideal.low, s.ideal.high);
+        Band {
+            name: "ideal hash, 95 of 100".into(),
+            ends: summaries(measured, *policy).iter().map(ends).collect(),
+        }
+    });
+    let lines = Lines {
+        title: format!("The busiest of {sockets} sockets"),
+        x: Axis::logarithmic("flows"),
+        y: Axis::linear("times the mean"),
+        series: policies.iter().map(line).collect(),
+        band,
+    };
+    Figure {
+        panels: vec![Panel::Lines(lines)],
+    }
+}
+
+/// Client ports with which an ideal hash is even 19 times of 20, as a power of
+/// two; `None` where no number of ports does.
+fn ports_needed(lab: &Lab, trials: usize, sockets: usize) -> Option<usize> {
+    let mut random = lab.random();
+    let powers = std::iter::successors(Some(sockets.next_power_of_two()), |ports| Some(2 * ports));
+    powers
+        .take_while(|&ports| ports <= MOST_PORTS)
+        .find(|&ports| ideal(trials, ports, sockets, &mut random, hottest).high <= EVEN)
+}
+
+fn finding(measured: &[Round], sockets: usize, ports: Option<usize>) -> String {
+    let by_flow = || {
+        measured
+            .iter()
+            .filter(|round| round.policy.starts_with("hash"))
+    };
+    let one_socket = by_flow().all(|round| round.sockets_of_a_flow == 1);
+    let tests: Vec<Option<ChiSquare>> = by_flow().map(|round| chi_square(&round.shares)).collect();
+    let kept = if one_socket {
+        "Each flow lands on one socket"
+    } else {
+        "Some flows land on several sockets"
+    };
+    let spread = match statistics::pooled(&tests, sockets) {
+        Some(test) if test.p > 0.001 => format!(
+            "the hash spreads flows over {sockets} sockets as chance would (p = {})",
+            probability(test.p)
+        ),
+        Some(test) => format!(
+            "the hash is not what chance would be (p {})",
+            probability(test.p)
+        ),
+        None => "there is nothing to choose".into(),
+    };
+    let advice = match ports {
+        Some(ports) => format!(
+            "a load test needs some {ports} client ports for the busiest socket to stay within {:.0} % of the mean",
+            (EVEN - 1.0) * 100.0
+        ),
+        None => format!("no number of client ports makes {sockets} sockets even"),
+    };
+    let single = |policy: &str| {
+        measured
+            .iter()
+            .find(|round| round.policy == policy && round.flows == 1)
+    };
+    let steered = match single("query-id") {
+        Some(round) if round.sockets > 1 => format!(
+            "; query-id spreads even one flow, over {} of the sockets",
+            round.sockets_of_a_flow
+        ),
+        _ => String::new(),
+    };
+    format!("{kept}, and {spread}{steered}; {advice}.")
+}

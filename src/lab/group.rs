@@ -1,0 +1,193 @@
+//! A `SO_REUSEPORT` group that nobody serves: what is sent to it waits in its
+//! sockets until it is collected, so that where it went can be counted without
+//! threads that come between.
+
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket as Client};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+
+use crate::server::placement::allowed_cpus;
+use crate::sys::batch::{Batch, MAX_WIDTH, Wait};
+use crate::sys::socket::{UdpOptions, UdpSocket};
+use crate::sys::steer::{self, Steer};
+
+/// Loopback, at a port that the kernel chooses.
+pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+/// Datagrams that may wait to be collected: they fit into a socket's buffer
+/// even where an unprivileged user gets the usual 208 KiB.
+pub const MAX_WAITING: usize = 128;
+/// How long a datagram on loopback may take.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The longest datagram of use here.
+const DATAGRAM: usize = 512;
+/// Bytes that may wait on a socket, where that can be had.
+const BUFFER: usize = 1 << 20;
+
+/// The group.
+pub struct Group {
+    sockets: Vec<Member>,
+}
+
+struct Member {
+    socket: UdpSocket,
+    batch: Batch,
+}
+
+impl Member {
+    fn bind(address: SocketAddr) -> anyhow::Result<Member> {
+        let options = UdpOptions {
+            grouped: true,
+            receive_buffer: BUFFER,
+            timeout: PATIENCE,
+        };
+        let socket = UdpSocket::bind(address, &options, &mut Vec::new())
+            .context("cannot bind one more socket of the group; `ulimit -n` limits how many")?;
+        let batch = Batch::new(&socket, MAX_WIDTH, DATAGRAM, 0);
+        Ok(Member { socket, batch })
+    }
+}
+
+impl Group {
+    /// Binds a group of so many sockets on loopback.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, with what to do.
+    pub fn bind(sockets: usize) -> anyhow::Result<Group> {
+        let mut group = Group {
+            sockets: vec![Member::bind(ANY_PORT)?],
+        };
+        while group.sockets.len() < sockets {
+            group.join()?;
+        }
+        Ok(group)
+    }
+
+    /// Adds a socket, which becomes the last.
+    ///
+    /// # Errors
+    ///
+    /// As `bind`.
+    pub fn join(&mut self) -> anyhow::Result<()> {
+        self.sockets.push(Member::bind(self.address())?);
+        Ok(())
+    }
+
+    /// Closes a socket. The kernel moves the last into its place, and so does
+    /// this list (`reuseport_detach_sock` in `net/core/sock_reuseport.c`).
+    pub fn leave(&mut self, index: usize) {
+        self.sockets.swap_remove(index);
+    }
+
+    /// The address that all are bound to.
+    pub fn address(&self) -> SocketAddr {
+        self.sockets[0].socket.local()
+    }
+
+    /// Sockets of the group.
+    pub fn len(&self) -> usize {
+        self.sockets.len()
+    }
+
+    /// True never: a group is there because it has a socket.
+    pub fn is_empty(&self) -> bool {
+        self.sockets.is_empty()
+    }
+
+    /// Any of its sockets; what is set on one for the group holds for all.
+    pub fn socket(&self) -> &UdpSocket {
+        &self.sockets[0].socket
+    }
+
+    /// Puts a program on the group, with socket *i* meant for the *i*-th CPU
+    /// that the process may use.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn steer(&self, steer: Steer) -> anyhow::Result<()> {
+        let cpus = allowed_cpus();
+        let cpus: Vec<usize> = cpus.iter().copied().cycle().take(self.len()).collect();
+        steer::attach(self.socket(), steer, &cpus).context("cannot steer the group")
+    }
+
+    /// Collects what was sent, `MAX_WAITING` datagrams at most, and hands each
+    /// to `see` with the number of its socket.
+    ///
+    /// # Errors
+    ///
+    /// Datagrams that do not come.
+    pub fn collect(
+        &mut self,
+        sent: usize,
+        mut see: impl FnMut(usize, &[u8]),
+    ) -> anyhow::Result<()> {
+        debug_assert!(sent <= MAX_WAITING);
+        let (start, mut collected) = (Instant::now(), 0);
+        while collected < sent {
+            if start.elapsed() > PATIENCE {
+                bail!(
+                    "{} of {sent} datagrams got lost on loopback",
+                    sent - collected
+                );
+            }
+            for (index, Member { socket, batch }) in self.sockets.iter_mut().enumerate() {
+                let received = batch.receive(socket, Wait::No)?;
+                (0..received).for_each(|slot| see(index, batch.request(slot)));
+                collected += received;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Client sockets, each a flow to `peer`.
+///
+/// # Errors
+///
+/// What the kernel says, with what to do.
+pub fn clients(count: usize, peer: SocketAddr) -> anyhow::Result<Vec<Client>> {
+    let client = |_| {
+        let client = Client::bind(ANY_PORT)?;
+        client.connect(peer)?;
+        Ok(client)
+    };
+    let clients: std::io::Result<Vec<Client>> = (0..count).map(client).collect();
+    clients.with_context(|| format!("cannot open {count} client sockets; raise `ulimit -n`"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_is_collected_once() {
+        let mut group = Group::bind(3).unwrap();
+        let clients = clients(20, group.address()).unwrap();
+        for (number, client) in clients.iter().enumerate() {
+            client.send(&[number as u8]).unwrap();
+        }
+        let mut seen = [0; 20];
+        group
+            .collect(20, |_, datagram| seen[usize::from(datagram[0])] += 1)
+            .unwrap();
+        assert_eq!(seen, [1; 20]);
+    }
+
+    /// The list follows the kernel's when a socket leaves: a program that names
+    /// a slot reaches the socket that the list has there.
+    #[test]
+    fn the_list_is_the_kernels() {
+        let mut group = Group::bind(4).unwrap();
+        group.leave(1);
+        group.steer(Steer::QueryId).unwrap();
+        let client = &clients(1, group.address()).unwrap()[0];
+        for id in 0..3u8 {
+            client.send(&[0, id, 0]).unwrap();
+            let mut at = None;
+            group.collect(1, |socket, _| at = Some(socket)).unwrap();
+            assert_eq!(at, Some(usize::from(id)));
+        }
+    }
+}

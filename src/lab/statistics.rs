@@ -1,0 +1,260 @@
+//! What the figures are judged by: how even shares are, how likely chance made
+//! them so, and whether a difference is one.
+
+use rand::RngExt;
+use rand_chacha::ChaCha8Rng;
+use statrs::distribution::{ChiSquared, ContinuousCDF, StudentsT};
+use statrs::statistics::{Data, Distribution, OrderStatistics};
+
+/// Below this mean the statistic does not follow its distribution (W. Cochran,
+/// "Some Methods for Strengthening the Common χ² Tests", Biometrics 10, 1954).
+const MIN_EXPECTED: f64 = 5.0;
+/// How sure a range is: 95 of 100 lie in it.
+const CONFIDENCE: f64 = 0.95;
+
+/// Jain's index of fairness: 1 where all shares are equal, 1/n where one has
+/// everything (R. Jain, D. Chiu, W. Hawe, "A Quantitative Measure of Fairness",
+/// DEC-TR-301, 1984). 1 where there is nothing to share.
+pub fn jain(shares: &[u64]) -> f64 {
+    let sum: f64 = shares.iter().map(|&share| share as f64).sum();
+    let squares: f64 = shares.iter().map(|&share| (share as f64).powi(2)).sum();
+    if squares == 0.0 {
+        return 1.0;
+    }
+    sum * sum / (shares.len() as f64 * squares)
+}
+
+/// The largest share as a multiple of the mean; 1 where there is nothing.
+pub fn hottest(shares: &[u64]) -> f64 {
+    let (sum, largest) = (shares.iter().sum::<u64>(), shares.iter().max());
+    match largest {
+        Some(&largest) if sum > 0 => largest as f64 * shares.len() as f64 / sum as f64,
+        _ => 1.0,
+    }
+}
+
+/// Pearson's test of whether all shares come from one and the same chance.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ChiSquare {
+    /// The sum of squared deviations over what was expected.
+    pub statistic: f64,
+    /// How often chance deviates as much or more.
+    pub p: f64,
+}
+
+/// The test; `None` for fewer than two shares, or with too little to share.
+pub fn chi_square(shares: &[u64]) -> Option<ChiSquare> {
+    let expected = shares.iter().sum::<u64>() as f64 / shares.len() as f64;
+    if shares.len() < 2 || expected < MIN_EXPECTED {
+        return None;
+    }
+    let statistic = shares
+        .iter()
+        .map(|&share| (share as f64 - expected).powi(2) / expected)
+        .sum();
+    let distribution = ChiSquared::new(shares.len() as f64 - 1.0).ok()?;
+    Some(ChiSquare {
+        statistic,
+        p: distribution.sf(statistic),
+    })
+}
+
+/// The tests of several rounds with so many shares each as one test: sums of
+/// chi-squares are chi-squares. `None` where no round could be tested.
+pub fn pooled(tests: &[Option<ChiSquare>], shares: usize) -> Option<ChiSquare> {
+    let statistics: Vec<f64> = tests.iter().flatten().map(|test| test.statistic).collect();
+    let freedom = statistics.len() * shares.checked_sub(1)?;
+    let statistic = statistics.iter().sum();
+    let distribution = ChiSquared::new(freedom as f64).ok()?;
+    Some(ChiSquare {
+        statistic,
+        p: distribution.sf(statistic),
+    })
+}
+
+/// The range in which a figure lies 95 times of 100, and its middle.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Range {
+    /// 2.5 of 100 lie below.
+    pub low: f64,
+    /// Half lie below.
+    pub median: f64,
+    /// 2.5 of 100 lie above.
+    pub high: f64,
+}
+
+impl Range {
+    /// The range of a sample that is not empty.
+    pub fn of(sample: Vec<f64>) -> Range {
+        let mut sample = Data::new(sample);
+        Range {
+            low: sample.quantile((1.0 - CONFIDENCE) / 2.0),
+            median: sample.median(),
+            high: sample.quantile((1.0 + CONFIDENCE) / 2.0),
+        }
+    }
+
+    /// True where the figure is in the range.
+    pub fn holds(self, figure: f64) -> bool {
+        (self.low..=self.high).contains(&figure)
+    }
+}
+
+/// What an ideal hash makes of it: `balls` go into `bins`, each by chance, and
+/// `figure` looks at how many each has. Computed in so many trials.
+pub fn ideal(
+    trials: usize,
+    balls: usize,
+    bins: usize,
+    random: &mut ChaCha8Rng,
+    figure: impl Fn(&[u64]) -> f64,
+) -> Range {
+    let mut shares = vec![0; bins];
+    let sample = (0..trials).map(|_| {
+        shares.fill(0);
+        for _ in 0..balls {
+            shares[random.random_range(0..bins)] += 1;
+        }
+        figure(&shares)
+    });
+    Range::of(sample.collect())
+}
+
+/// The middle of a sample; 0 of an empty one.
+pub fn median(sample: &[f64]) -> f64 {
+    if sample.is_empty() {
+        return 0.0;
+    }
+    Data::new(sample.to_vec()).median()
+}
+
+/// How many times as much, measured in rounds side by side.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Ratio {
+    /// The geometric mean of the rounds' ratios.
+    pub mean: f64,
+    /// The lower end of its 95 % confidence interval.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+impl Ratio {
+    /// Compares figures of the same round with each other: Student's t on the
+    /// logarithms of their ratios. `None` for fewer than two rounds, or figures
+    /// that are not above 0.
+    pub fn paired(figures: &[f64], others: &[f64]) -> Option<Ratio> {
+        let rounds = figures.len().min(others.len());
+        let both = || figures.iter().zip(others);
+        if rounds < 2 || both().any(|(a, b)| *a <= 0.0 || *b <= 0.0) {
+            return None;
+        }
+        let logarithms = Data::new(both().map(|(a, b)| (a / b).ln()).collect::<Vec<_>>());
+        let (mean, deviation) = (logarithms.mean()?, logarithms.std_dev()?);
+        let t = StudentsT::new(0.0, 1.0, rounds as f64 - 1.0).ok()?;
+        let reach = t.inverse_cdf((1.0 + CONFIDENCE) / 2.0) * deviation / (rounds as f64).sqrt();
+        Some(Ratio {
+            mean: mean.exp(),
+            low: (mean - reach).exp(),
+            high: (mean + reach).exp(),
+        })
+    }
+
+    /// True where the two may well be the same.
+    pub fn is_noise(self) -> bool {
+        self.low <= 1.0 && self.high >= 1.0
+    }
+}
+
+impl std::fmt::Display for Ratio {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Ratio { mean, low, high } = self;
+        write!(f, "{mean:.2} times ({low:.2}–{high:.2})")?;
+        if self.is_noise() {
+            write!(f, ", within noise")?;
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::SeedableRng;
+
+    fn is_near(a: f64, b: f64, by: f64) -> bool {
+        (a - b).abs() <= by
+    }
+
+    /// The report's own example: of n users, k are served alike and the others
+    /// not at all; the index is then k/n.
+    #[test]
+    fn jain_of_the_reports_example() {
+        let mut shares = vec![7; 20];
+        shares.resize(100, 0);
+        assert!(is_near(jain(&shares), 0.2, 1e-12));
+        assert_eq!(jain(&[5, 5, 5]), 1.0);
+        assert_eq!(jain(&[0, 0]), 1.0);
+    }
+
+    /// Sixty throws of a die: 5, 8, 9, 8, 10, 20 give 13.4, past the 5 % limit
+    /// of 11.070 for five degrees of freedom and below the 1 % limit of 15.086,
+    /// with p = 0.0199.
+    #[test]
+    fn chi_square_of_a_loaded_die() {
+        let test = chi_square(&[5, 8, 9, 8, 10, 20]).unwrap();
+        assert!(is_near(test.statistic, 13.4, 1e-9));
+        assert!(is_near(test.p, 0.0199, 5e-5));
+    }
+
+    #[test]
+    fn chi_square_needs_something_to_test() {
+        assert_eq!(chi_square(&[5]), None);
+        assert_eq!(chi_square(&[0, 0]), None);
+        assert_eq!(chi_square(&[4, 5]), None);
+        assert_eq!(chi_square(&[5, 5]).unwrap().p, 1.0);
+    }
+
+    /// Student's "Sleep" data of 1908: extra hours under two drugs, by patient.
+    /// As differences they give t = -4.0621, a mean of -1.58 and a confidence
+    /// interval from -2.4599 to -0.7001.
+    #[test]
+    fn ratio_of_students_sleep_data() {
+        let first = [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0];
+        let second = [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4];
+        let [first, second] = [first, second].map(|hours| hours.map(f64::exp));
+        let ratio = Ratio::paired(&first, &second).unwrap();
+        assert!(is_near(ratio.mean.ln(), -1.58, 1e-9));
+        assert!(is_near(ratio.low.ln(), -2.4599, 1e-4));
+        assert!(is_near(ratio.high.ln(), -0.7001, 1e-4));
+        assert!(!ratio.is_noise());
+        assert!(Ratio::paired(&[1.0, 2.0], &[2.0, 1.0]).unwrap().is_noise());
+        assert_eq!(Ratio::paired(&[1.0], &[1.0]), None);
+        assert_eq!(Ratio::paired(&[1.0, 0.0], &[1.0, 1.0]), None);
+    }
+
+    /// Many balls in three bins make a chi-square of two degrees of freedom, of
+    /// which the tables have 0.0506, 1.386 and 7.378.
+    #[test]
+    fn an_ideal_hash_follows_the_tables() {
+        let mut random = ChaCha8Rng::seed_from_u64(1);
+        let statistic = |shares: &[u64]| chi_square(shares).unwrap().statistic;
+        let range = ideal(2000, 600, 3, &mut random, statistic);
+        assert!(is_near(range.low, 0.0506, 0.03));
+        assert!(is_near(range.median, 1.386, 0.1));
+        assert!(is_near(range.high, 7.378, 0.6));
+        let one = ideal(10, 1, 4, &mut random, hottest);
+        assert_eq!((one.low, one.high), (4.0, 4.0));
+    }
+
+    #[test]
+    fn ranges_and_medians() {
+        let range = Range::of((0..=1000).map(f64::from).collect());
+        assert!(is_near(range.low, 25.0, 1.0) && is_near(range.high, 975.0, 1.0));
+        assert!(range.holds(500.0) && !range.holds(990.0));
+        assert_eq!(median(&[3.0, 1.0, 2.0]), 2.0);
+        assert_eq!(median(&[]), 0.0);
+        assert_eq!(hottest(&[3, 1]), 1.5);
+        assert_eq!(hottest(&[]), 1.0);
+    }
+}

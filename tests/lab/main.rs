@@ -1,0 +1,73 @@
+//! The laboratory through its public face: each experiment runs, quickly, and
+//! finds what must hold on any Linux since 4.6.
+
+mod spread;
+
+use std::fs;
+use std::process::{Command, Output};
+
+use serde_json::Value;
+
+/// The program, told to run quickly.
+fn lab(arguments: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_shardns"))
+        .arg("lab")
+        .args(arguments)
+        .output()
+        .unwrap()
+}
+
+/// Runs an experiment and returns what it wrote as JSON.
+fn measure(name: &str, arguments: &[&str]) -> Value {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("result.json");
+    let common = [name, "--quick", "--json", file.to_str().unwrap()];
+    let output = lab(&[&common, arguments].concat());
+    let told = String::from_utf8(output.stdout).unwrap();
+    let faults = String::from_utf8(output.stderr).unwrap();
+    assert!(output.status.success(), "{told}\n{faults}");
+    let result: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
+    assert_eq!(result["experiment"], name);
+    let finding = result["finding"].as_str().unwrap();
+    assert!(told.contains(finding) && finding.ends_with('.'), "{told}");
+    same_names(rows(&result));
+    result
+}
+
+fn rows(result: &Value) -> &[Value] {
+    let rows = result["rows"].as_array().unwrap();
+    assert!(!rows.is_empty());
+    rows
+}
+
+/// CSV has one heading for all.
+fn same_names(rows: &[Value]) {
+    let names = |row: &Value| -> Vec<String> { row.as_object().unwrap().keys().cloned().collect() };
+    for row in rows {
+        assert_eq!(names(row), names(&rows[0]));
+    }
+}
+
+#[test]
+fn without_a_name_it_lists_the_experiments() {
+    let output = lab(&[]);
+    let list = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && list.contains("\nall "));
+    for line in list.lines() {
+        assert!(line.len() < 100, "{line}");
+    }
+}
+
+#[test]
+fn wrong_arguments_are_told() {
+    for (arguments, said) in [
+        (&["spraed"][..], "there is no experiment spraed"),
+        (&["all"], "needs --out DIR"),
+        (&["spread", "--out", "there"], "--out is for"),
+    ] {
+        let output = lab(arguments);
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1));
+        assert!(told.contains(said), "{told}");
+    }
+}
