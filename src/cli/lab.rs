@@ -97,9 +97,9 @@ impl Arguments {
         if self.tcp && experiment.name != "spread" {
             bail!("--tcp is for `shardns lab spread`");
         }
-        let place = Place::here();
+        let (lab, place) = (self.lab()?, Place::here());
         introduce(experiment)?;
-        let outcome = self.lab()?.run(experiment)?;
+        let outcome = lab.run(experiment)?;
         tell(&outcome)?;
         if let Some(path) = &self.json {
             write(path, |out| {

@@ -1,6 +1,8 @@
 //! The laboratory through its public face: each experiment runs, quickly, and
 //! finds what must hold on any Linux since 4.6.
 
+mod interrupt;
+mod report;
 mod spread;
 
 use std::fs;
