@@ -1,32 +1,35 @@
-//! A name made ready for finding: lower-cased, its labels marked, and the hash
-//! of every one of its suffixes, all from one walk over the octets. A lookup
-//! that misses climbs towards the root without hashing again.
+//! A name made ready for finding: lower-cased, its labels marked, and its hash.
+//! Those of its suffixes are computed when they are asked for, which a name
+//! that is found at once never does.
 
 use super::name::{MAX_LABEL, MAX_NAME};
 
-/// Labels in the longest name: 127 of one octet each, and the root.
-const MAX_LABELS: usize = 128;
-/// Words are read and written eight octets at a time, so the last may run over.
-const PADDED: usize = MAX_NAME + 9;
-/// An odd constant with well-mixed bits: the fraction of the golden ratio.
+/// The longest name has 127 labels and the root. With twice the places, any
+/// octet is the number of one, which spares checking that it is.
+const PLACES: usize = 256;
+/// Names are hashed sixteen octets at a time, and the last may run over.
+const STEP: usize = 16;
+const PADDED: usize = MAX_NAME + STEP + 1;
+/// Odd constants with well-mixed bits: the fractions of the golden ratio and
+/// of pi.
 const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-const ROOT_HASH: u64 = 0x243f_6a88_85a3_08d3;
+const SEED: u64 = 0x243f_6a88_85a3_08d3;
 
-/// A lower-cased name with the hashes of its suffixes.
+/// A lower-cased name, ready for finding.
 ///
 /// ```text
-/// lower    3 w w w 7 e x a m p l e 0
-/// starts   0       4               (12)
-/// hashes   [0]     [1]             [2] = the root's
+/// lower    3 w w w 7 e x a m p l e 0 0 0 0 0 0 0 0 0
+/// starts   0       4               12
 /// ```
 ///
-/// Made once and set again for each name: it is 1.4 KiB of which a typical
-/// name touches 100 octets.
+/// The octets behind the name are zero as far as its last step can reach. Made
+/// once and set again for each name.
 #[derive(Clone)]
 pub struct Key {
     lower: [u8; PADDED],
-    starts: [u8; MAX_LABELS],
-    hashes: [u64; MAX_LABELS],
+    starts: [u8; PLACES],
+    /// Of the whole name.
+    hash: u64,
     length: u8,
     labels: u8,
 }
@@ -36,24 +39,31 @@ impl Key {
     pub fn new() -> Key {
         let mut key = Key {
             lower: [0; PADDED],
-            starts: [0; MAX_LABELS],
-            hashes: [0; MAX_LABELS],
+            starts: [0; PLACES],
+            hash: 0,
             length: 1,
             labels: 0,
         };
-        key.hashes[0] = ROOT_HASH;
+        key.hash = key.hash_from(0);
         key
     }
 
     /// Takes the uncompressed name at the start of `octets`. `None` where
     /// there is no valid one; the key is then good for nothing until it is set
     /// again.
-    #[inline]
+    // Not inlined: alone it keeps all that it needs in registers.
+    #[inline(never)]
     pub fn set(&mut self, octets: &[u8]) -> Option<()> {
-        self.mark(octets)?;
-        let length = self.length();
-        self.lower[..length].copy_from_slice(&octets[..length]);
-        self.lower_and_hash();
+        let name = self.mark(octets)?;
+        let lower = &mut self.lower[..name.len()];
+        // The first N octets and the last are all, as in `octets::copy`.
+        match name.len() {
+            16..=32 => lower_ends::<16>(lower, name),
+            33..=64 => lower_ends::<32>(lower, name),
+            8..=15 => lower_words(lower, name),
+            _ => return self.set_any(name),
+        }
+        self.seal(name.len());
         Some(())
     }
 
@@ -87,73 +97,105 @@ impl Key {
     /// Where in the name the suffix of label `label` starts.
     #[inline]
     pub fn start(&self, label: usize) -> usize {
+        // Mostly the whole name is meant, which is known where this is inlined.
+        if label == 0 {
+            return 0;
+        }
         self.starts[label] as usize
     }
 
-    /// The hash of that suffix.
+    /// The hash of that suffix, which is that of a name of its own.
     #[inline]
     pub fn hash_of(&self, label: usize) -> u64 {
-        self.hashes[label]
+        if label == 0 {
+            return self.hash;
+        }
+        self.hash_from(self.start(label))
     }
 
-    /// Finds the labels.
-    #[inline]
-    fn mark(&mut self, octets: &[u8]) -> Option<()> {
-        let mut at = 0;
-        // 127 labels and the root fill a name, so the places never run out
-        // before its length does.
-        for (label, start) in self.starts.iter_mut().enumerate() {
-            let length = *octets.get(at)? as usize;
-            *start = at as u8;
-            at += 1 + length;
+    /// Finds the labels, and with them the end of the name.
+    #[inline(always)]
+    fn mark<'m>(&mut self, octets: &'m [u8]) -> Option<&'m [u8]> {
+        let octets = &octets[..octets.len().min(MAX_NAME)];
+        // The octets run out before the places do: 127 labels fill a name.
+        let (mut at, mut label, mut lengths) = (0, 0u8, 0);
+        loop {
+            let length = usize::from(*octets.get(at)?);
+            self.starts[usize::from(label)] = at as u8;
+            at += length + 1;
+            lengths |= length;
             if length == 0 {
-                self.length = at as u8;
-                self.labels = label as u8;
-                return Some(());
+                break;
             }
-            if length > MAX_LABEL || at >= MAX_NAME {
-                return None;
-            }
+            label = label.wrapping_add(1);
         }
-        None
+        self.length = at as u8;
+        self.labels = label;
+        // Too long a label sets a bit that no length has.
+        (lengths <= MAX_LABEL).then_some(&octets[..at])
     }
 
-    /// Lowers and hashes, eight octets a step and from the root leftwards: the
-    /// hash of a suffix is that of the next one with one label mixed in. A word
-    /// may reach into the label behind, where it finds what it would write.
-    /// Length octets are under 64 and so never taken for letters, which begin
-    /// at 65.
-    #[inline]
-    fn lower_and_hash(&mut self) {
-        let labels = self.labels as usize;
-        let mut hash = ROOT_HASH;
-        self.hashes[labels] = hash;
-        for (start, place) in self.starts[..labels]
-            .iter()
-            .zip(&mut self.hashes[..labels])
-            .rev()
-        {
-            let mut at = *start;
-            let mut left = 1 + self.lower[at as usize];
-            while left > 8 {
-                hash = mix(hash ^ lower_word(&mut self.lower, at));
-                at = at.wrapping_add(8);
-                left -= 8;
+    /// Names shorter or longer than nearly all.
+    #[cold]
+    #[inline(never)]
+    fn set_any(&mut self, name: &[u8]) -> Option<()> {
+        let lower = &mut self.lower[..name.len()];
+        lower.copy_from_slice(name);
+        lower.make_ascii_lowercase();
+        self.seal(name.len());
+        Some(())
+    }
+
+    /// What is left to do with the lower-cased octets.
+    #[inline(always)]
+    fn seal(&mut self, end: usize) {
+        self.lower[end..end + STEP].fill(0);
+        self.hash = self.hash_from(0);
+    }
+
+    /// Hashes what begins at `start`, as wyhash does. No name is the start of
+    /// another, so the zeros behind the last octet are not mistaken for some of
+    /// the name.
+    #[inline(always)]
+    fn hash_from(&self, start: usize) -> u64 {
+        let (mut rest, mut left) = (&self.lower[start..], self.length() - start);
+        let mut hash = SEED;
+        while let Some((step, behind)) = rest.split_first_chunk::<STEP>() {
+            let step = u128::from_le_bytes(*step);
+            hash = mix(hash ^ step as u64, MULTIPLIER ^ (step >> 64) as u64);
+            if left <= STEP {
+                break;
             }
-            hash = mix(hash ^ (lower_word(&mut self.lower, at) & (u64::MAX >> (64 - 8 * left))));
-            *place = hash;
+            (rest, left) = (behind, left - STEP);
         }
+        hash
     }
 }
 
-/// Lowers eight octets in place and returns them. The place is an octet so that
-/// it is plain to the compiler that they are within the buffer.
-#[inline]
-fn lower_word(buffer: &mut [u8; PADDED], at: u8) -> u64 {
-    let place = &mut buffer[at as usize..at as usize + 8];
-    let word = to_lower(u64::from_le_bytes((&*place).try_into().unwrap()));
-    place.copy_from_slice(&word.to_le_bytes());
-    word
+/// Copies a name of N to 2N octets in lower case. Length octets are under 64
+/// and so never taken for letters, which begin at 65.
+#[inline(always)]
+fn lower_ends<const N: usize>(lower: &mut [u8], name: &[u8]) {
+    if let (Some(first), Some(last)) = (name.first_chunk::<N>(), name.last_chunk::<N>()) {
+        lower[..N].copy_from_slice(&first.map(|octet| octet.to_ascii_lowercase()));
+        let at = name.len() - N;
+        lower[at..].copy_from_slice(&last.map(|octet| octet.to_ascii_lowercase()));
+    }
+}
+
+/// The same for 8 to 16 octets. The two words are lowered in one piece, which
+/// the compiler does at once; one alone it would take octet by octet.
+#[inline(always)]
+fn lower_words(lower: &mut [u8], name: &[u8]) {
+    if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
+        let mut both = [0; 16];
+        both[..8].copy_from_slice(first);
+        both[8..].copy_from_slice(last);
+        let both = both.map(|octet| octet.to_ascii_lowercase());
+        lower[..8].copy_from_slice(&both[..8]);
+        let at = name.len() - 8;
+        lower[at..].copy_from_slice(&both[8..]);
+    }
 }
 
 impl Default for Key {
@@ -162,24 +204,11 @@ impl Default for Key {
     }
 }
 
-/// Both halves of the product folded together, as wyhash does.
+/// Both halves of the product folded together.
 #[inline]
-fn mix(value: u64) -> u64 {
-    let product = u128::from(value) * u128::from(MULTIPLIER);
+fn mix(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other);
     product as u64 ^ (product >> 64) as u64
-}
-
-/// Eight octets to ASCII lower case at once: an octet is a capital where
-/// adding what lies between `A` and 128 sets its high bit and adding what lies
-/// above `Z` does not.
-#[inline]
-fn to_lower(word: u64) -> u64 {
-    const ONES: u64 = 0x0101_0101_0101_0101;
-    let low = word & (0x7f * ONES);
-    let from_a = low + (0x80 - b'A' as u64) * ONES;
-    let past_z = low + (0x7f - b'Z' as u64) * ONES;
-    let capital = (from_a & !past_z) & !word & (0x80 * ONES);
-    word | capital >> 2
 }
 
 #[cfg(test)]
@@ -187,17 +216,55 @@ mod tests {
     use super::*;
     use crate::wire::Name;
 
+    /// A name of `length` octets, its labels as long as may be.
+    fn name_of(length: usize, octet: u8) -> Vec<u8> {
+        let mut wire = Vec::new();
+        while wire.len() + 1 < length {
+            let label = (length - wire.len() - 2).min(MAX_LABEL);
+            // One octet alone would be no label.
+            let label = label - usize::from(length - wire.len() - 2 - label == 1);
+            wire.push(label as u8);
+            wire.extend(std::iter::repeat_n(octet, label));
+        }
+        wire.push(0);
+        wire
+    }
+
     #[test]
-    fn every_octet_lowers_as_ascii_does() {
-        for octet in 0..=255u8 {
-            for place in 0..8 {
-                let mut octets = [b'A', b'Z', 0, 255, b'@', b'[', b'z', 0x80];
-                octets[place] = octet;
-                let lowered = to_lower(u64::from_le_bytes(octets)).to_le_bytes();
-                octets.make_ascii_lowercase();
-                assert_eq!(lowered, octets);
+    fn every_length_lowers_as_ascii_does() {
+        let mut key = Key::new();
+        for length in (1..=MAX_NAME).filter(|length| *length != 2) {
+            for octet in [b'@', b'A', b'Z', b'[', b'a', b'z', 0, 0x80, 0xc1, 255] {
+                let mut wire = name_of(length, octet);
+                assert_eq!(wire.len(), length);
+                // What stands behind the name, or nothing, is all the same.
+                for behind in 0..2 {
+                    wire.truncate(length);
+                    wire.extend(std::iter::repeat_n(0xff, 40 * behind));
+                    assert!(key.set(&wire).is_some());
+                    assert_eq!(key.suffix(0), wire[..length].to_ascii_lowercase());
+                    let mut own = Key::new();
+                    own.set(&wire[..length]);
+                    assert_eq!(key.hash_of(0), own.hash_of(0));
+                }
             }
         }
+    }
+
+    #[test]
+    fn every_suffix_of_the_deepest_name_has_its_own_hash() {
+        let mut deepest = b"\x01a".repeat(127);
+        deepest.push(0);
+        let (mut key, mut own) = (Key::new(), Key::new());
+        key.set(&deepest);
+        let mut hashes = std::collections::BTreeSet::new();
+        for label in 0..=127 {
+            own.set(&deepest[2 * label..]);
+            assert_eq!(key.hash_of(label), own.hash_of(0));
+            hashes.insert(key.hash_of(label));
+        }
+        assert_eq!(hashes.len(), 128);
+        assert_eq!(own.hash_of(0), Key::new().hash_of(0));
     }
 
     #[test]
@@ -234,6 +301,9 @@ mod tests {
         assert_eq!((key.length(), key.labels()), (255, 127));
         deepest.splice(254..254, *b"\x01a");
         assert!(key.set(&deepest).is_none());
+        let long = |label: usize| [&[label as u8], &[b'a'; 64][..label], &[0]].concat();
+        assert!(key.set(&long(63)).is_some());
+        assert!(key.set(&long(64)).is_none());
         for broken in [&b""[..], b"\x01a", b"\x40", b"\xc0\x0c"] {
             assert!(key.set(broken).is_none());
         }
