@@ -6,6 +6,7 @@ pub mod cursor;
 pub mod header;
 pub mod key;
 pub mod name;
+pub mod octets;
 pub mod rtype;
 
 pub use cursor::Cursor;

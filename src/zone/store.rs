@@ -35,6 +35,7 @@ use std::ops::Range;
 
 use super::memory;
 use crate::wire::header::{HEADER, class};
+use crate::wire::octets;
 use crate::wire::{Key, RrType};
 
 /// The name is a zone cut: its NS set is a referral (RFC 1034 §4.2.1).
@@ -74,24 +75,46 @@ impl Store {
     /// The node whose name is the suffix of `key` that begins with `label`.
     #[inline(always)]
     pub fn find(&self, key: &Key, label: usize) -> Option<Node<'_>> {
-        let (hash, name) = (key.hash_of(label), key.suffix(label));
-        let tag = hash as u32;
-        let mut slot = first_slot(hash, self.slots.len());
+        let slot = first_slot(key.hash_of(label), self.slots.len());
+        let (slot, node) = self.probe(slot, key, label)?;
+        if octets::equal(node.name(), key.suffix(label)) {
+            return Some(node);
+        }
+        self.find_behind(slot, key, label)
+    }
+
+    /// The same behind slot `slot`, where another name has the tag, as one in
+    /// four thousand million does.
+    #[cold]
+    #[inline(never)]
+    fn find_behind(&self, mut slot: usize, key: &Key, label: usize) -> Option<Node<'_>> {
         loop {
-            let found = self.slots[slot];
+            let node;
+            (slot, node) = self.probe(slot + 1, key, label)?;
+            if node.name() == key.suffix(label) {
+                return Some(node);
+            }
+        }
+    }
+
+    /// The first slot from `slot` on that has the tag of the suffix, and its
+    /// node.
+    #[inline(always)]
+    fn probe(&self, mut slot: usize, key: &Key, label: usize) -> Option<(usize, Node<'_>)> {
+        let tag = key.hash_of(label) as u32;
+        loop {
+            let Some(&found) = self.slots.get(slot) else {
+                // Behind the last one. There are always some.
+                slot = 0;
+                continue;
+            };
             if found == 0 {
                 return None;
             }
             if (found >> 32) as u32 == tag {
-                let node = self.node(NodeRef(found as u32));
-                if node.name() == name {
-                    return Some(node);
-                }
+                return Some((slot, self.node(NodeRef(found as u32))));
             }
             slot += 1;
-            if slot == self.slots.len() {
-                slot = 0;
-            }
         }
     }
 
@@ -245,8 +268,21 @@ impl<'z> Set<'z> {
         self.node[0].into()
     }
 
-    /// What there is to send.
+    /// Records and octets, where they are all there is to send: no extra
+    /// part, and no pointers but those in front of the records.
     #[inline(always)]
+    pub fn plain(&self) -> Option<(u16, &'z [u8])> {
+        if u16_at(self.frame, 6) != 0 {
+            return None;
+        }
+        let body = &self.node[u32_at(self.frame, 8) as usize..];
+        Some((
+            u16_at(self.frame, 2),
+            &body[..u16_at(self.frame, 4) as usize],
+        ))
+    }
+
+    /// What there is to send.
     pub fn open(&self) -> Composed<'z> {
         let body = &self.node[u32_at(self.frame, 8) as usize..];
         let answer = u16_at(self.frame, 4) as usize;
