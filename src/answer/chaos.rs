@@ -14,6 +14,8 @@ const MAX_STRING: usize = 255;
 
 /// Answers a question of class CHAOS. There is no SOA to go with a negative
 /// answer.
+#[cold]
+#[inline(never)]
 pub fn answer(
     settings: &Settings,
     via: Via,
@@ -30,7 +32,7 @@ pub fn answer(
         b"\x06worker\x06server\0" => text.add_worker(via),
         _ => return Rcode::Refused,
     }
-    reply.authoritative = true;
+    reply.speak_with_authority(true);
     if query.rtype == RrType::TXT || query.rtype == RrType::ANY {
         let mut fixed = [0; 8];
         fixed[..2].copy_from_slice(&RrType::TXT.0.to_be_bytes());

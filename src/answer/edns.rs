@@ -2,6 +2,9 @@
 //! RFC 3225, RFC 5001, RFC 8914). An OPT record answers an OPT record and
 //! nothing else.
 
+use std::num::NonZeroU16;
+
+use super::MIN_UDP;
 use crate::wire::{Cursor, Rcode, RrType};
 
 /// Octets of an OPT record without options.
@@ -14,18 +17,17 @@ const EXTENDED_ERROR: usize = OPTION + 2;
 const NSID: u16 = 3;
 const EDE: u16 = 15;
 const DO: u8 = 0x80;
+/// The NSID option is there. No flag of the record: there, it means nothing yet.
+const HAS_NSID: u8 = 1;
 
-/// What a request's OPT record says.
+/// What a request's OPT record says: four octets, and no more where there may
+/// be none, so that it travels in a register.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Edns {
-    /// The longest datagram the client takes.
-    pub size: u16,
+    size: NonZeroU16,
     /// The EDNS version; only 0 exists.
     pub version: u8,
-    /// The client wants DNSSEC records.
-    pub dnssec_ok: bool,
-    /// The client asks for the server's name.
-    pub nsid: bool,
+    flags: u8,
 }
 
 /// INFO-CODEs that this server sends (RFC 8914 §4).
@@ -41,26 +43,61 @@ pub enum ExtendedError {
 }
 
 impl Edns {
-    /// Reads the additional section to its end. `None` where it is broken;
-    /// `Some(None)` where it holds no OPT.
+    /// `flags` is the upper half of the record's.
     #[inline]
-    pub fn find(rest: &mut Cursor<'_>, records: u16) -> Option<Option<Edns>> {
-        // What nearly every request ends with: one OPT record without options.
-        if records == 1
-            && let [0, 0, 41, upper, lower, _, version, flags, _, 0, 0] = *rest.rest()
-        {
-            *rest = Cursor::new(&[]);
-            return Some(Some(Edns {
-                size: u16::from_be_bytes([upper, lower]),
-                version,
-                dnssec_ok: flags & DO != 0,
-                nsid: false,
-            }));
+    fn new(size: u16, version: u8, flags: u8, nsid: bool) -> Edns {
+        Edns {
+            // Less than 512 is taken for 512 (RFC 6891 §6.2.3).
+            size: NonZeroU16::new(size.max(MIN_UDP as u16)).expect("512 and more are not 0"),
+            version,
+            flags: flags & DO | if nsid { HAS_NSID } else { 0 },
         }
-        Edns::search(rest, records)
     }
 
-    fn search(rest: &mut Cursor<'_>, records: u16) -> Option<Option<Edns>> {
+    /// The longest datagram the client takes.
+    #[inline]
+    pub fn size(self) -> usize {
+        self.size.get().into()
+    }
+
+    /// The client asks for the server's name.
+    #[inline]
+    pub fn asks_for_nsid(self) -> bool {
+        self.flags & HAS_NSID != 0
+    }
+
+    /// Reads the additional section, which ends the message. `None` where it
+    /// is broken or does not; `Some(None)` where it holds no OPT.
+    #[inline(always)]
+    pub fn find(rest: &[u8], records: u16) -> Option<Option<Edns>> {
+        if records == 0 {
+            return rest.is_empty().then_some(None);
+        }
+        // What nearly every request ends with: one OPT record without options.
+        if records == 1
+            && let Ok(opt) = <&[u8; OPT]>::try_from(rest)
+            && let Some(edns) = Edns::without_options(opt)
+        {
+            return Some(Some(edns));
+        }
+        Edns::search(Cursor::new(rest), records)
+    }
+
+    #[inline(always)]
+    fn without_options(opt: &[u8; OPT]) -> Option<Edns> {
+        // The root and the type, size, code, version, the flags' upper half.
+        let head = u64::from_be_bytes(*opt.first_chunk()?);
+        let length = u16::from_be_bytes(*opt.last_chunk()?);
+        if head >> 40 != u64::from(RrType::OPT.0) || length != 0 {
+            return None;
+        }
+        let (size, version, flags) = ((head >> 24) as u16, (head >> 8) as u8, head as u8);
+        Some(Edns::new(size, version, flags, false))
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn search(mut rest: Cursor<'_>, records: u16) -> Option<Option<Edns>> {
         let mut edns = None;
         for _ in 0..records {
             let owner = rest.rest();
@@ -77,50 +114,41 @@ impl Edns {
             if edns.is_some() || owner.first() != Some(&0) {
                 return None;
             }
-            edns = Some(Edns {
-                size,
-                version,
-                dnssec_ok: upper & DO != 0,
-                nsid: asks_for_nsid(options)?,
-            });
+            edns = Some(Edns::new(size, version, upper, has_nsid(options)?));
         }
-        Some(edns)
+        rest.is_empty().then_some(edns)
     }
 
-    /// Writes the OPT record of a reply into `out`, which has room for it;
-    /// returns its octets.
-    #[inline]
-    pub fn write(self, out: &mut [u8], reply: &OptReply<'_>) -> usize {
-        let options = reply.octets() - OPT;
-        let [size, length] = [reply.size, options as u16].map(u16::to_be_bytes);
+    /// The OPT record of a reply, up to where `options` octets of them follow.
+    #[inline(always)]
+    pub fn reply(self, rcode: Rcode, size: u16, options: u16) -> [u8; OPT] {
         let [high, low] = RrType::OPT.0.to_be_bytes();
-        let dnssec_ok = if self.dnssec_ok { DO } else { 0 };
-        let code = reply.rcode.high();
-        let fixed: [u8; OPT] = [
-            0, high, low, size[0], size[1], code, 0, dnssec_ok, 0, length[0], length[1],
-        ];
-        out[..OPT].copy_from_slice(&fixed);
-        if options > 0 {
-            reply.write_options(&mut out[OPT..]);
-        }
-        OPT + options
+        let ([size_high, size_low], code) = (size.to_be_bytes(), rcode.high());
+        let [length_high, length_low] = options.to_be_bytes();
+        let flags = self.flags & DO;
+        #[rustfmt::skip]
+        let opt = [0, high, low, size_high, size_low, code, 0, flags, 0, length_high, length_low];
+        opt
     }
 }
 
-/// What goes into a reply's OPT record.
-pub struct OptReply<'a> {
-    /// The response code, whose upper bits travel here.
-    pub rcode: Rcode,
-    /// The longest request that the server takes.
-    pub size: u16,
+/// The options of a reply.
+pub struct Options<'a> {
     /// The server's name, where it was asked for.
     pub nsid: Option<&'a [u8]>,
     /// What is to be said about the reply.
     pub error: Option<ExtendedError>,
 }
 
-impl OptReply<'_> {
-    fn write_options(&self, mut rest: &mut [u8]) {
+impl Options<'_> {
+    /// Their octets.
+    pub fn octets(&self) -> usize {
+        let nsid = self.nsid.map_or(0, |identity| OPTION + identity.len());
+        nsid + self.error.map_or(0, |_| EXTENDED_ERROR)
+    }
+
+    /// Writes them into `rest`, which has room for them.
+    pub fn write(&self, mut rest: &mut [u8]) {
         if let Some(identity) = self.nsid {
             rest = put_option(rest, NSID, identity);
         }
@@ -128,18 +156,11 @@ impl OptReply<'_> {
             put_option(rest, EDE, &(error as u16).to_be_bytes());
         }
     }
-
-    /// Octets of the whole record.
-    #[inline]
-    pub fn octets(&self) -> usize {
-        let nsid = self.nsid.map_or(0, |identity| OPTION + identity.len());
-        OPT + nsid + self.error.map_or(0, |_| EXTENDED_ERROR)
-    }
 }
 
 /// Walks the options; unknown ones are passed over (RFC 6891 §6.1.2). `None`
 /// where one runs over the end.
-fn asks_for_nsid(options: &[u8]) -> Option<bool> {
+fn has_nsid(options: &[u8]) -> Option<bool> {
     let mut rest = Cursor::new(options);
     let mut nsid = false;
     while !rest.is_empty() {

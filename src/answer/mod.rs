@@ -13,7 +13,7 @@ use std::hint::black_box;
 use crate::wire::header::{HEADER, class};
 use crate::wire::name::MAX_NAME;
 use crate::wire::{Key, Rcode, RrType};
-use crate::zone::store::{FURTHEST_MOVE, RECORD_HEAD};
+use crate::zone::store::{FURTHEST_MOVE, Node, RECORD_HEAD};
 use crate::zone::{Found, Zone, Zones};
 use edns::ExtendedError;
 use query::{Query, Unanswerable};
@@ -174,8 +174,8 @@ impl<'z> Prepared<'z> {
                 return reply::header_only(header, rcode, edns, settings, out);
             }
         };
-        let mut reply = Reply::begin(&query, request, settings, via, out);
-        let rcode = if query.edns.is_some_and(|edns| edns.version > 0) {
+        let mut reply = Reply::begin(&query, key, request, settings, via, out);
+        let rcode = if query.edns.map_or(0, |edns| edns.version) > 0 {
             Rcode::BadVers
         } else {
             match query.class {
@@ -186,13 +186,13 @@ impl<'z> Prepared<'z> {
         };
         // An answer for all classes cannot speak for all of them (RFC 1035 §6.2).
         if query.class == class::ANY {
-            reply.authoritative = false;
+            reply.speak_with_authority(false);
         }
         reply.finish(rcode)
     }
 }
 
-#[inline]
+#[inline(always)]
 fn from_zones(
     zone: Option<&Zone>,
     rtype: RrType,
@@ -213,25 +213,42 @@ fn from_zones(
     }
 }
 
-/// RFC 1034 §4.3.2 from step 3 on.
+/// RFC 1034 §4.3.2 from step 3 on. What is mostly asked for is there.
 #[inline(always)]
 fn from_zone(zone: &Zone, rtype: RrType, key: &mut Key, reply: &mut Reply<'_, '_>) -> Rcode {
-    reply.authoritative = true;
-    match zone.find(key, rtype) {
+    reply.speak_with_authority(true);
+    match zone.find_set(key, rtype) {
+        Ok(set) => {
+            reply.answer(&set, Owner::question(key));
+            Rcode::NoError
+        }
+        Err(node) => from_node(zone, node, rtype, key, reply),
+    }
+}
+
+#[inline(never)]
+fn from_node<'z>(
+    zone: &'z Zone,
+    node: Option<Node<'z>>,
+    rtype: RrType,
+    key: &mut Key,
+    reply: &mut Reply<'_, '_>,
+) -> Rcode {
+    match zone.find_from(node, key, rtype) {
         found @ (Found::Alias(_) | Found::Redirect(_)) => follow(zone, rtype, found, key, reply),
         found => conclude(zone, found, Owner::question(key), reply),
     }
 }
 
 /// The last name has been found, or not.
-#[inline(always)]
+#[inline]
 fn conclude(zone: &Zone, found: Found<'_>, owner: Owner, reply: &mut Reply<'_, '_>) -> Rcode {
     match found {
         Found::Answer(set) => reply.answer(&set, owner),
         Found::Referral(set) => {
             // AA speaks of the name that was asked for, even where an alias of
             // it leads out of the zone's own data (RFC 1035 §4.1.1).
-            reply.authoritative = owner.at != HEADER;
+            reply.speak_with_authority(owner.at != HEADER);
             reply.authority(&set, owner)
         }
         Found::NoData | Found::NoName => reply.authority(&zone.negative(), owner),
@@ -269,5 +286,52 @@ fn follow<'z>(
             _ => return Rcode::NoError,
         }
         found = zone.find(key, rtype);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::zone::text::Library;
+
+    const ZONE: &str = "\
+$ORIGIN example.com.
+$TTL 60
+@ SOA ns hostmaster 1 2 3 4 5
+@ NS ns
+* A 192.0.2.1
+";
+
+    /// Questions of all lengths that one label makes, in requests that end with
+    /// them, and replies that have just the room, or an octet less.
+    #[test]
+    fn requests_and_replies_to_the_last_octet() {
+        let library = Library::Embedded(&[("example.com.zone", ZONE)]);
+        let loaded = crate::zone::load(library, "example.com.zone".as_ref(), None).unwrap();
+        let zones = Zones::new(vec![loaded.zone.unwrap()]).unwrap();
+        let (settings, mut key) = (Settings::default(), Key::new());
+        for label in 1..=63 {
+            let mut request = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, label as u8];
+            request.extend(std::iter::repeat_n(b'X', label));
+            request.extend(b"\x07Example\x03com\0\0\x01\0\x01");
+            let mut expected = request.clone();
+            (expected[2], expected[7]) = (0x85, 1);
+            expected.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01");
+            let mut out = vec![0xaa; expected.len()];
+            let outcome = respond(&zones, &settings, Via::Tcp, &request, &mut key, &mut out);
+            assert_eq!((outcome.length(), &out), (expected.len(), &expected));
+            out.pop();
+            let outcome = respond(&zones, &settings, Via::Tcp, &request, &mut key, &mut out);
+            let truncated = Outcome::Replied {
+                length: request.len(),
+                rcode: Rcode::NoError,
+                truncated: true,
+            };
+            assert_eq!(outcome, truncated);
+            assert_eq!((out[2], out[7]), (0x87, 0));
+            request.pop();
+            let outcome = respond(&zones, &settings, Via::Tcp, &request, &mut key, &mut out);
+            assert_eq!(outcome.length(), HEADER, "the question is not whole");
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use super::edns::Edns;
 use crate::wire::header::{HEADER, flag};
-use crate::wire::{Cursor, Key, Opcode, Rcode, RrType};
+use crate::wire::{Cursor, Key, Rcode, RrType};
 
 /// What a reply repeats of a request's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,13 +14,14 @@ pub struct Header {
     pub flags: u16,
 }
 
+/// The counts of questions, answers and authorities of nearly every query.
+const ONE_QUESTION: u64 = 1 << 32;
+
 /// A request that can be answered. Its name is in the `Key` it was parsed with.
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
-    /// What to repeat.
-    pub header: Header,
-    /// Octets of the question: name, type and class.
-    pub question_length: u16,
+    /// The header's flags.
+    pub flags: u16,
     /// QTYPE.
     pub rtype: RrType,
     /// QCLASS.
@@ -43,29 +44,25 @@ impl Query {
     /// Reads a request; `key` becomes its name, ready for finding.
     #[inline]
     pub fn parse(request: &[u8], key: &mut Key) -> Result<Query, Unanswerable> {
-        let header = Header::parse(request)?;
-        if Opcode::of(header.flags) != Opcode::QUERY {
-            let edns = other_opcode(request).flatten();
-            return Err(Unanswerable::Refused(header, Rcode::NotImp, edns));
+        let Some((head, rest)) = request.split_first_chunk::<HEADER>() else {
+            return Err(malformed(request));
+        };
+        let flags = u16::from_be_bytes([head[2], head[3]]);
+        if flags & (flag::QR | flag::OPCODE) != 0 {
+            return Err(no_query(request));
         }
+        let counts = u64::from_be_bytes(*head.last_chunk::<8>().expect("a header is longer"));
         // RFC 1035 §4.1 and RFC 9619: a query is one question, whole, with
         // nothing behind its last record.
-        Query::read(header, request, key).ok_or(Unanswerable::Refused(header, Rcode::FormErr, None))
+        Query::read(flags, counts, rest, key).ok_or_else(|| malformed(request))
     }
 
-    #[inline]
-    fn read(header: Header, request: &[u8], key: &mut Key) -> Option<Query> {
-        let (fixed, rest) = request.split_first_chunk::<HEADER>()?;
-        let count = |at: usize| u16::from_be_bytes([fixed[at], fixed[at + 1]]);
-        let (questions, answers, authorities, additional) =
-            (count(4), count(6), count(8), count(10));
-        if questions != 1 {
-            return None;
-        }
-        let mut rest = Cursor::new(rest);
+    /// Reads what is behind the header, whose four counts `counts` are.
+    #[inline(always)]
+    fn read(flags: u16, counts: u64, rest: &[u8], key: &mut Key) -> Option<Query> {
         // The key takes only names without compression.
-        key.set(rest.rest())?;
-        let question = rest.take(key.length() + 4)?;
+        key.set(rest)?;
+        let (question, rest) = rest.split_at_checked(key.length() + 4)?;
         let [upper, lower, class @ ..] = *question.last_chunk::<4>()?;
         let (rtype, class) = (
             RrType(u16::from_be_bytes([upper, lower])),
@@ -74,43 +71,57 @@ impl Query {
         if is_no_question(rtype) {
             return None;
         }
-        for _ in 0..u32::from(answers) + u32::from(authorities) {
-            skip_record(&mut rest)?;
-        }
-        let edns = if additional == 0 {
-            None
+        let rest = if counts >> 16 == ONE_QUESTION {
+            rest
         } else {
-            Edns::find(&mut rest, additional)?
+            skip_to_additional(rest, counts)?
         };
-        rest.is_empty().then_some(Query {
-            header,
-            question_length: question.len() as u16,
+        Some(Query {
+            flags,
             rtype,
             class,
-            edns,
+            edns: Edns::find(rest, counts as u16)?,
         })
     }
 }
 
+/// A request that is cut off or broken. It gets a header, unless there is too
+/// little of it: the id takes two octets, and the third tells a query from a
+/// response.
+#[cold]
+#[inline(never)]
+fn malformed(request: &[u8]) -> Unanswerable {
+    match Header::read(request) {
+        Some(header) => Unanswerable::Refused(header, Rcode::FormErr, None),
+        None => Unanswerable::Silence,
+    }
+}
+
+/// A whole header of another kind of request.
+#[cold]
+#[inline(never)]
+fn no_query(request: &[u8]) -> Unanswerable {
+    match Header::read(request) {
+        Some(header) => {
+            let edns = other_opcode(request).flatten();
+            Unanswerable::Refused(header, Rcode::NotImp, edns)
+        }
+        None => Unanswerable::Silence,
+    }
+}
+
 impl Header {
-    /// The id takes two octets, and the third tells a query from a response.
-    fn parse(request: &[u8]) -> Result<Header, Unanswerable> {
-        let (Some(id), Some(&upper)) = (request.first_chunk(), request.get(2)) else {
-            return Err(Unanswerable::Silence);
+    /// What a reply repeats, or `None` where there must be no reply: two
+    /// servers that answer each other's responses never stop.
+    fn read(request: &[u8]) -> Option<Header> {
+        let [id_upper, id_lower, upper, rest @ ..] = request else {
+            return None;
         };
-        let lower = request.get(3).copied().unwrap_or(0);
         let header = Header {
-            id: u16::from_be_bytes(*id),
-            flags: u16::from_be_bytes([upper, lower]),
+            id: u16::from_be_bytes([*id_upper, *id_lower]),
+            flags: u16::from_be_bytes([*upper, rest.first().copied().unwrap_or(0)]),
         };
-        // Two servers that answer each other's responses never stop.
-        if header.flags & flag::QR != 0 {
-            return Err(Unanswerable::Silence);
-        }
-        if request.len() < HEADER {
-            return Err(Unanswerable::Refused(header, Rcode::FormErr, None));
-        }
-        Ok(header)
+        (header.flags & flag::QR == 0).then_some(header)
     }
 }
 
@@ -129,13 +140,28 @@ fn other_opcode(request: &[u8]) -> Option<Option<Edns>> {
     for _ in 0..u32::from(answers) + u32::from(authorities) {
         skip_record(&mut rest)?;
     }
-    Edns::find(&mut rest, additional).filter(|_| rest.is_empty())
+    Edns::find(rest.rest(), additional)
 }
 
 /// Records that live in messages and in no zone (RFC 6895 §3.1) cannot be
 /// asked for.
 fn is_no_question(rtype: RrType) -> bool {
     matches!(rtype, RrType::OPT | RrType::TKEY | RrType::TSIG)
+}
+
+/// Passes over answers and authorities, which a query may bring.
+#[cold]
+#[inline(never)]
+fn skip_to_additional(rest: &[u8], counts: u64) -> Option<&[u8]> {
+    if counts >> 48 != 1 {
+        return None;
+    }
+    let mut rest = Cursor::new(rest);
+    let (answers, authorities) = ((counts >> 32) as u16, (counts >> 16) as u16);
+    for _ in 0..u32::from(answers) + u32::from(authorities) {
+        skip_record(&mut rest)?;
+    }
+    Some(rest.rest())
 }
 
 /// Passes over a record outside of the additional section, where no OPT may

@@ -2,12 +2,13 @@
 //! other, whole or not at all, with room kept for the OPT record. What does
 //! not fit sets TC, unless the reply can do without it.
 
-use super::edns::{Edns, ExtendedError, OPT, OptReply};
+use super::edns::{Edns, ExtendedError, OPT, Options};
 use super::query::{Header, Query};
 use super::{MAX_MESSAGE, MIN_UDP, Outcome, Settings, Via};
 use crate::wire::header::{HEADER, flag};
+use crate::wire::octets;
 use crate::wire::{Cursor, Key, Rcode};
-use crate::zone::store::{Composed, RECORD_HEAD, Set};
+use crate::zone::store::{Composed, QUESTION_TAIL, RECORD_HEAD, Set};
 
 /// A name that stands in the reply in one piece: the question's, or the target
 /// of an alias.
@@ -25,67 +26,67 @@ pub struct Reply<'o, 's> {
     at: usize,
     /// Where records must end, so that the OPT record still fits.
     room: usize,
-    /// Where the reply must end.
-    limit: usize,
-    header: Header,
-    counts: [u16; 3],
+    /// The header's flags as they will be sent, the code left out.
+    flags: u16,
+    /// The header's four counts as it has them, that of questions on top.
+    counts: u64,
     edns: Option<Edns>,
-    nsid: Option<&'s [u8]>,
     error: Option<ExtendedError>,
     settings: &'s Settings,
-    truncated: bool,
-    /// The AA bit.
-    pub authoritative: bool,
 }
 
-/// The sections behind the question.
+/// The sections behind the question, and where their counts are in the four.
 #[derive(Clone, Copy)]
 enum Section {
-    Answer = 0,
-    Authority = 1,
-    Additional = 2,
+    Answer = 32,
+    Authority = 16,
+    Additional = 0,
 }
+
+/// The counts of a reply without records.
+const ONE_QUESTION: u64 = 1 << 48;
 
 impl<'o, 's> Reply<'o, 's> {
     /// Copies the question as it was asked and settles how long the reply may
-    /// get. `out` has room for the longest reply on this way in.
+    /// get. `key` is set to its name; `out` has room for the longest reply on
+    /// this way in.
     #[inline(always)]
     pub fn begin(
         query: &Query,
+        key: &Key,
         request: &[u8],
         settings: &'s Settings,
         via: Via,
         out: &'o mut [u8],
     ) -> Self {
-        let client = query
-            .edns
-            .map_or(MIN_UDP, |edns| usize::from(edns.size).max(MIN_UDP));
+        let client = query.edns.map_or(MIN_UDP, Edns::size);
         let limit = match via {
             Via::Udp(_) => client.min(settings.edns_size.into()),
             Via::Tcp => MAX_MESSAGE,
         };
         let limit = limit.min(out.len());
-        let asked = query
-            .edns
-            .is_some_and(|edns| edns.nsid && edns.version == 0);
-        let nsid = (asked && !settings.identity.is_empty()).then_some(&settings.identity[..]);
-        let at = HEADER + usize::from(query.question_length);
-        out[HEADER..at].copy_from_slice(&request[HEADER..at]);
-        // NSID goes where it fits: a client asks for the answer first.
         let opt = if query.edns.is_some() { OPT } else { 0 };
+        let at = HEADER + key.length() + QUESTION_TAIL;
+        // The header too, for the ID; the rest of it is written at the end.
+        octets::copy(&mut out[..at], &request[..at]);
         Reply {
             out,
             at,
             room: limit - opt,
-            limit,
-            header: query.header,
-            counts: [0; 3],
+            flags: flag::QR | query.flags & flag::RD,
+            counts: ONE_QUESTION,
             edns: query.edns,
-            nsid,
             error: None,
             settings,
-            truncated: false,
-            authoritative: false,
+        }
+    }
+
+    /// Sets or clears the AA bit.
+    #[inline]
+    pub fn speak_with_authority(&mut self, authoritative: bool) {
+        self.flags &= !flag::AA;
+        if authoritative {
+            self.flags |= flag::AA;
         }
     }
 
@@ -95,21 +96,32 @@ impl<'o, 's> Reply<'o, 's> {
     }
 
     /// Adds a set that `owner` owns, with its addresses. True where it fitted.
-    #[inline]
+    #[inline(always)]
     pub fn answer(&mut self, set: &Set<'_>, owner: Owner) -> bool {
-        self.place(set, owner, Section::Answer)
+        // Records right behind their own question are right as they lie.
+        if let Some((count, body)) = set.plain()
+            && owner.at == HEADER
+            && self.at + body.len() <= self.room
+        {
+            let start = self.at;
+            self.at += body.len();
+            octets::copy(&mut self.out[start..self.at], body);
+            self.count(Section::Answer, count);
+            return true;
+        }
+        self.place(*set, owner, Section::Answer)
     }
 
     /// Adds the set of a name above `owner`, or of `owner` itself, to the
     /// answer.
     pub fn answer_above(&mut self, set: &Set<'_>, owner: Owner) -> bool {
-        self.place(set, owner.end(set.owner_length()), Section::Answer)
+        self.place(*set, owner.end(set.owner_length()), Section::Answer)
     }
 
     /// Adds the set of a name above `owner`, or of `owner` itself, to the
     /// authority section.
     pub fn authority(&mut self, set: &Set<'_>, owner: Owner) -> bool {
-        self.place(set, owner.end(set.owner_length()), Section::Authority)
+        self.place(*set, owner.end(set.owner_length()), Section::Authority)
     }
 
     /// Adds one record by hand to the answer, `owner` as a pointer. `fixed` is
@@ -118,7 +130,7 @@ impl<'o, 's> Reply<'o, 's> {
         let length = data[0].len() + data[1].len();
         let end = self.at + RECORD_HEAD + length;
         if end > self.room {
-            self.truncated = true;
+            self.flags |= flag::TC;
             return false;
         }
         let place = &mut self.out[self.at..end];
@@ -145,54 +157,66 @@ impl<'o, 's> Reply<'o, 's> {
 
     /// Writes the header and the OPT record.
     #[inline(always)]
-    pub fn finish(mut self, rcode: Rcode) -> Outcome {
+    pub fn finish(&mut self, rcode: Rcode) -> Outcome {
         if let Some(edns) = self.edns {
             self.finish_edns(edns, rcode);
         }
-        let aa = if self.authoritative { flag::AA } else { 0 };
-        let tc = if self.truncated { flag::TC } else { 0 };
-        let flags = flag::QR | aa | tc | self.header.flags & flag::RD | rcode.low();
-        let [answers, authorities, additional] = self.counts;
-        write_header(
-            self.out,
-            [self.header.id, flags, 1, answers, authorities, additional],
-        );
+        let flags = self.flags | rcode.low();
+        let header = &mut self.out[..HEADER];
+        header[2..4].copy_from_slice(&flags.to_be_bytes());
+        header[4..].copy_from_slice(&self.counts.to_be_bytes());
         Outcome::Replied {
             length: self.at,
             rcode,
-            truncated: self.truncated,
+            truncated: self.flags & flag::TC != 0,
         }
     }
 
-    #[inline]
+    #[inline(always)]
     fn finish_edns(&mut self, edns: Edns, rcode: Rcode) {
-        let mut reply = OptReply {
-            rcode,
-            size: self.settings.edns_size,
-            nsid: self.nsid,
+        let mut options = 0;
+        if self.error.is_some() || edns.asks_for_nsid() {
+            options = self.write_options(edns);
+        }
+        let end = self.at + OPT;
+        let opt = edns.reply(rcode, self.settings.edns_size, options as u16);
+        self.out[self.at..end].copy_from_slice(&opt);
+        self.at = end + options;
+        self.count(Section::Additional, 1);
+    }
+
+    /// Writes what follows the OPT record; returns its octets. Explanations and
+    /// names are worth something, but not a longer reply: they go where they
+    /// fit, and the name first.
+    #[cold]
+    #[inline(never)]
+    fn write_options(&mut self, edns: Edns) -> usize {
+        let identity = &self.settings.identity[..];
+        let asked = edns.asks_for_nsid() && edns.version == 0 && !identity.is_empty();
+        let mut options = Options {
+            nsid: asked.then_some(identity),
             error: self.error,
         };
-        // Explanations and names are worth something, but not a longer reply.
-        if self.at + reply.octets() > self.limit {
-            reply.error = None;
+        if self.at + options.octets() > self.room {
+            options.error = None;
         }
-        if self.at + reply.octets() > self.limit {
-            reply.nsid = None;
+        if self.at + options.octets() > self.room {
+            options.nsid = None;
         }
-        self.at += edns.write(&mut self.out[self.at..], &reply);
-        self.count(Section::Additional, 1);
+        options.write(&mut self.out[self.at + OPT..]);
+        options.octets()
     }
 
     /// Copies a set, and as much of its extra part as fits, to the end of the
     /// reply. Where the reply is not the one it was composed for, its pointers
     /// are moved.
-    #[inline(always)]
-    fn place(&mut self, set: &Set<'_>, owner: Owner, section: Section) -> bool {
+    #[inline(never)]
+    fn place(&mut self, set: Set<'_>, owner: Owner, section: Section) -> bool {
         let start = self.at;
         let free = self.room.saturating_sub(start);
         let composed = set.open();
         if composed.answer_length > free {
-            self.truncated = true;
+            self.flags |= flag::TC;
             return false;
         }
         let mut length = composed.body.len();
@@ -200,12 +224,14 @@ impl<'o, 's> Reply<'o, 's> {
         if length > free {
             (length, extra_count) = whole_sets(&composed, free);
             // RFC 9471 §3.1: a referral without this glue leads nowhere.
-            self.truncated |= length - composed.answer_length < composed.extra_required;
+            if length - composed.answer_length < composed.extra_required {
+                self.flags |= flag::TC;
+            }
         }
         self.at += length;
-        self.out[start..self.at].copy_from_slice(&composed.body[..length]);
+        octets::copy(&mut self.out[start..self.at], &composed.body[..length]);
         if owner.at != HEADER || start != set.composed_at() {
-            self.move_pointers(set, owner, start);
+            self.move_pointers(&set, owner, start);
         }
         self.count(section, composed.count);
         self.count(Section::Additional, extra_count);
@@ -215,6 +241,7 @@ impl<'o, 's> Reply<'o, 's> {
     /// Turns a set composed for its own question into one for where it stands
     /// now: `owner` is where the name of its records is, `start` where it was
     /// copied to.
+    #[inline(never)]
     fn move_pointers(&mut self, set: &Set<'_>, owner: Owner, start: usize) {
         let composed = set.open();
         let body = &mut self.out[start..self.at];
@@ -241,7 +268,8 @@ impl<'o, 's> Reply<'o, 's> {
 
     #[inline]
     fn count(&mut self, section: Section, records: u16) {
-        self.counts[section as usize] += records;
+        // A message is too short for as many records as would carry over.
+        self.counts += u64::from(records) << section as u32;
     }
 }
 
@@ -266,6 +294,7 @@ impl Owner {
 
 /// A reply of a header, and an OPT record where there was one, for requests
 /// whose rest means nothing.
+#[cold]
 pub fn header_only(
     header: Header,
     rcode: Rcode,
@@ -276,13 +305,8 @@ pub fn header_only(
     let flags = flag::QR | header.flags & (flag::OPCODE | flag::RD) | rcode.low();
     let mut length = HEADER;
     if let Some(edns) = edns {
-        let reply = OptReply {
-            rcode,
-            size: settings.edns_size,
-            nsid: None,
-            error: None,
-        };
-        length += edns.write(&mut out[HEADER..], &reply);
+        length += OPT;
+        out[HEADER..length].copy_from_slice(&edns.reply(rcode, settings.edns_size, 0));
     }
     write_header(out, [header.id, flags, 0, 0, 0, u16::from(edns.is_some())]);
     Outcome::Replied {
@@ -292,7 +316,6 @@ pub fn header_only(
     }
 }
 
-#[inline]
 fn write_header(out: &mut [u8], words: [u16; 6]) {
     let mut octets = [0; HEADER];
     for (place, word) in octets.as_chunks_mut().0.iter_mut().zip(words) {
@@ -309,6 +332,8 @@ fn pointer(target: usize) -> [u8; 2] {
 
 /// How much of a set's body fits into `free` octets without cutting through a
 /// record set, and how many extra records that leaves.
+#[cold]
+#[inline(never)]
 fn whole_sets(set: &Composed<'_>, free: usize) -> (usize, u16) {
     let extra = &set.body[set.answer_length..];
     let mut rest = Cursor::new(extra);

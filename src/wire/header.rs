@@ -16,22 +16,8 @@ pub mod flag {
     pub const TC: u16 = 0x0200;
     /// Recursion desired.
     pub const RD: u16 = 0x0100;
-    /// The four opcode bits.
+    /// The four opcode bits; 0 is a query.
     pub const OPCODE: u16 = 0x7800;
-}
-
-/// The kind of a query: the four bits after QR.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Opcode(pub u8);
-
-impl Opcode {
-    /// A standard query, the only kind answered here.
-    pub const QUERY: Opcode = Opcode(0);
-
-    /// The opcode in a header's flags word.
-    pub fn of(flags: u16) -> Opcode {
-        Opcode((flags >> 11 & 15) as u8)
-    }
 }
 
 /// Response codes that this server sends (RFC 6895 §2.3).

@@ -10,7 +10,7 @@ pub mod octets;
 pub mod rtype;
 
 pub use cursor::Cursor;
-pub use header::{Opcode, Rcode};
+pub use header::Rcode;
 pub use key::Key;
 pub use name::{Name, NameError};
 pub use rtype::RrType;
