@@ -45,12 +45,19 @@ pub struct ChiSquare {
 /// The test; `None` for fewer than two shares, or with too little to share.
 pub fn chi_square(shares: &[u64]) -> Option<ChiSquare> {
     let expected = shares.iter().sum::<u64>() as f64 / shares.len() as f64;
-    if shares.len() < 2 || expected < MIN_EXPECTED {
+    fit(shares, &vec![expected; shares.len()])
+}
+
+/// The same where shares are expected to differ.
+pub fn fit(shares: &[u64], expected: &[f64]) -> Option<ChiSquare> {
+    debug_assert_eq!(shares.len(), expected.len());
+    if shares.len() < 2 || expected.iter().any(|&expected| expected < MIN_EXPECTED) {
         return None;
     }
     let statistic = shares
         .iter()
-        .map(|&share| (share as f64 - expected).powi(2) / expected)
+        .zip(expected)
+        .map(|(&share, expected)| (share as f64 - expected).powi(2) / expected)
         .sum();
     let distribution = ChiSquared::new(shares.len() as f64 - 1.0).ok()?;
     Some(ChiSquare {
@@ -205,6 +212,16 @@ mod tests {
         let test = chi_square(&[5, 8, 9, 8, 10, 20]).unwrap();
         assert!(is_near(test.statistic, 13.4, 1e-9));
         assert!(is_near(test.p, 0.0199, 5e-5));
+    }
+
+    /// Mendel's peas: 315, 108, 101 and 32 of 556 where 9 : 3 : 3 : 1 is
+    /// expected give 0.47, with p = 0.925 for three degrees of freedom.
+    #[test]
+    fn fit_of_mendels_peas() {
+        let expected = [9.0, 3.0, 3.0, 1.0].map(|part| part * 556.0 / 16.0);
+        let test = fit(&[315, 108, 101, 32], &expected).unwrap();
+        assert!(is_near(test.statistic, 0.470, 5e-4));
+        assert!(is_near(test.p, 0.925, 5e-4));
     }
 
     #[test]
