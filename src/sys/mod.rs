@@ -4,6 +4,7 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
+pub mod buckets;
 pub mod client;
 pub mod epoll;
 pub mod limits;

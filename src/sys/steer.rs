@@ -25,7 +25,7 @@ pub enum Steer {
 }
 
 /// Instructions that one program may have (`BPF_MAXINSNS`).
-const MAX_INSTRUCTIONS: usize = 4096;
+pub(super) const MAX_INSTRUCTIONS: usize = 4096;
 
 /// Puts the program on the group that `socket` belongs to. `cpus[i]` is the
 /// CPU that the worker of socket `i` is pinned to.
@@ -34,7 +34,11 @@ const MAX_INSTRUCTIONS: usize = 4096;
 ///
 /// What the kernel says to `setsockopt`.
 pub fn attach(socket: &UdpSocket, steer: Steer, cpus: &[usize]) -> io::Result<()> {
-    let mut program = program(steer, cpus);
+    attach_program(socket, program(steer, cpus))
+}
+
+/// Puts a program on the group, in the place of the one before.
+pub(super) fn attach_program(socket: &UdpSocket, mut program: Vec<sock_filter>) -> io::Result<()> {
     let description = sock_fprog {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),
@@ -78,7 +82,7 @@ fn program(steer: Steer, cpus: &[usize]) -> Vec<sock_filter> {
 }
 
 /// A = the number at `offset`, of the size `BPF_H` or `BPF_W`.
-fn load(size: u32, offset: u32) -> sock_filter {
+pub(super) fn load(size: u32, offset: u32) -> sock_filter {
     instruction(libc::BPF_LD | size | libc::BPF_ABS, offset, 0)
 }
 
@@ -97,11 +101,11 @@ fn return_a() -> sock_filter {
     instruction(libc::BPF_RET | 0x10, 0, 0)
 }
 
-fn return_k(value: u32) -> sock_filter {
+pub(super) fn return_k(value: u32) -> sock_filter {
     instruction(libc::BPF_RET | libc::BPF_K, value, 0)
 }
 
-fn instruction(code: u32, k: u32, jump_if_false: u8) -> sock_filter {
+pub(super) fn instruction(code: u32, k: u32, jump_if_false: u8) -> sock_filter {
     sock_filter {
         code: code as u16,
         jt: 0,
