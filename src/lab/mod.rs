@@ -7,6 +7,7 @@
 //! (for programs), tables and a sentence (for people) and a figure, all in
 //! `outcome` and `figure`.
 
+pub mod consistent;
 pub mod experiments;
 pub mod figure;
 pub mod group;

@@ -3,6 +3,7 @@
 
 mod interrupt;
 mod report;
+mod resize;
 mod spread;
 
 use std::fs;

@@ -1,11 +1,12 @@
 //! The experiments, in the order in which a reader wants them.
 
+mod resize;
 mod spread;
 
 use super::Experiment;
 
 /// All of them.
-pub const EXPERIMENTS: &[Experiment] = &[spread::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[spread::EXPERIMENT, resize::EXPERIMENT];
 
 /// The experiment of that name.
 pub fn find(name: &str) -> Option<&'static Experiment> {

@@ -1,0 +1,439 @@
+//! `resize`: which flows change their socket when the group grows or shrinks.
+
+use std::net::UdpSocket as Client;
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::lab::consistent::Buckets;
+use crate::lab::figure::{Bars, Figure, Panel};
+use crate::lab::group::{Group, MAX_WAITING, clients};
+use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::statistics::{self, ChiSquare, fit, hottest, median};
+use crate::lab::{Experiment, Lab};
+use crate::sys::buckets;
+
+/// The experiment.
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "resize",
+    question: "What happens to flows when a socket joins or leaves?",
+    method: "1,024 client sockets on loopback, IPv4, send one datagram each to a group of N sockets that nobody reads, before and after one socket joins, one in the middle leaves, or the last leaves; which socket has it tells where the flow goes. Unaffected are flows that were not on the socket that left and are not on the one that joined. Several rounds with new ports, with the kernel's hash, and with a consistent table: a classic BPF program on the group with 256 buckets of flows, rewritten on each change so that only the leaver's buckets, or just enough for the newcomer, change hands. Theory is how far the slices overlap into which the hash is divided before and after. Not covered: datagrams on their way during the change, and TCP.",
+    expectation: "The kernel scales the hash to the number of sockets, so that another number shifts every slice but the first: some half of the flows move. When a socket in the middle leaves, the kernel also moves the last into its place. The table moves no unaffected flow.",
+    run,
+};
+
+/// Sockets of the group before the change, unless told otherwise.
+const SOCKETS: usize = 8;
+/// Flows of a round.
+const FLOWS: usize = 1024;
+/// 95 of 100 lie within so many standard deviations.
+const DEVIATIONS: f64 = 1.96;
+
+/// What happens to the group.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Change {
+    Join,
+    MiddleLeaves,
+    LastLeaves,
+}
+
+impl Change {
+    fn name(self) -> &'static str {
+        match self {
+            Change::Join => "join",
+            Change::MiddleLeaves => "middle leaves",
+            Change::LastLeaves => "last leaves",
+        }
+    }
+
+    /// The slot of the socket that leaves.
+    fn leaver(self, sockets: usize) -> Option<usize> {
+        match self {
+            Change::Join => None,
+            Change::MiddleLeaves => Some((sockets - 1) / 2),
+            Change::LastLeaves => Some(sockets - 1),
+        }
+    }
+
+    /// True for a flow that need not move: it was not on the socket that left
+    /// and is not on the one that joined.
+    fn spares(self, sockets: usize, was: usize, is: usize) -> bool {
+        Some(was) != self.leaver(sockets) && is < sockets
+    }
+
+    /// Which socket has which slot afterwards, where socket i had slot i.
+    fn slots_after(self, sockets: usize) -> Vec<usize> {
+        let mut slots: Vec<usize> = (0..sockets).collect();
+        match self.leaver(sockets) {
+            None => slots.push(sockets),
+            Some(slot) => {
+                slots.swap_remove(slot);
+            }
+        }
+        slots
+    }
+}
+
+/// Who chooses.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Policy {
+    Hash,
+    Consistent,
+}
+
+const POLICIES: [Policy; 2] = [Policy::Hash, Policy::Consistent];
+
+impl Policy {
+    fn name(self) -> &'static str {
+        match self {
+            Policy::Hash => "hash",
+            Policy::Consistent => "consistent table",
+        }
+    }
+}
+
+/// One round.
+#[derive(Serialize)]
+struct Round {
+    policy: &'static str,
+    change: &'static str,
+    round: usize,
+    sockets_before: usize,
+    sockets_after: usize,
+    flows: usize,
+    /// Flows that are elsewhere afterwards.
+    moved: usize,
+    /// Flows that need not move.
+    unaffected: usize,
+    /// How many of them did.
+    unaffected_moved: usize,
+    /// What share of them theory has move.
+    theory: f64,
+    /// The busiest socket as a multiple of the mean, before and after.
+    hottest_before: f64,
+    hottest_after: f64,
+}
+
+fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+    let sockets = lab.sockets(SOCKETS);
+    let changes: &[Change] = match sockets {
+        // The only socket cannot leave.
+        1 => &[Change::Join],
+        _ => &[Change::Join, Change::MiddleLeaves, Change::LastLeaves],
+    };
+    let (rounds, flows) = (lab.choose(10, 2), lab.choose(FLOWS, FLOWS / 2));
+    lab.plan(rounds * changes.len() * POLICIES.len());
+    let mut measured = Vec::new();
+    for round in 0..rounds {
+        for &change in changes {
+            for policy in POLICIES {
+                lab.step(format!("{}: {}", policy.name(), change.name()))?;
+                measured.push(measure(policy, change, round, sockets, flows)?);
+            }
+        }
+    }
+    let summaries = summaries(&measured, changes);
+    Ok(Outcome {
+        finding: finding(&summaries, sockets),
+        tables: vec![table(&summaries, sockets)],
+        figure: figure(&summaries, changes, sockets),
+        rows: rows(&measured),
+    })
+}
+
+fn measure(
+    policy: Policy,
+    change: Change,
+    round: usize,
+    sockets: usize,
+    flows: usize,
+) -> anyhow::Result<Round> {
+    let mut group = Group::bind(sockets)?;
+    let mut buckets = Buckets::new(sockets);
+    let steer = |group: &Group, buckets: &Buckets| match policy {
+        Policy::Hash => Ok(()),
+        Policy::Consistent => buckets::attach(group.socket(), buckets.slots()),
+    };
+    const REFUSED: &str = "the kernel takes no table on the group";
+    steer(&group, &buckets).context(REFUSED)?;
+    let clients = clients(flows, group.address())?;
+    let before = locate(&mut group, &clients)?;
+    match change.leaver(sockets) {
+        None => {
+            group.join()?;
+            buckets.join();
+        }
+        Some(slot) => {
+            group.leave(slot);
+            buckets.leave(slot);
+        }
+    }
+    steer(&group, &buckets).context(REFUSED)?;
+    let after = locate(&mut group, &clients)?;
+    Ok(compare(policy, change, round, sockets, &before, &after))
+}
+
+/// The slot in which each flow's datagrams arrive.
+fn locate(group: &mut Group, clients: &[Client]) -> anyhow::Result<Vec<usize>> {
+    let mut slots = vec![0; clients.len()];
+    for (chunk, clients) in clients.chunks(MAX_WAITING).enumerate() {
+        for (place, client) in clients.iter().enumerate() {
+            client.send(&[place as u8])?;
+        }
+        group.collect(clients.len(), |slot, datagram| {
+            slots[chunk * MAX_WAITING + usize::from(datagram[0])] = slot;
+        })?;
+    }
+    Ok(slots)
+}
+
+/// Compares the slots that flows were and are in.
+fn compare(
+    policy: Policy,
+    change: Change,
+    round: usize,
+    sockets: usize,
+    before: &[usize],
+    after: &[usize],
+) -> Round {
+    let slots = change.slots_after(sockets);
+    let pairs = || before.iter().zip(after).map(|(&was, &is)| (was, slots[is]));
+    let unaffected = || pairs().filter(|&(was, is)| change.spares(sockets, was, is));
+    let busiest = |places: &[usize], sockets: usize| {
+        let mut shares = vec![0; sockets];
+        places.iter().for_each(|&place| shares[place] += 1);
+        hottest(&shares)
+    };
+    Round {
+        policy: policy.name(),
+        change: change.name(),
+        round,
+        sockets_before: sockets,
+        sockets_after: slots.len(),
+        flows: before.len(),
+        moved: pairs().filter(|(was, is)| was != is).count(),
+        unaffected: unaffected().count(),
+        unaffected_moved: unaffected().filter(|(was, is)| was != is).count(),
+        theory: match policy {
+            Policy::Hash => theory(change, sockets),
+            Policy::Consistent => 0.0,
+        },
+        hottest_before: busiest(before, sockets),
+        hottest_after: busiest(after, slots.len()),
+    }
+}
+
+/// The share of unaffected flows that move where slot i of N has the i-th of N
+/// equal slices of the hash (`reciprocal_scale` in `include/linux/kernel.h`).
+fn theory(change: Change, sockets: usize) -> f64 {
+    let slots = change.slots_after(sockets);
+    let (mut unaffected, mut stay) = (0, 0);
+    // The slices' ends, in units of which both cuttings have whole numbers.
+    for (after, &is) in slots.iter().enumerate() {
+        let (low, high) = (after * sockets, (after + 1) * sockets);
+        for was in low / slots.len()..high.div_ceil(slots.len()) {
+            let (from, to) = (was * slots.len(), (was + 1) * slots.len());
+            let common = high.min(to) - low.max(from);
+            if change.spares(sockets, was, is) {
+                unaffected += common;
+                stay += if was == is { common } else { 0 };
+            }
+        }
+    }
+    1.0 - stay as f64 / unaffected as f64
+}
+
+/// The rounds of one policy and one change, taken together.
+struct Summary {
+    policy: Policy,
+    change: Change,
+    flows: usize,
+    moved: usize,
+    unaffected: usize,
+    unaffected_moved: usize,
+    theory: f64,
+    hottest_after: f64,
+}
+
+impl Summary {
+    fn share(&self) -> f64 {
+        self.unaffected_moved as f64 / self.unaffected.max(1) as f64
+    }
+
+    /// Where the share lies 95 times of 100 if theory is right.
+    fn band(&self) -> (f64, f64) {
+        let variance = self.theory * (1.0 - self.theory) / self.unaffected.max(1) as f64;
+        let reach = DEVIATIONS * variance.sqrt();
+        (
+            (self.theory - reach).max(0.0),
+            (self.theory + reach).min(1.0),
+        )
+    }
+
+    /// Whether those that moved and those that stayed are as many as in theory.
+    fn test(&self) -> Option<ChiSquare> {
+        let (all, moved) = (self.unaffected as f64, self.theory * self.unaffected as f64);
+        let counts = [
+            self.unaffected_moved as u64,
+            (self.unaffected - self.unaffected_moved) as u64,
+        ];
+        fit(&counts, &[moved, all - moved])
+    }
+
+    /// The share of all flows that must move, so that all sockets have as many.
+    fn least(&self, sockets: usize) -> f64 {
+        match self.change {
+            Change::Join => 1.0 / (sockets + 1) as f64,
+            Change::MiddleLeaves | Change::LastLeaves => 1.0 / sockets as f64,
+        }
+    }
+}
+
+fn summaries(measured: &[Round], changes: &[Change]) -> Vec<Summary> {
+    let cases = POLICIES
+        .into_iter()
+        .flat_map(|policy| changes.iter().map(move |&change| (policy, change)));
+    let summary = |(policy, change): (Policy, Change)| {
+        let own: Vec<&Round> = measured
+            .iter()
+            .filter(|round| (round.policy, round.change) == (policy.name(), change.name()))
+            .collect();
+        let sum = |figure: fn(&Round) -> usize| own.iter().map(|round| figure(round)).sum();
+        let after: Vec<f64> = own.iter().map(|round| round.hottest_after).collect();
+        Summary {
+            policy,
+            change,
+            flows: sum(|round| round.flows),
+            moved: sum(|round| round.moved),
+            unaffected: sum(|round| round.unaffected),
+            unaffected_moved: sum(|round| round.unaffected_moved),
+            theory: own.first().map_or(0.0, |round| round.theory),
+            hottest_after: median(&after),
+        }
+    };
+    cases.map(summary).collect()
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn table(summaries: &[Summary], sockets: usize) -> Table {
+    let mut table = Table::new(
+        format!("Flows that move, {sockets} sockets before the change, all rounds together"),
+        &[
+            "choice",
+            "change",
+            "unaffected flows",
+            "of them moved",
+            "theory, 95 of 100",
+            "of all moved",
+            "least possible",
+            "hottest/mean after",
+        ],
+    );
+    for summary in summaries {
+        let (low, high) = summary.band();
+        table.row([
+            summary.policy.name().into(),
+            summary.change.name().into(),
+            summary.unaffected.to_string(),
+            percent(summary.share()),
+            format!("{}–{}", percent(low), percent(high)),
+            percent(summary.moved as f64 / summary.flows as f64),
+            percent(summary.least(sockets)),
+            format!("{:.2}", summary.hottest_after),
+        ]);
+    }
+    table
+}
+
+fn figure(summaries: &[Summary], changes: &[Change], sockets: usize) -> Figure {
+    let bars = |policy: Policy, figure: fn(&Summary) -> f64| {
+        let own = summaries.iter().filter(|summary| summary.policy == policy);
+        own.map(|summary| 100.0 * figure(summary)).collect()
+    };
+    let bars = Bars {
+        title: format!("Unaffected flows that move, {sockets} sockets before"),
+        y: "% of unaffected flows".into(),
+        groups: changes.iter().map(|change| change.name().into()).collect(),
+        series: vec![
+            ("hash".into(), bars(Policy::Hash, Summary::share)),
+            (
+                "hash, theory".into(),
+                bars(Policy::Hash, |summary| summary.theory),
+            ),
+            (
+                "consistent table".into(),
+                bars(Policy::Consistent, Summary::share),
+            ),
+        ],
+    };
+    Figure {
+        panels: vec![Panel::Bars(bars)],
+    }
+}
+
+fn finding(summaries: &[Summary], sockets: usize) -> String {
+    let of = |policy: Policy| summaries.iter().filter(move |s| s.policy == policy);
+    let shares: Vec<String> = of(Policy::Hash)
+        .map(|s| format!("{} ({})", percent(s.share()), s.change.name()))
+        .collect();
+    let tests: Vec<Option<ChiSquare>> = of(Policy::Hash).map(Summary::test).collect();
+    let theory: Vec<String> = of(Policy::Hash).map(|s| percent(s.theory)).collect();
+    let verdict = match statistics::pooled(&tests, 2) {
+        Some(test) if test.p > 0.001 => format!(", within noise (p = {:.3})", test.p),
+        Some(_) => ", which is not what was measured".into(),
+        None => String::new(),
+    };
+    let (moved, unaffected) = of(Policy::Consistent).fold((0, 0), |(moved, unaffected), s| {
+        (moved + s.unaffected_moved, unaffected + s.unaffected)
+    });
+    format!(
+        "With {sockets} sockets, the kernel's hash moves {} of the unaffected flows (equal slices of the hash: {}{verdict}); the consistent table moves {moved} of {unaffected}.",
+        shares.join(", "),
+        theory.join(", ")
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Slices drawn by hand: of N, growing to N + 1, half of the hash stays;
+    /// 1/(N + 1) goes to the newcomer.
+    #[test]
+    fn theory_of_slices() {
+        for (change, sockets, share) in [
+            (Change::Join, 1, 0.0),
+            (Change::Join, 8, 7.0 / 16.0),
+            (Change::LastLeaves, 8, 6.0 / 14.0),
+            (Change::LastLeaves, 2, 0.0),
+            // a b c -> a c: of the thirds of a and c, a's stays and so does c's.
+            (Change::MiddleLeaves, 3, 0.0),
+            // a b c d -> a d c: a keeps its quarter, c half of its own, d none.
+            (Change::MiddleLeaves, 4, 2.0 / 3.0 - 1.0 / 9.0),
+        ] {
+            let theory = theory(change, sockets);
+            assert!((theory - share).abs() < 1e-9, "{sockets}: {theory}");
+        }
+    }
+
+    #[test]
+    fn flows_are_judged_by_socket_not_by_slot() {
+        // Socket 1 leaves, socket 3 takes its slot: the flow on 3 stays there,
+        // that on 1 had to move, that on 2 need not have.
+        let change = Change::MiddleLeaves;
+        let round = compare(Policy::Hash, change, 0, 4, &[0, 1, 2, 3], &[0, 0, 1, 1]);
+        assert_eq!(
+            (round.moved, round.unaffected, round.unaffected_moved),
+            (2, 3, 1)
+        );
+        // To the newcomer or to an old one.
+        let round = compare(Policy::Hash, Change::Join, 0, 2, &[0, 0, 1], &[2, 1, 1]);
+        assert_eq!(
+            (round.moved, round.unaffected, round.unaffected_moved),
+            (2, 2, 1)
+        );
+    }
+}
