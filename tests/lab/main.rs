@@ -4,6 +4,7 @@
 mod interrupt;
 mod report;
 mod resize;
+mod restart;
 mod spread;
 
 use std::fs;

@@ -1,12 +1,14 @@
 //! The experiments, in the order in which a reader wants them.
 
 mod resize;
+mod restart;
 mod spread;
 
 use super::Experiment;
 
 /// All of them.
-pub const EXPERIMENTS: &[Experiment] = &[spread::EXPERIMENT, resize::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] =
+    &[spread::EXPERIMENT, resize::EXPERIMENT, restart::EXPERIMENT];
 
 /// The experiment of that name.
 pub fn find(name: &str) -> Option<&'static Experiment> {

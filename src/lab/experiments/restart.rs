@@ -1,0 +1,411 @@
+//! `restart`: what becomes of the datagrams that come while a server is
+//! exchanged for its successor.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use serde::Serialize;
+
+use crate::answer::{self, Settings, Via};
+use crate::lab::figure::{Bars, Figure, Panel};
+use crate::lab::group::ANY_PORT;
+use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::question::request;
+use crate::lab::source::{self, Pace, Plan};
+use crate::lab::statistics::{Ratio, median};
+use crate::lab::{Experiment, Lab};
+use crate::server::BATCH;
+use crate::server::worker::{Answers, Duty, Worker};
+use crate::sys::batch::{Batch, Wait};
+use crate::sys::socket::{UdpOptions, UdpSocket};
+use crate::wire::Key;
+use crate::zone::Zones;
+
+/// The experiment.
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "restart",
+    question: "How many datagrams does a restart lose?",
+    method: "64 flows on loopback ask at a steady rate, 20,000 a second, whether they are answered or not. Meanwhile the server, N threads with a socket each, is replaced by another: closed, and 20 ms later opened again; by one that joins the SO_REUSEPORT group first, the old one then being closed as it is, or when every thread has answered what is queued (as this server does), or each socket as soon as its thread has; by one that gets the old one's sockets. Each request is followed by its message ID: lost is what has no answer after 200 ms. Port unreachable counts how often the kernel told a client, which may be once for several datagrams. Old and new server are threads of one process and share the descriptors; another process would get the same sockets over a Unix socket (SCM_RIGHTS). Not covered: the time that a real server takes to load its zones, and TCP.",
+    expectation: "While nobody has the port, everything is lost. With an overlap only what is queued on a socket when it is closed is lost. Draining answers that, but what comes between a thread's last look and the close is lost still, the more the longer the socket stays open. A socket that is handed over keeps its queue, and nothing is lost.",
+    run,
+};
+
+/// Sockets of a server, unless told otherwise.
+const SOCKETS: usize = 4;
+const FLOWS: usize = 64;
+/// Bytes that may wait on a socket, where that can be had.
+const BUFFER: usize = 1 << 20;
+/// How long a thread without datagrams takes to notice that it shall end.
+const IDLE: Duration = Duration::from_millis(10);
+/// What a small server needs until it has its port back.
+const START: Duration = Duration::from_millis(20);
+/// Requests and replies are shorter.
+const DATAGRAM: usize = 512;
+
+/// How a server follows another.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Reopen,
+    Overlap(Ending),
+    HandOver,
+}
+
+const WAYS: [Way; 5] = [
+    Way::Reopen,
+    Way::Overlap(Ending::Plain),
+    Way::Overlap(Ending::Drained),
+    Way::Overlap(Ending::DrainedEach),
+    Way::HandOver,
+];
+
+/// What a server does with its queues when it ends.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// It leaves them.
+    Plain,
+    /// It answers them, and closes its sockets when all threads have.
+    Drained,
+    /// It answers them, and each thread closes its socket.
+    DrainedEach,
+}
+
+impl Way {
+    fn name(self) -> &'static str {
+        match self {
+            Way::Reopen => "closed, opened again",
+            Way::Overlap(Ending::Plain) => "overlap, closed",
+            Way::Overlap(Ending::Drained) => "overlap, drained",
+            Way::Overlap(Ending::DrainedEach) => "overlap, drained one by one",
+            Way::HandOver => "handed over",
+        }
+    }
+
+    fn ending(self) -> Ending {
+        match self {
+            Way::Reopen => Ending::Plain,
+            Way::Overlap(ending) => ending,
+            Way::HandOver => Ending::Drained,
+        }
+    }
+}
+
+/// One restart.
+#[derive(Serialize)]
+struct Round {
+    way: &'static str,
+    round: usize,
+    sockets: usize,
+    flows: usize,
+    rate: u64,
+    sent: u64,
+    answered: u64,
+    lost: u64,
+    /// Lost, because a buffer was full.
+    dropped: u64,
+    /// Times that the kernel told a client of a port where nobody is.
+    port_unreachable: u64,
+    /// Microseconds from the order to restart until the old server was gone
+    /// and the new one there.
+    took_us: u64,
+}
+
+fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+    let sockets = lab.sockets(SOCKETS);
+    let rounds = lab.choose(7, 1);
+    lab.plan(rounds * WAYS.len());
+    let mut measured = Vec::new();
+    for round in 0..rounds {
+        for way in WAYS {
+            lab.step(way.name())?;
+            measured.push(measure(lab, way, round, sockets)?);
+        }
+    }
+    Ok(Outcome {
+        finding: finding(&measured),
+        tables: vec![table(&measured, sockets)],
+        figure: figure(&measured),
+        rows: rows(&measured),
+    })
+}
+
+fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<Round> {
+    let old = Service::open(ANY_PORT, sockets, way.ending())?;
+    // The slower rate leaves the smallest buffers room for a server that does
+    // not get a CPU for a while.
+    let rate = lab.choose(20_000, 2000);
+    let plan = Plan {
+        peer: old.address(),
+        flows: FLOWS,
+        pace: Pace::Open { rate },
+        duration: Duration::from_millis(lab.choose(400, 150)),
+        patience: Duration::from_millis(lab.choose(200, 400)),
+        spin: false,
+        requests: &[request("example.")?],
+        stop: lab.stop(),
+    };
+    thread::scope(|scope| {
+        let restarting = scope.spawn(|| {
+            thread::sleep(plan.duration / 2);
+            let start = Instant::now();
+            let (new, dropped) = restart(way, old)?;
+            anyhow::Ok((new, dropped, start.elapsed()))
+        });
+        let tally = source::run(&plan).context("cannot open the client sockets")?;
+        let (new, dropped, took) = restarting.join().expect("the thread does not panic")?;
+        Ok(Round {
+            way: way.name(),
+            round,
+            sockets,
+            flows: FLOWS,
+            rate,
+            sent: tally.sent,
+            answered: tally.answered,
+            lost: tally.lost,
+            dropped: dropped + new.dropped(),
+            port_unreachable: tally.errors,
+            took_us: took.as_micros() as u64,
+        })
+    })
+}
+
+/// Replaces a server by another; says how much the sockets that are gone have
+/// dropped.
+fn restart(way: Way, old: Service) -> anyhow::Result<(Service, u64)> {
+    let (address, sockets, ending) = (old.address(), old.sockets.len(), way.ending());
+    match way {
+        Way::Reopen => {
+            let dropped = old.end();
+            thread::sleep(START);
+            Ok((Service::open(address, sockets, ending)?, dropped))
+        }
+        Way::Overlap(_) => {
+            let new = Service::open(address, sockets, ending)?;
+            Ok((new, old.end()))
+        }
+        Way::HandOver => {
+            let new = Service::on(old.sockets.clone(), ending)?;
+            old.end();
+            Ok((new, 0))
+        }
+    }
+}
+
+/// A server, as far as a datagram sees it: sockets of a group, and a thread for
+/// each that refuses every question.
+struct Service {
+    sockets: Vec<Arc<UdpSocket>>,
+    threads: Vec<JoinHandle<()>>,
+    stop: Arc<AtomicBool>,
+    ending: Ending,
+}
+
+impl Service {
+    /// Binds sockets, and answers.
+    fn open(address: SocketAddr, sockets: usize, ending: Ending) -> anyhow::Result<Service> {
+        let options = UdpOptions {
+            grouped: true,
+            receive_buffer: BUFFER,
+            timeout: IDLE,
+        };
+        let mut group: Vec<Arc<UdpSocket>> = Vec::new();
+        for _ in 0..sockets {
+            let address = group.first().map_or(address, |first| first.local());
+            let socket = UdpSocket::bind(address, &options, &mut Vec::new())
+                .context("cannot bind one more socket; `ulimit -n` limits how many")?;
+            group.push(Arc::new(socket));
+        }
+        Service::on(group, ending)
+    }
+
+    /// Answers on sockets that are there already.
+    fn on(sockets: Vec<Arc<UdpSocket>>, ending: Ending) -> anyhow::Result<Service> {
+        let stop = Arc::new(AtomicBool::new(false));
+        let mut service = Service {
+            sockets,
+            threads: Vec::new(),
+            stop,
+            ending,
+        };
+        for socket in service.sockets.clone() {
+            let stop = service.stop.clone();
+            let thread = thread::Builder::new();
+            service.threads.push(match ending {
+                Ending::Plain => thread.spawn(move || answer_until(&stop, &socket))?,
+                Ending::Drained | Ending::DrainedEach => {
+                    let mut worker = Worker::new(duty(socket, stop), Answers)?;
+                    thread.spawn(move || worker.run())?
+                }
+            });
+        }
+        Ok(service)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.sockets[0].local()
+    }
+
+    /// Datagrams that came while a buffer was full.
+    fn dropped(&self) -> u64 {
+        let drops = self.sockets.iter().filter_map(|socket| socket.drops().ok());
+        drops.sum()
+    }
+
+    /// Ends the threads and closes the sockets, unless somebody else has them
+    /// too. Returns what had been dropped until then.
+    fn end(mut self) -> u64 {
+        let dropped = self.dropped();
+        if self.ending != Ending::Drained {
+            // The threads' own hold is the last then.
+            self.sockets.clear();
+        }
+        self.join();
+        dropped
+    }
+
+    fn join(&mut self) {
+        // Relaxed: the flag is all that is passed on.
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Drop for Service {
+    fn drop(&mut self) {
+        self.join();
+    }
+}
+
+fn duty(socket: Arc<UdpSocket>, stop: Arc<AtomicBool>) -> Duty {
+    Duty {
+        index: 0,
+        cpu: None,
+        sockets: vec![socket],
+        batch: BATCH,
+        zones: Arc::default(),
+        settings: Arc::default(),
+        counters: Arc::default(),
+        stop,
+    }
+}
+
+/// Answers as a worker does, but for what is queued at the end.
+fn answer_until(stop: &AtomicBool, socket: &UdpSocket) {
+    let (zones, settings, mut key) = (Zones::default(), Settings::default(), Key::new());
+    let via = Via::Udp(answer::Worker {
+        index: 0,
+        cpu: None,
+        batch: 0,
+    });
+    let mut batch = Batch::new(socket, BATCH, DATAGRAM, settings.edns_size.into());
+    // Relaxed: the flag is all that is passed on.
+    while !stop.load(Ordering::Relaxed) {
+        let received = batch.receive(socket, Wait::ForOne).unwrap_or(0);
+        for slot in 0..received {
+            let (request, reply) = batch.exchange(slot);
+            let outcome = answer::respond(&zones, &settings, via, request, &mut key, reply);
+            batch.set_reply(slot, outcome.length());
+        }
+        // What cannot be sent is lost, and counted by the clients.
+        batch.send(socket, drop);
+    }
+}
+
+fn of(measured: &[Round], way: Way) -> impl Iterator<Item = &Round> {
+    measured.iter().filter(move |round| round.way == way.name())
+}
+
+/// The middle, the least and the most of a figure over the rounds of a way.
+fn range(measured: &[Round], way: Way, figure: fn(&Round) -> f64) -> (f64, f64, f64) {
+    let figures: Vec<f64> = of(measured, way).map(figure).collect();
+    let low = figures.iter().copied().fold(f64::INFINITY, f64::min);
+    let high = figures.iter().copied().fold(0.0, f64::max);
+    (median(&figures), low, high)
+}
+
+fn lost(round: &Round) -> f64 {
+    round.lost as f64
+}
+
+fn table(measured: &[Round], sockets: usize) -> Table {
+    let rate = measured.first().map_or(0, |round| round.rate);
+    let mut table = Table::new(
+        format!("Datagrams of one restart at {rate}/s, {sockets} sockets: median of the rounds"),
+        &[
+            "way",
+            "sent",
+            "lost",
+            "least–most",
+            "port unreachable",
+            "buffer full",
+            "restart, ms",
+        ],
+    );
+    for way in WAYS {
+        let (middle, low, high) = range(measured, way, lost);
+        let median = |figure| range(measured, way, figure).0;
+        table.row([
+            way.name().into(),
+            format!("{:.0}", median(|round| round.sent as f64)),
+            format!("{middle:.1}"),
+            format!("{low:.0}–{high:.0}"),
+            format!("{:.1}", median(|round| round.port_unreachable as f64)),
+            format!("{:.1}", median(|round| round.dropped as f64)),
+            format!("{:.1}", median(|round| round.took_us as f64 / 1000.0)),
+        ]);
+    }
+    table
+}
+
+fn figure(measured: &[Round]) -> Figure {
+    let bars = |figure: fn((f64, f64, f64)) -> f64| {
+        WAYS.iter()
+            .map(|&way| figure(range(measured, way, lost)))
+            .collect()
+    };
+    let bars = Bars {
+        title: "What a restart loses".into(),
+        y: "datagrams".into(),
+        groups: WAYS.iter().map(|way| way.name().into()).collect(),
+        series: vec![
+            ("median".into(), bars(|(median, _, _)| median)),
+            ("most".into(), bars(|(_, _, most)| most)),
+        ],
+    };
+    Figure {
+        panels: vec![Panel::Bars(bars)],
+    }
+}
+
+fn finding(measured: &[Round]) -> String {
+    let told = |way: Way| {
+        let (middle, low, high) = range(measured, way, lost);
+        format!("{middle:.0} ({low:.0}–{high:.0})")
+    };
+    // One more each, so that none is 0.
+    let figures =
+        |way: Way| -> Vec<f64> { of(measured, way).map(|round| lost(round) + 1.0).collect() };
+    let plain = Way::Overlap(Ending::Plain);
+    let beside = |ending: Ending| {
+        let ratio = Ratio::paired(&figures(Way::Overlap(ending)), &figures(plain));
+        match ratio {
+            Some(ratio) if !ratio.is_noise() => told(Way::Overlap(ending)),
+            _ => told(Way::Overlap(ending)) + ", within noise of that,",
+        }
+    };
+    let handed_over = || of(measured, Way::HandOver);
+    format!(
+        "A restart loses {} datagrams where the port is closed and opened again, {} where the new server overlaps with one that is just closed, {} where that one drains first, {} where each of its threads then closes its own socket, and {} of {} where the sockets are handed over.",
+        told(Way::Reopen),
+        told(plain),
+        beside(Ending::Drained),
+        beside(Ending::DrainedEach),
+        handed_over().map(|round| round.lost).sum::<u64>(),
+        handed_over().map(|round| round.sent).sum::<u64>(),
+    )
+}

@@ -1,0 +1,25 @@
+//! `restart`: nothing is lost that has a socket to wait on.
+
+use super::{measure, rows};
+
+#[test]
+fn handing_over_loses_nothing() {
+    let result = measure("restart", &[]);
+    let mut ways = Vec::new();
+    for row in rows(&result) {
+        let figure = |name: &str| row[name].as_u64().unwrap();
+        assert!(figure("answered") > 0, "{row}");
+        assert_eq!(figure("sent"), figure("answered") + figure("lost"), "{row}");
+        let way = row["way"].as_str().unwrap();
+        if way == "handed over" {
+            assert_eq!(
+                (figure("lost"), figure("port_unreachable")),
+                (0, 0),
+                "{row}"
+            );
+        }
+        ways.push(way);
+    }
+    ways.dedup();
+    assert_eq!(ways.len(), 5, "{ways:?}");
+}
