@@ -16,6 +16,7 @@ pub mod page;
 pub mod question;
 pub mod source;
 pub mod statistics;
+pub mod stub;
 
 use std::cell::Cell;
 use std::sync::Arc;
