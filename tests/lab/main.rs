@@ -6,6 +6,7 @@ mod report;
 mod resize;
 mod restart;
 mod spread;
+mod stall;
 
 use std::fs;
 use std::process::{Command, Output};

@@ -3,12 +3,17 @@
 mod resize;
 mod restart;
 mod spread;
+mod stall;
 
 use super::Experiment;
 
 /// All of them.
-pub const EXPERIMENTS: &[Experiment] =
-    &[spread::EXPERIMENT, resize::EXPERIMENT, restart::EXPERIMENT];
+pub const EXPERIMENTS: &[Experiment] = &[
+    spread::EXPERIMENT,
+    resize::EXPERIMENT,
+    stall::EXPERIMENT,
+    restart::EXPERIMENT,
+];
 
 /// The experiment of that name.
 pub fn find(name: &str) -> Option<&'static Experiment> {

@@ -1,0 +1,532 @@
+//! `stall`: what clients notice when one worker stands still for a while.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use anyhow::Context;
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use crate::answer::{Outcome as Answer, Settings, Via};
+use crate::lab::figure::{Bars, Figure, Panel};
+use crate::lab::group::ANY_PORT;
+use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::statistics::Ratio;
+use crate::lab::stub::{self, Plan, Question, Reply};
+use crate::lab::{Experiment, Lab};
+use crate::server::placement::MAX_WORKERS;
+use crate::server::worker::Responder;
+use crate::server::{Config, Listen, Server, Sharing};
+use crate::sys::steer::Steer;
+use crate::wire::{Key, Rcode};
+use crate::zone::Zones;
+
+/// The experiment.
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "stall",
+    question: "What does one slow worker cost?",
+    method: "200 stub resolvers on loopback, each with its own port, ask N workers 2,000 questions a second at random, answered or not. One worker sleeps through the last 100 of every 500 ms; with one shared socket it has taken what it had in hand. A stub asks again from the same port with the same ID after 40 and 80 ms, as long as nothing came. Asked once looks only at the reply to the first datagram, with retry at whatever came first. Late is later than half a stall, from the first datagram; a client is hit when one of its answers is late or missing, within the three stalls of a round. Policies take turns in several rounds. Not covered: stalls of a whole CPU or of a batch, and load near saturation.",
+    expectation: "hash: the clients on the stalled worker's socket wait, all others notice nothing; a retry queues behind the same worker. query-id: everybody's questions are hit now and then, and a retry with the same ID helps as little. random: everybody is hit, but a retry most likely comes to another worker. One shared socket: only what the worker has in hand waits, since the others go on reading.",
+    run,
+};
+
+/// Workers, unless told otherwise.
+const WORKERS: usize = 4;
+/// The one that stalls.
+const STALLED: u16 = 0;
+const STUBS: usize = 200;
+/// Questions a second: far from what keeps anybody busy.
+const RATE: u64 = 2000;
+/// When a stub asks again.
+const RETRY: Duration = Duration::from_millis(40);
+const RETRIES: u8 = 2;
+/// How long to wait for what is missing at the end.
+const PATIENCE: Duration = Duration::from_secs(1);
+/// The longest latency that is told from longer ones, in microseconds.
+const LONGEST: u64 = 60_000_000;
+/// Workers that a table has room for.
+const SHOWN_WORKERS: usize = 8;
+
+/// How datagrams come to workers.
+struct Policy {
+    name: &'static str,
+    sharing: Sharing,
+    steer: Option<Steer>,
+}
+
+const POLICIES: [Policy; 4] = [
+    Policy {
+        name: "hash",
+        sharing: Sharing::Reuseport,
+        steer: None,
+    },
+    Policy {
+        name: "query-id",
+        sharing: Sharing::Reuseport,
+        steer: Some(Steer::QueryId),
+    },
+    Policy {
+        name: "random",
+        sharing: Sharing::Reuseport,
+        steer: Some(Steer::Random),
+    },
+    Policy {
+        name: "one shared socket",
+        sharing: Sharing::Shared,
+        steer: None,
+    },
+];
+
+/// How a client asks.
+#[derive(Clone, Copy)]
+enum Asking {
+    Once,
+    WithRetry,
+}
+
+const ASKING: [Asking; 2] = [Asking::Once, Asking::WithRetry];
+
+impl Asking {
+    fn name(self) -> &'static str {
+        match self {
+            Asking::Once => "once",
+            Asking::WithRetry => "with retry",
+        }
+    }
+
+    /// What such a client takes for the answer.
+    fn reply(self, question: &Question) -> Option<Reply> {
+        match self {
+            Asking::Once => question.once,
+            Asking::WithRetry => question.retried,
+        }
+    }
+}
+
+/// When the worker stands still: at the end of each period.
+#[derive(Clone, Copy)]
+struct Stalls {
+    every: Duration,
+    length: Duration,
+}
+
+impl Stalls {
+    /// How long it still stands still, at a time from the start.
+    fn rest(self, at: Duration) -> Option<Duration> {
+        let into = at.as_nanos() % self.every.as_nanos();
+        let rest = self.every - Duration::from_nanos(into as u64);
+        (rest <= self.length).then_some(rest)
+    }
+
+    /// What is later has been held up.
+    fn late(self) -> Duration {
+        self.length / 2
+    }
+}
+
+/// Answers with the worker's number, which is late where it stands still.
+fn responder(stalls: Stalls) -> impl Responder {
+    let start = Instant::now();
+    move |_: &Zones, _: &Settings, via: Via, request: &[u8], _: &mut Key, out: &mut [u8]| {
+        let Via::Udp(worker) = via else {
+            return Answer::Ignored;
+        };
+        if worker.index == STALLED
+            && let Some(rest) = stalls.rest(start.elapsed())
+        {
+            thread::sleep(rest);
+        }
+        match stub::answer(request, worker.index, out) {
+            0 => Answer::Ignored,
+            length => Answer::Replied {
+                length,
+                rcode: Rcode::NoError,
+                truncated: false,
+            },
+        }
+    }
+}
+
+/// One policy in one round: what was asked.
+struct Round {
+    policy: &'static str,
+    round: usize,
+    questions: Vec<Question>,
+}
+
+/// The questions of one policy and round that one worker answered, or all.
+#[derive(Serialize)]
+struct Row {
+    policy: &'static str,
+    round: usize,
+    workers: usize,
+    stall_ms: u64,
+    every_ms: u64,
+    asked: &'static str,
+    /// Who answered; nothing for all.
+    worker: Option<u16>,
+    #[serde(flatten)]
+    figures: Figures,
+}
+
+#[derive(Serialize)]
+struct Figures {
+    questions: u64,
+    answered: u64,
+    p50_ms: f64,
+    p99_ms: f64,
+    p999_ms: f64,
+    max_ms: f64,
+    /// Answers later than half a stall.
+    late: u64,
+    /// Those of them that the stalled worker gave.
+    late_of_stalled: u64,
+    clients: usize,
+    /// Clients with a late answer, or without one.
+    clients_hit: usize,
+}
+
+fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+    let workers = lab.sockets(WORKERS).min(MAX_WORKERS);
+    let milliseconds = Duration::from_millis;
+    let stalls = Stalls {
+        every: milliseconds(lab.choose(500, 300)),
+        length: milliseconds(lab.choose(100, 150)),
+    };
+    let (rounds, periods) = (lab.choose(3, 1), lab.choose(3, 1));
+    lab.plan(rounds * POLICIES.len());
+    let mut measured = Vec::new();
+    for round in 0..rounds {
+        for policy in &POLICIES {
+            lab.step(policy.name)?;
+            measured.push(Round {
+                policy: policy.name,
+                round,
+                questions: ask(lab, policy, workers, stalls, periods)?,
+            });
+        }
+    }
+    Ok(Outcome {
+        finding: finding(&measured, workers, stalls, periods),
+        tables: vec![
+            table(&measured, workers, stalls),
+            by_worker(&measured, workers, stalls),
+        ],
+        figure: figure(&measured, stalls),
+        rows: rows(&raw(&measured, workers, stalls)),
+    })
+}
+
+fn ask(
+    lab: &Lab,
+    policy: &Policy,
+    workers: usize,
+    stalls: Stalls,
+    periods: u32,
+) -> anyhow::Result<Vec<Question>> {
+    let config = Config {
+        listen: vec![Listen {
+            address: ANY_PORT,
+            required: true,
+        }],
+        workers: Some(workers),
+        pin: false,
+        sharing: policy.sharing,
+        steer: policy.steer,
+        tcp: None,
+        ..Config::default()
+    };
+    let server = Server::start_with(&config, Arc::new(Zones::default()), responder(stalls))
+        .context("cannot start the server")?;
+    let plan = Plan {
+        peer: server.addresses()[0],
+        stubs: STUBS,
+        rate: RATE,
+        duration: stalls.every * periods,
+        retry: RETRY,
+        retries: RETRIES,
+        patience: PATIENCE,
+        stop: lab.stop(),
+    };
+    stub::run(&plan, &mut lab.random())
+}
+
+/// Looks at the questions of some rounds: those that `worker` answered, or all.
+fn look<'r>(
+    rounds: impl Iterator<Item = &'r Round>,
+    asking: Asking,
+    worker: Option<u16>,
+    stalls: Stalls,
+) -> Figures {
+    let mut latency_us = Histogram::<u64>::new_with_max(LONGEST, 3).expect("the bounds are good");
+    let (mut questions, mut late, mut late_of_stalled) = (0, 0, 0);
+    let (mut clients, mut hit) = (BTreeSet::new(), BTreeSet::new());
+    for round in rounds {
+        for question in &round.questions {
+            let reply = asking.reply(question);
+            if worker.is_some() && reply.map(|reply| reply.worker) != worker {
+                continue;
+            }
+            questions += 1;
+            // Every round has clients of its own.
+            let client = (round.round, question.stub);
+            clients.insert(client);
+            if let Some(reply) = reply {
+                latency_us.saturating_record(reply.latency.as_micros() as u64);
+            }
+            match reply {
+                Some(reply) if reply.latency <= stalls.late() => continue,
+                Some(reply) => {
+                    late += 1;
+                    late_of_stalled += u64::from(reply.worker == STALLED);
+                }
+                None => {}
+            }
+            hit.insert(client);
+        }
+    }
+    let at = |quantile| latency_us.value_at_quantile(quantile) as f64 / 1000.0;
+    Figures {
+        questions,
+        answered: latency_us.len(),
+        p50_ms: at(0.5),
+        p99_ms: at(0.99),
+        p999_ms: at(0.999),
+        max_ms: latency_us.max() as f64 / 1000.0,
+        late,
+        late_of_stalled,
+        clients: clients.len(),
+        clients_hit: hit.len(),
+    }
+}
+
+impl Figures {
+    fn late_share(&self) -> f64 {
+        self.late as f64 / self.answered.max(1) as f64
+    }
+
+    fn hit_share(&self) -> f64 {
+        self.clients_hit as f64 / self.clients.max(1) as f64
+    }
+}
+
+fn raw(measured: &[Round], workers: usize, stalls: Stalls) -> Vec<Row> {
+    let mut raw = Vec::new();
+    for round in measured {
+        for asking in ASKING {
+            let each = (0..workers).map(|worker| Some(worker as u16));
+            for worker in std::iter::once(None).chain(each) {
+                raw.push(Row {
+                    policy: round.policy,
+                    round: round.round,
+                    workers,
+                    stall_ms: stalls.length.as_millis() as u64,
+                    every_ms: stalls.every.as_millis() as u64,
+                    asked: asking.name(),
+                    worker,
+                    figures: look(std::iter::once(round), asking, worker, stalls),
+                });
+            }
+        }
+    }
+    raw
+}
+
+fn of<'r>(measured: &'r [Round], policy: &Policy) -> impl Iterator<Item = &'r Round> {
+    let name = policy.name;
+    measured.iter().filter(move |round| round.policy == name)
+}
+
+fn percent(share: f64) -> String {
+    format!("{:.1} %", share * 100.0)
+}
+
+fn table(measured: &[Round], workers: usize, stalls: Stalls) -> Table {
+    let mut table = Table::new(
+        format!(
+            "One of {workers} workers stalls {:?} every {:?}: milliseconds of all rounds, late after {:?}",
+            stalls.length,
+            stalls.every,
+            stalls.late()
+        ),
+        &[
+            "policy",
+            "asked",
+            "p50",
+            "p99",
+            "p99.9",
+            "max",
+            "late",
+            "missing",
+            "clients hit",
+        ],
+    );
+    for policy in &POLICIES {
+        for asking in ASKING {
+            let figures = look(of(measured, policy), asking, None, stalls);
+            table.row([
+                policy.name.into(),
+                asking.name().into(),
+                format!("{:.2}", figures.p50_ms),
+                format!("{:.1}", figures.p99_ms),
+                format!("{:.1}", figures.p999_ms),
+                format!("{:.1}", figures.max_ms),
+                percent(figures.late_share()),
+                (figures.questions - figures.answered).to_string(),
+                percent(figures.hit_share()),
+            ]);
+        }
+    }
+    table
+}
+
+fn by_worker(measured: &[Round], workers: usize, stalls: Stalls) -> Table {
+    let mut table = Table::new(
+        format!("By the worker that answered, asked once; worker {STALLED} stalls"),
+        &[
+            "policy", "worker", "answers", "p50", "p99", "p99.9", "max", "late",
+        ],
+    );
+    for policy in &POLICIES {
+        for worker in 0..workers.min(SHOWN_WORKERS) {
+            let one = Some(worker as u16);
+            let figures = look(of(measured, policy), Asking::Once, one, stalls);
+            table.row([
+                policy.name.into(),
+                worker.to_string(),
+                figures.answered.to_string(),
+                format!("{:.2}", figures.p50_ms),
+                format!("{:.1}", figures.p99_ms),
+                format!("{:.1}", figures.p999_ms),
+                format!("{:.1}", figures.max_ms),
+                figures.late.to_string(),
+            ]);
+        }
+    }
+    table
+}
+
+fn figure(measured: &[Round], stalls: Stalls) -> Figure {
+    let bars = |title: &str, y: &str, figure: fn(&Figures) -> f64| {
+        let bars = |asking: Asking| {
+            let of_policy = |policy| figure(&look(of(measured, policy), asking, None, stalls));
+            POLICIES.iter().map(of_policy).collect()
+        };
+        Panel::Bars(Bars {
+            title: title.into(),
+            y: y.into(),
+            groups: POLICIES.iter().map(|policy| policy.name.into()).collect(),
+            series: vec![
+                ("asked once".into(), bars(Asking::Once)),
+                ("with retry".into(), bars(Asking::WithRetry)),
+            ],
+        })
+    };
+    Figure {
+        panels: vec![
+            bars("Clients hit by one stalling worker", "% of clients", |f| {
+                100.0 * f.hit_share()
+            }),
+            bars("Late answers", "% of answers", |f| 100.0 * f.late_share()),
+        ],
+    }
+}
+
+fn finding(measured: &[Round], workers: usize, stalls: Stalls, periods: u32) -> String {
+    let told: Vec<String> = POLICIES
+        .iter()
+        .map(|policy| {
+            let look = |asking| look(of(measured, policy), asking, None, stalls);
+            let (once, retried) = (look(Asking::Once), look(Asking::WithRetry));
+            let noise = match retry_helps(measured, policy, stalls) {
+                Some(ratio) if !ratio.is_noise() => "",
+                _ => ", within noise",
+            };
+            format!(
+                "{}: {} and {} (with retry {} and {}{noise})",
+                policy.name,
+                percent(once.late_share()),
+                percent(once.hit_share()),
+                percent(retried.late_share()),
+                percent(retried.hit_share()),
+            )
+        })
+        .collect();
+    format!(
+        "When one of {workers} workers stands still for {:?} of every {:?}, so many answers are late and so many clients hit within {periods} stalls: {}.",
+        stalls.length,
+        stalls.every,
+        told.join(", ")
+    )
+}
+
+/// How many times as many answers are late with a retry, by round.
+fn retry_helps(measured: &[Round], policy: &Policy, stalls: Stalls) -> Option<Ratio> {
+    let late = |asking: Asking| -> Vec<f64> {
+        let late = |round| look(std::iter::once(round), asking, None, stalls).late;
+        // One more each, so that none is 0.
+        of(measured, policy)
+            .map(|round| late(round) as f64 + 1.0)
+            .collect()
+    };
+    Ratio::paired(&late(Asking::WithRetry), &late(Asking::Once))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stall_is_the_end_of_its_period() {
+        let ms = Duration::from_millis;
+        let stalls = Stalls {
+            every: ms(500),
+            length: ms(100),
+        };
+        for (at, rest) in [
+            (0, None),
+            (399, None),
+            (400, Some(100)),
+            (499, Some(1)),
+            (500, None),
+            (1450, Some(50)),
+        ] {
+            assert_eq!(stalls.rest(ms(at)), rest.map(ms), "{at}");
+        }
+    }
+
+    #[test]
+    fn who_is_hit_and_by_whom() {
+        let stalls = Stalls {
+            every: Duration::from_millis(500),
+            length: Duration::from_millis(100),
+        };
+        let reply = |milliseconds, worker| {
+            Some(Reply {
+                latency: Duration::from_millis(milliseconds),
+                worker,
+            })
+        };
+        let questions = vec![
+            Question::answered(0, reply(50, STALLED), reply(50, STALLED)),
+            Question::answered(1, reply(51, STALLED), reply(41, 1)),
+            Question::answered(1, reply(60, 1), reply(60, 1)),
+            Question::answered(2, None, reply(1, 2)),
+        ];
+        let round = Round {
+            policy: "hash",
+            round: 0,
+            questions,
+        };
+        let look = |asking, worker| look([&round].into_iter(), asking, worker, stalls);
+        let once = look(Asking::Once, None);
+        assert_eq!((once.questions, once.answered), (4, 3));
+        assert_eq!((once.late, once.late_of_stalled), (2, 1));
+        assert_eq!((once.clients, once.clients_hit), (3, 2));
+        let retried = look(Asking::WithRetry, None);
+        assert_eq!((retried.late, retried.clients_hit), (1, 1));
+        assert_eq!(look(Asking::Once, Some(STALLED)).questions, 2);
+    }
+}
