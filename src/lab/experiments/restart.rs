@@ -19,6 +19,7 @@ use crate::lab::source::{self, Pace, Plan};
 use crate::lab::statistics::{Ratio, median};
 use crate::lab::{Experiment, Lab};
 use crate::server::BATCH;
+use crate::server::placement::MAX_WORKERS;
 use crate::server::worker::{Answers, Duty, Worker};
 use crate::sys::batch::{Batch, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
@@ -41,6 +42,8 @@ const FLOWS: usize = 64;
 const BUFFER: usize = 1 << 20;
 /// How long a thread without datagrams takes to notice that it shall end.
 const IDLE: Duration = Duration::from_millis(10);
+/// A restart does not take that long.
+const LONGEST: Duration = Duration::from_secs(10);
 /// What a small server needs until it has its port back.
 const START: Duration = Duration::from_millis(20);
 /// Requests and replies are shorter.
@@ -114,7 +117,7 @@ struct Round {
 }
 
 fn run(lab: &Lab) -> anyhow::Result<Outcome> {
-    let sockets = lab.sockets(SOCKETS);
+    let sockets = lab.sockets(SOCKETS).min(MAX_WORKERS);
     let rounds = lab.choose(7, 1);
     lab.plan(rounds * WAYS.len());
     let mut measured = Vec::new();
@@ -137,22 +140,28 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
     // The slower rate leaves the smallest buffers room for a server that does
     // not get a CPU for a while.
     let rate = lab.choose(20_000, 2000);
+    let over = AtomicBool::new(false);
     let plan = Plan {
         peer: old.address(),
         flows: FLOWS,
         pace: Pace::Open { rate },
-        duration: Duration::from_millis(lab.choose(400, 150)),
+        duration: LONGEST,
         patience: Duration::from_millis(lab.choose(200, 400)),
         spin: false,
         requests: &[request("example.")?],
-        stop: lab.stop(),
+        stop: &over,
     };
+    let around = Duration::from_millis(lab.choose(200, 50));
     thread::scope(|scope| {
         let restarting = scope.spawn(|| {
-            thread::sleep(plan.duration / 2);
+            thread::sleep(around);
             let start = Instant::now();
-            let (new, dropped) = restart(way, old)?;
-            anyhow::Ok((new, dropped, start.elapsed()))
+            let restarted = restart(way, old);
+            let took = start.elapsed();
+            thread::sleep(around);
+            // Relaxed: the flag is all that is passed on.
+            over.store(true, Ordering::Relaxed);
+            restarted.map(|(new, dropped)| (new, dropped, took))
         });
         let tally = source::run(&plan).context("cannot open the client sockets")?;
         let (new, dropped, took) = restarting.join().expect("the thread does not panic")?;
