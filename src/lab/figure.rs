@@ -101,6 +101,9 @@ pub enum Shade {
 
 const WIDTH: u32 = 760;
 const LEGEND_FROM: usize = 2;
+/// The part of a panel's height that a line of the legend takes, which bars
+/// would reach into.
+const LEGEND_LINE: f64 = 0.07;
 const FONT: &str = "sans-serif";
 /// What plotters shall take for the colour of text; see `themed`.
 const INK: RGBColor = RGBColor(0, 0, 0);
@@ -289,7 +292,10 @@ impl Bars {
             .series
             .iter()
             .flat_map(|(_, bars)| bars.iter().copied());
-        let y = Axis::linear(&self.y).span(figures);
+        let mut y = Axis::linear(&self.y).span(figures);
+        if self.series.len() >= LEGEND_FROM {
+            y.end *= 1.0 + LEGEND_LINE * self.series.len() as f64;
+        }
         let groups = self.groups.len();
         let x: RangedCoordf64 = (-0.5..groups as f64 - 0.5).into();
         let mut chart = frame(area, &self.title)
