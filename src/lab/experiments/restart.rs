@@ -30,7 +30,7 @@ use crate::zone::Zones;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "restart",
     question: "How many datagrams does a restart lose?",
-    method: "64 flows on loopback ask at a steady rate, 20,000 a second, whether they are answered or not. Meanwhile the server, N threads with a socket each, is replaced by another: closed, and 20 ms later opened again; by one that joins the SO_REUSEPORT group first, the old one then being closed as it is, or when every thread has answered what is queued (as this server does), or each socket as soon as its thread has; by one that gets the old one's sockets. Each request is followed by its message ID: lost is what has no answer after 200 ms. Port unreachable counts how often the kernel told a client, which may be once for several datagrams. Old and new server are threads of one process and share the descriptors; another process would get the same sockets over a Unix socket (SCM_RIGHTS). Not covered: the time that a real server takes to load its zones, and TCP.",
+    method: "64 flows on loopback ask at a steady rate, 20,000 a second, whether they are answered or not. Meanwhile the server, N threads with a socket each, is replaced by another: closed, and 20 ms later opened again; by one that joins the SO_REUSEPORT group first, the old one then being closed as it is, or when every thread has answered what is queued (as this server does), or each socket as soon as its thread has; by one that gets the old one's sockets. Each request is followed by its message ID: lost is what has no answer after 400 ms. Port unreachable counts how often the kernel told a client, which may be once for several datagrams. Old and new server are threads of one process and share the descriptors; another process would get the same sockets over a Unix socket (SCM_RIGHTS). Not covered: the time that a real server takes to load its zones, and TCP.",
     expectation: "While nobody has the port, everything is lost. With an overlap only what is queued on a socket when it is closed is lost. Draining answers that, but what comes between a thread's last look and the close is lost still, the more the longer the socket stays open. A socket that is handed over keeps its queue, and nothing is lost.",
     run,
 };
@@ -42,6 +42,8 @@ const FLOWS: usize = 64;
 const BUFFER: usize = 1 << 20;
 /// How long a thread without datagrams takes to notice that it shall end.
 const IDLE: Duration = Duration::from_millis(10);
+/// When a request is lost: later than any thread waits for its CPU.
+const PATIENCE: Duration = Duration::from_millis(400);
 /// A restart does not take that long.
 const LONGEST: Duration = Duration::from_secs(10);
 /// What a small server needs until it has its port back.
@@ -146,7 +148,7 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
         flows: FLOWS,
         pace: Pace::Open { rate },
         duration: LONGEST,
-        patience: Duration::from_millis(lab.choose(200, 400)),
+        patience: PATIENCE,
         spin: false,
         requests: &[request("example.")?],
         stop: &over,
