@@ -148,7 +148,7 @@ impl Draft {
 
     /// Makes record sets of the ordered records.
     fn group(&mut self) {
-        memory::reserve(&mut self.sets, self.records.names.len());
+        memory::reserve(&mut self.sets, self.records.list.len());
         memory::reserve(&mut self.first_set, self.records.names.len() + 1);
         let mut kept = 0;
         let mut next = 0;
