@@ -1,6 +1,7 @@
 //! The names met while a zone is read, each once, lower-cased, with a number.
 //! Everything that concerns a name is kept in arrays by that number.
 
+use std::hint::black_box;
 use std::ops::Range;
 
 use super::memory;
@@ -22,9 +23,10 @@ impl NameId {
 pub struct Names {
     octets: Vec<u8>,
     entries: Vec<Entry>,
-    /// Open addressing with linear probing; `EMPTY` where no number stands.
-    /// A power of two, filled to at most half.
-    slots: Vec<u32>,
+    /// Open addressing with linear probing: the high half of the hash and the
+    /// number, or `EMPTY`. A power of two, filled to at most half. With a half
+    /// of the hash at hand, a probe seldom looks at a name that is another.
+    slots: Vec<u64>,
 }
 
 /// What is kept of a name. In one piece, since a probe needs all of it.
@@ -42,10 +44,13 @@ impl Entry {
     }
 }
 
-/// Octets of a name, as far as they matter for making room beforehand.
-const OCTETS_PER_NAME: usize = 24;
+/// Names whose slots are asked for together.
+const FETCHED: usize = 32;
 
-const EMPTY: u32 = u32::MAX;
+/// Octets of a name, as far as they matter for making room beforehand.
+const OCTETS_PER_NAME: usize = 32;
+
+const EMPTY: u64 = u64::MAX;
 
 impl Names {
     /// How many names there are.
@@ -80,33 +85,50 @@ impl Names {
 
     /// The number of the suffix of `key` that begins with `label`, if it has one.
     pub fn find(&self, key: &Key, label: usize) -> Option<NameId> {
-        self.probe(key, label).ok()
+        self.probe(key.hash_of(label), key.suffix(label)).ok()
     }
 
     /// The number of that suffix, given to it now if it had none.
     pub fn add(&mut self, key: &Key, label: usize) -> NameId {
-        if self.entries.len() * 2 >= self.slots.len() {
-            self.grow();
-        }
-        match self.probe(key, label) {
+        self.add_hashed(key.hash_of(label), key.suffix(label))
+    }
+
+    fn add_hashed(&mut self, hash: u64, wire: &[u8]) -> NameId {
+        self.make_slots(1);
+        match self.probe(hash, wire) {
             Ok(id) => id,
             Err(slot) => {
                 let id = self.entries.len() as u32;
-                let wire = key.suffix(label);
                 self.entries.push(Entry {
-                    hash: key.hash_of(label),
+                    hash,
                     place: (self.octets.len() as u64) << 8 | wire.len() as u64,
                 });
                 self.octets.extend_from_slice(wire);
-                self.slots[slot] = id;
+                self.slots[slot] = filled(hash, id);
                 NameId(id)
             }
         }
     }
 
+    /// Adds all of `others`, and returns their numbers here.
+    pub fn add_all(&mut self, others: &Names) -> Vec<NameId> {
+        self.make_slots(others.len());
+        let mask = self.slots.len() - 1;
+        let mut numbers = Vec::with_capacity(others.len());
+        for entries in others.entries.chunks(FETCHED) {
+            // The table is not in the cache; asked for in one go, what these
+            // names need comes all at once.
+            let slots = entries.iter().map(|entry| entry.hash as usize & mask);
+            black_box(slots.fold(0, |seen, slot| seen ^ self.slots[slot]));
+            for entry in entries {
+                numbers.push(self.add_hashed(entry.hash, &others.octets[entry.range()]));
+            }
+        }
+        numbers
+    }
+
     /// The number, or the slot where it would stand.
-    fn probe(&self, key: &Key, label: usize) -> Result<NameId, usize> {
-        let (hash, wire) = (key.hash_of(label), key.suffix(label));
+    fn probe(&self, hash: u64, wire: &[u8]) -> Result<NameId, usize> {
         let mask = self.slots.len().wrapping_sub(1);
         let mut slot = hash as usize & mask;
         if self.slots.is_empty() {
@@ -115,8 +137,8 @@ impl Names {
         loop {
             match self.slots[slot] {
                 EMPTY => return Err(slot),
-                id if self.entries[id as usize].hash == hash && self.wire(NameId(id)) == wire => {
-                    return Ok(NameId(id));
+                slot if slot >> 32 == hash >> 32 && self.wire(NameId(slot as u32)) == wire => {
+                    return Ok(NameId(slot as u32));
                 }
                 _ => slot = (slot + 1) & mask,
             }
@@ -127,17 +149,16 @@ impl Names {
     pub fn reserve(&mut self, names: usize) {
         memory::reserve(&mut self.entries, names);
         memory::reserve(&mut self.octets, names * OCTETS_PER_NAME);
-        let size = (2 * names + 2).next_power_of_two();
-        if size > self.slots.len() {
-            self.resize(size);
+        self.make_slots(names);
+    }
+
+    /// Makes the table large enough for so many more names.
+    fn make_slots(&mut self, more: usize) {
+        let needed = 2 * (self.entries.len() + more);
+        if needed <= self.slots.len() {
+            return;
         }
-    }
-
-    fn grow(&mut self) {
-        self.resize((self.slots.len() * 2).max(64));
-    }
-
-    fn resize(&mut self, size: usize) {
+        let size = needed.next_power_of_two().max(64);
         let mask = size - 1;
         self.slots = memory::filled(EMPTY, size);
         for (id, entry) in self.entries.iter().enumerate() {
@@ -145,9 +166,14 @@ impl Names {
             while self.slots[slot] != EMPTY {
                 slot = (slot + 1) & mask;
             }
-            self.slots[slot] = id as u32;
+            self.slots[slot] = filled(entry.hash, id as u32);
         }
     }
+}
+
+/// A slot that holds a number.
+fn filled(hash: u64, id: u32) -> u64 {
+    hash >> 32 << 32 | u64::from(id)
 }
 
 #[cfg(test)]

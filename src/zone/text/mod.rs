@@ -7,6 +7,8 @@ pub mod generate;
 pub mod rdata;
 pub mod scanner;
 
+mod pieces;
+
 use std::collections::BTreeSet;
 use std::io::Read;
 use std::path::{Path, PathBuf};
@@ -16,7 +18,7 @@ use super::memory;
 use super::names::{NameId, Names};
 use crate::wire::{Key, Name, RrType};
 use fault::{Faults, Place, Text};
-use scanner::{Scanner, Token};
+use scanner::{Entry, Scanner, Token};
 
 /// `$INCLUDE` inside `$INCLUDE`: more is a mistake, and each level holds a file.
 pub const MAX_INCLUDE_DEPTH: usize = 16;
@@ -24,10 +26,6 @@ pub const MAX_INCLUDE_DEPTH: usize = 16;
 /// Octets of one text: places in it have 32 bits.
 const MAX_TEXT: u64 = u32::MAX as u64;
 const TOO_LONG: &str = "it has 4 GiB or more; split it and use $INCLUDE";
-
-/// Octets of a line in zones of many names, as far as they matter for making
-/// room beforehand.
-const OCTETS_PER_LINE: usize = 32;
 
 /// Where texts come from.
 #[derive(Clone, Copy, Debug)]
@@ -121,7 +119,7 @@ pub struct Records {
 }
 
 /// What stands on lines with faults, so that nobody misses what is there.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Unread {
     types: BTreeSet<RrType>,
     /// The owner of a SOA on such a line.
@@ -179,15 +177,7 @@ impl Records {
 /// first file cannot be read.
 pub fn read(library: Library, path: &Path, origin: Option<Name>) -> Result<Records, String> {
     let octets = library.read(path)?;
-    let mut reader = Reader {
-        library,
-        records: Records::default(),
-        key: Key::new(),
-        default_ttl: None,
-        last_ttl: None,
-        including: Vec::new(),
-        generated_at: None,
-    };
+    let mut reader = Reader::new(library, pieces::PIECE);
     reader.text(path, octets, origin, None);
     Ok(reader.records)
 }
@@ -215,10 +205,15 @@ struct Scope {
 
 struct Reader {
     library: Library,
+    /// Octets of a piece of a large text.
+    piece: usize,
     records: Records,
     key: Key,
     /// `$TTL`, for all that follows, included files too.
     default_ttl: Option<u32>,
+    /// How many directives were met: what was read on a guess made before one
+    /// may be wrong.
+    directives: usize,
     /// The last TTL that was written out (RFC 1035 §5.1).
     last_ttl: Option<u32>,
     /// The files that are being read, outermost first.
@@ -229,6 +224,20 @@ struct Reader {
 }
 
 impl Reader {
+    fn new(library: Library, piece: usize) -> Reader {
+        Reader {
+            library,
+            piece,
+            records: Records::default(),
+            key: Key::new(),
+            default_ttl: None,
+            directives: 0,
+            last_ttl: None,
+            including: Vec::new(),
+            generated_at: None,
+        }
+    }
+
     fn text(&mut self, path: &Path, octets: Vec<u8>, origin: Option<Name>, owner: Option<NameId>) {
         let text = Arc::new(Text {
             path: path.display().to_string(),
@@ -240,19 +249,29 @@ impl Reader {
             origin,
             owner,
         };
-        // A guess at what is to come: lines of a large zone are short.
-        let lines = text.octets.len() / OCTETS_PER_LINE;
-        memory::reserve(&mut self.records.list, lines);
-        self.records.names.reserve(lines);
+        self.make_room(&text.octets);
         self.records.texts.push(text.clone());
         self.including.push(self.library.identity(path));
-        let mut scanner = Scanner::new(&text.octets);
+        pieces::read(self, &mut scope, &text.octets);
+        self.including.pop();
+    }
+
+    /// Mostly a line is a record and a record has a name of its own. Room that
+    /// is not filled costs nothing; growing copies.
+    fn make_room(&mut self, text: &[u8]) {
+        let lines = text.iter().filter(|&&octet| octet == b'\n').count();
+        memory::reserve(&mut self.records.list, lines);
+        self.records.names.reserve(lines);
+    }
+
+    /// Reads the entries that begin before `end`, one after the other.
+    fn in_order(&mut self, scope: &mut Scope, scanner: &mut Scanner<'_>, end: usize) {
         let mut tokens = Vec::new();
-        loop {
+        while scanner.at() < end {
             let (read, owner) = match scanner.next(&mut tokens) {
-                Ok(None) => break,
+                Ok(None) => return,
                 Ok(Some(entry)) => {
-                    let read = self.entry(&mut scope, entry.blank, &tokens);
+                    let read = self.entry(scope, entry, &tokens);
                     (read, scope.owner)
                 }
                 Err((at, broken)) => {
@@ -266,12 +285,17 @@ impl Reader {
                 self.records.faults.error(Place { text, at }, sentence);
             }
         }
-        self.including.pop();
     }
 
-    fn entry(&mut self, scope: &mut Scope, blank: bool, tokens: &[Token<'_>]) -> Result<(), Wrong> {
-        let first = &tokens[0];
-        if !blank && !first.quoted && first.text.starts_with(b"$") {
+    fn entry(
+        &mut self,
+        scope: &mut Scope,
+        entry: Entry,
+        tokens: &[Token<'_>],
+    ) -> Result<(), Wrong> {
+        if is_directive(entry, tokens) {
+            self.directives += 1;
+            let first = &tokens[0];
             return match first.text.to_ascii_uppercase().as_slice() {
                 b"$ORIGIN" => self.set_origin(scope, tokens),
                 b"$TTL" => self.set_ttl(tokens),
@@ -286,7 +310,7 @@ impl Reader {
                 ),
             };
         }
-        self.record(scope, blank, tokens)
+        self.record(scope, entry.blank, tokens)
     }
 
     fn set_origin(&mut self, scope: &mut Scope, tokens: &[Token<'_>]) -> Result<(), Wrong> {
@@ -546,6 +570,11 @@ impl Reader {
             "no TTL: neither here nor in a line before; begin the file with $TTL",
         )
     }
+}
+
+/// True for `$…` in the first column.
+fn is_directive(entry: Entry, tokens: &[Token<'_>]) -> bool {
+    !entry.blank && !tokens[0].quoted && tokens[0].text.starts_with(b"$")
 }
 
 fn show(token: &Token<'_>) -> String {

@@ -94,6 +94,16 @@ impl<'t> Scanner<'t> {
         }
     }
 
+    /// Where it stands: at the start of an entry, or at the end.
+    pub fn at(&self) -> usize {
+        self.at
+    }
+
+    /// Goes on at the entry that starts at `at`.
+    pub fn skip_to(&mut self, at: usize) {
+        self.at = at;
+    }
+
     /// Reads the next entry's tokens into `tokens`, which is cleared first.
     /// `Ok(None)` at the end of the text. After an error, with the place it
     /// was seen at, the next call goes on behind the broken entry, or behind
