@@ -139,11 +139,13 @@ impl<'d> Assembler<'d> {
         let draft = self.draft;
         self.summary.names = self.nodes.iter().flatten().count();
         self.summary.records = draft.kept();
+        let names = draft.records.names.ids().zip(&self.nodes);
+        let found = names.filter_map(|(id, node)| Some((draft.records.names.hash(id), (*node)?)));
         let apex = draft.records.names.name(draft.apex);
         let apex_node = self.nodes[draft.apex.index()].expect("the apex is served");
         Ok(Zone::new(
             apex,
-            self.builder.finish(),
+            self.builder.finish(self.summary.names, found),
             apex_node,
             negative,
             self.summary,
@@ -170,14 +172,13 @@ impl<'d> Assembler<'d> {
             self.compose(id, set, set.ttl);
             self.builder.set(&self.composer.finish());
         }
-        let names = &draft.records.names;
-        self.nodes[id.index()] = Some(self.end(id, flags, Some(names.hash(id)))?);
+        self.nodes[id.index()] = Some(self.end(id, flags)?);
         Ok(())
     }
 
-    fn end(&mut self, id: NameId, flags: u8, hash: Option<u64>) -> Result<NodeRef, Full> {
+    fn end(&mut self, id: NameId, flags: u8) -> Result<NodeRef, Full> {
         let name = self.draft.records.names.wire(id);
-        self.builder.end(name, flags, hash).ok_or(Full)
+        self.builder.end(name, flags).ok_or(Full)
     }
 
     /// The SOA for negative answers, its TTL no longer than its MINIMUM
@@ -195,7 +196,7 @@ impl<'d> Assembler<'d> {
             .expect("a SOA ends in MINIMUM");
         self.compose(draft.apex, soa, soa.ttl.min(u32::from_be_bytes(*minimum)));
         self.builder.set(&self.composer.finish());
-        self.end(draft.apex, 0, None)
+        self.end(draft.apex, 0)
     }
 
     fn link_wildcards(&mut self) {

@@ -31,7 +31,10 @@
 //! A record at `h12.example.com.` takes 61 octets here, and its reply is one
 //! probe, one comparison and one copy of 16 octets.
 
+use std::hint::black_box;
 use std::ops::Range;
+
+use arrayvec::ArrayVec;
 
 use super::memory;
 use crate::wire::header::{HEADER, class};
@@ -355,11 +358,12 @@ pub struct NewSet<'a> {
 /// beforehand.
 const OCTETS_PER_NODE: usize = 64;
 
+/// Nodes whose slots are asked for together.
+const FETCHED: usize = 32;
+
 /// Writes a store: begin a name, add its sets by rising type, end it.
 pub struct Builder {
     arena: Vec<u8>,
-    /// Hash and reference of each finished node that is to be found by name.
-    nodes: Vec<(u64, u32)>,
     frames: Vec<u8>,
     bodies: Vec<u8>,
 }
@@ -367,14 +371,12 @@ pub struct Builder {
 impl Builder {
     /// An empty store, with room for about so many names.
     pub fn new(names: usize) -> Builder {
-        let (mut arena, mut nodes) = (Vec::new(), Vec::new());
+        let mut arena = Vec::new();
         memory::reserve(&mut arena, names * OCTETS_PER_NODE);
-        memory::reserve(&mut nodes, names);
         // Reference 0 is no node.
         arena.resize(UNIT, 0);
         Builder {
             arena,
-            nodes,
             frames: Vec::new(),
             bodies: Vec::new(),
         }
@@ -403,9 +405,8 @@ impl Builder {
     }
 
     /// Writes the name with the sets added since the last one, or `None` where
-    /// the store has grown past what references reach. `hash` makes it
-    /// findable by name.
-    pub fn end(&mut self, name: &[u8], flags: u8, hash: Option<u64>) -> Option<NodeRef> {
+    /// the store has grown past what references reach.
+    pub fn end(&mut self, name: &[u8], flags: u8) -> Option<NodeRef> {
         let at = u32::try_from(self.arena.len() / UNIT).ok()?;
         let sets = self.frames.len() / SET;
         let bodies_at = (NODE + self.frames.len() + name.len()) as u32;
@@ -421,9 +422,6 @@ impl Builder {
         self.arena.append(&mut self.bodies);
         self.arena
             .resize(self.arena.len().next_multiple_of(UNIT), 0);
-        if let Some(hash) = hash {
-            self.nodes.push((hash, at));
-        }
         Some(NodeRef(at))
     }
 
@@ -433,18 +431,32 @@ impl Builder {
         self.arena[at..at + 4].copy_from_slice(&wildcard.0.to_le_bytes());
     }
 
-    /// The store, with its table filled to two thirds: a name is then found in
-    /// two probes and missed in five, mostly within one cache line. It is
-    /// filled in one go, so that its cache misses overlap.
-    pub fn finish(self) -> Store {
-        let mut slots = memory::filled(0u64, self.nodes.len() * 3 / 2 + 1).into_boxed_slice();
-        for (hash, at) in self.nodes {
-            let mut slot = first_slot(hash, slots.len());
-            while slots[slot] != 0 {
-                slot = (slot + 1) % slots.len();
+    /// The store, in which `count` nodes can be found by the hashes of their
+    /// names. Its table is filled to two thirds: a name is then found in two
+    /// probes and missed in five, mostly within one cache line.
+    pub fn finish(self, count: usize, nodes: impl Iterator<Item = (u64, NodeRef)>) -> Store {
+        let mut slots = memory::filled(0u64, count * 3 / 2 + 1).into_boxed_slice();
+        let mut fill = |batch: &[(u64, NodeRef)]| {
+            // Asked for in one go, the slots come all at once.
+            let places = batch.iter().map(|(hash, _)| first_slot(*hash, slots.len()));
+            black_box(places.fold(0, |seen, place| seen ^ slots[place]));
+            for &(hash, NodeRef(at)) in batch {
+                let mut slot = first_slot(hash, slots.len());
+                while slots[slot] != 0 {
+                    slot = (slot + 1) % slots.len();
+                }
+                slots[slot] = u64::from(hash as u32) << 32 | u64::from(at);
             }
-            slots[slot] = u64::from(hash as u32) << 32 | u64::from(at);
+        };
+        let mut batch = ArrayVec::<_, FETCHED>::new();
+        for node in nodes {
+            batch.push(node);
+            if batch.is_full() {
+                fill(&batch);
+                batch.clear();
+            }
         }
+        fill(&batch);
         Store {
             arena: self.arena.into_boxed_slice(),
             slots,
@@ -496,15 +508,12 @@ mod tests {
             pointers: &[7, 9],
             ..plain
         });
-        let parent = builder
-            .end(apex.suffix(0), ALIAS, Some(apex.hash_of(0)))
-            .unwrap();
+        let parent = builder.end(apex.suffix(0), ALIAS).unwrap();
         let star = key("*.example");
-        let below = builder
-            .end(star.suffix(0), 0, Some(star.hash_of(0)))
-            .unwrap();
+        let below = builder.end(star.suffix(0), 0).unwrap();
         builder.link_wildcard(parent, below);
-        let store = builder.finish();
+        let nodes = [(apex.hash_of(0), parent), (star.hash_of(0), below)];
+        let store = builder.finish(2, nodes.into_iter());
 
         let node = store.find(&key("x.EXAMPLE"), 1).unwrap();
         assert_eq!(
@@ -528,11 +537,12 @@ mod tests {
     #[test]
     fn many_names_are_all_found_and_no_other() {
         let mut builder = Builder::new(0);
+        let mut nodes = Vec::new();
         for number in 0..5000 {
             let key = key(&format!("h{number}.example"));
-            builder.end(key.suffix(0), 0, Some(key.hash_of(0)));
+            nodes.push((key.hash_of(0), builder.end(key.suffix(0), 0).unwrap()));
         }
-        let store = builder.finish();
+        let store = builder.finish(nodes.len(), nodes.into_iter());
         for number in 0..10_000 {
             let key = key(&format!("h{number}.example"));
             assert_eq!(store.find(&key, 0).is_some(), number < 5000);
