@@ -288,6 +288,12 @@ fn add_ancestors(records: &mut Records, apex: NameId) -> Vec<NameId> {
     // The loop meets the names that it adds itself.
     while parents.len() < names.len() {
         let id = NameId(parents.len() as u32);
+        let wire = names.wire(id);
+        if wire.get(1 + usize::from(wire[0])..) == Some(&apex_wire) {
+            // Most names are right below the apex.
+            parents.push(apex);
+            continue;
+        }
         let valid = key.set(names.wire(id));
         debug_assert!(valid.is_some(), "only names are added");
         let above = key.labels().checked_sub(apex_labels);
