@@ -7,42 +7,12 @@
 
 mod support;
 
-use std::hint::black_box;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use shardns::answer::{self, Prepared, Settings, Via, Worker};
 use shardns::wire::Key;
 use shardns::zone::Zones;
-use support::{Kind, SIZES, requests, zones};
-
-const VIA: Via = Via::Udp(Worker {
-    index: 0,
-    cpu: None,
-    batch: 32,
-});
-const BATCH: usize = 32;
-
-fn one_by_one(zones: &Zones, requests: &[Vec<u8>], key: &mut Key, out: &mut [u8]) {
-    let settings = Settings::default();
-    for request in requests {
-        black_box(answer::respond(zones, &settings, VIA, request, key, out));
-    }
-}
-
-fn together(zones: &Zones, requests: &[Vec<u8>], keys: &mut [Key], out: &mut [u8]) {
-    let settings = Settings::default();
-    for batch in requests.chunks(BATCH) {
-        let read = batch.iter().zip(keys.iter_mut());
-        let prepared: Vec<Prepared> = read
-            .map(|(request, key)| Prepared::read(zones, request, key))
-            .collect();
-        Prepared::fetch(&prepared, keys);
-        for ((prepared, request), key) in prepared.iter().zip(batch).zip(keys.iter_mut()) {
-            black_box(prepared.finish(&settings, VIA, request, key, out));
-        }
-    }
-}
+use support::{BATCH, Kind, SIZES, one_by_one, requests, together, zones};
 
 fn kinds(criterion: &mut Criterion) {
     let mut out = vec![0; 1232];

@@ -2,13 +2,15 @@
 
 #![allow(dead_code)]
 
+use std::hint::black_box;
 use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use shardns::answer::{self, Prepared, Settings, Via, Worker};
 use shardns::sys::memory::use_huge_pages;
-use shardns::wire::{Name, RrType};
+use shardns::wire::{Key, Name, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
 
@@ -134,4 +136,36 @@ pub fn query(name: &str, rtype: RrType) -> Vec<u8> {
     request.extend([rtype.0.to_be_bytes(), [0, 1]].concat());
     request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
     request
+}
+
+/// Where the requests seem to come from.
+const VIA: Via = Via::Udp(Worker {
+    index: 0,
+    cpu: None,
+    batch: 32,
+});
+/// Requests of a batch, as the server takes them by default.
+pub const BATCH: usize = 32;
+
+/// Answers each request before it looks at the next.
+pub fn one_by_one(zones: &Zones, requests: &[Vec<u8>], key: &mut Key, out: &mut [u8]) {
+    let settings = Settings::default();
+    for request in requests {
+        black_box(answer::respond(zones, &settings, VIA, request, key, out));
+    }
+}
+
+/// Answers the requests in batches, as a worker does.
+pub fn together(zones: &Zones, requests: &[Vec<u8>], keys: &mut [Key], out: &mut [u8]) {
+    let settings = Settings::default();
+    for batch in requests.chunks(BATCH) {
+        let read = batch.iter().zip(keys.iter_mut());
+        let prepared: Vec<Prepared> = read
+            .map(|(request, key)| Prepared::read(zones, request, key))
+            .collect();
+        Prepared::fetch(&prepared, keys);
+        for ((prepared, request), key) in prepared.iter().zip(batch).zip(keys.iter_mut()) {
+            black_box(prepared.finish(&settings, VIA, request, key, out));
+        }
+    }
 }

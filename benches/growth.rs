@@ -1,0 +1,372 @@
+//! How cost grows with names: time to load, memory, and time to answer, from
+//! a thousand names to ten million. Run as `cargo bench --bench growth`; it
+//! takes some minutes and 4 GB, prints a table, and writes raw rows, table and
+//! plot to `benches/results`. With `-- --quick` or `-- --test` it takes seconds,
+//! measures small zones once, and writes nothing.
+//!
+//! Each size is measured in a process of its own, so that none finds the memory
+//! that another has left behind. Names are asked for in random order.
+
+mod support;
+
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+use std::time::Instant;
+use std::{env, fs};
+
+use anyhow::{Context, anyhow, ensure};
+use clap::Parser;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use serde_json::{Value, json};
+use shardns::sys::memory::{prefer_huge_pages, use_huge_pages};
+use shardns::wire::Key;
+use shardns::zone::text::Library;
+use shardns::zone::{self, Zones};
+use support::{BATCH, Kind, one_by_one, requests, together, zone_file};
+
+const SIZES: [usize; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
+const SMALL: [usize; 2] = [1_000, 10_000];
+/// Times that everything but memory is measured.
+const ROUNDS: usize = 5;
+/// Queries of a round: many more names than the caches hold.
+const QUERIES: usize = 200_000;
+
+/// Measures how cost grows with names.
+#[derive(Debug, Parser)]
+#[command(name = "growth", bin_name = "cargo bench --bench growth --")]
+struct Options {
+    /// Measure this size and print the rows; what each process is told
+    #[arg(long, value_name = "NAMES", hide = true)]
+    measure: Option<usize>,
+    /// Times to measure
+    #[arg(long, value_name = "N", default_value_t = ROUNDS)]
+    rounds: usize,
+    /// What cargo passes to every benchmark that it runs
+    #[arg(long, hide = true)]
+    bench: bool,
+    /// Small zones, once, and write nothing
+    #[arg(long)]
+    quick: bool,
+    #[arg(long, hide = true)]
+    test: bool,
+}
+
+fn main() -> ExitCode {
+    let options = Options::parse();
+    let done = match options.measure {
+        Some(names) => measure(names, options.rounds),
+        None if options.quick || options.test || !options.bench => compare(&SMALL, 1).map(drop),
+        None => compare(&SIZES, options.rounds).and_then(|report| report.save()),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("growth: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Prints a row with the memory, then one for each round.
+fn measure(names: usize, rounds: usize) -> anyhow::Result<()> {
+    zone::memory::advise_with(prefer_huge_pages);
+    let path = zone_file(names);
+    // Before anything else asks for memory.
+    let mut zones = load(&path)?;
+    let pss_mib = pss_mib()?;
+    println!("{}", json!({"names": names, "pss_mib": pss_mib}));
+    let requests = requests(names, Kind::Hit, QUERIES);
+    let (mut keys, mut out) = (vec![Key::new(); BATCH], vec![0; 1232]);
+    for round in 0..rounds {
+        drop(zones);
+        let start = Instant::now();
+        zones = load(&path)?;
+        let load_s = start.elapsed().as_secs_f64();
+        let start = Instant::now();
+        one_by_one(&zones, &requests, &mut keys[0], &mut out);
+        let one_by_one_ns = start.elapsed().as_secs_f64() * 1e9 / QUERIES as f64;
+        let start = Instant::now();
+        together(&zones, &requests, &mut keys, &mut out);
+        let together_ns = start.elapsed().as_secs_f64() * 1e9 / QUERIES as f64;
+        println!(
+            "{}",
+            json!({
+                "names": names, "round": round, "load_s": load_s,
+                "one_by_one_ns": one_by_one_ns, "together_ns": together_ns,
+            })
+        );
+    }
+    fs::remove_file(path)?;
+    Ok(())
+}
+
+/// From a file to what workers answer from, as the server does it.
+fn load(path: &Path) -> anyhow::Result<Zones> {
+    let loaded = zone::load(Library::Disk, path, None).map_err(|error| anyhow!(error))?;
+    let zone = loaded.zone.context("the zone has faults")?;
+    for region in zone.memory() {
+        // As in the server, small pages serve as well.
+        let _ = use_huge_pages(region);
+    }
+    Ok(Zones::new(vec![zone])?)
+}
+
+/// Memory of this process; pages that are shared with others are divided among
+/// them.
+fn pss_mib() -> anyhow::Result<f64> {
+    let told = fs::read_to_string("/proc/self/smaps_rollup")?;
+    let line = told.lines().find(|line| line.starts_with("Pss:"));
+    let kib = line.and_then(|line| line.split_whitespace().nth(1));
+    let kib: f64 = kib.context("no Pss in smaps_rollup")?.parse()?;
+    Ok(kib / 1024.0)
+}
+
+/// Lowest, middle and highest of what was measured.
+#[derive(Clone, Copy)]
+struct Spread {
+    low: f64,
+    median: f64,
+    high: f64,
+}
+
+/// What a row of the table and a place on the plot's horizontal axis is.
+struct Size {
+    names: usize,
+    load_s: Spread,
+    pss_mib: Spread,
+    one_by_one_ns: Spread,
+    together_ns: Spread,
+}
+
+struct Report {
+    rows: Vec<Value>,
+    table: String,
+    plot: String,
+}
+
+/// Measures all sizes, each in its own process, and prints the table.
+fn compare(sizes: &[usize], rounds: usize) -> anyhow::Result<Report> {
+    let mut rows = vec![facts(rounds)];
+    let mut measured = Vec::new();
+    for &names in sizes {
+        let own = run(names, rounds)?;
+        measured.push(summary(names, &own)?);
+        rows.extend(own);
+    }
+    let table = table(&measured)?;
+    print!("{table}");
+    let plot = plot(&measured)?;
+    Ok(Report { rows, table, plot })
+}
+
+fn run(names: usize, rounds: usize) -> anyhow::Result<Vec<Value>> {
+    let (names, rounds) = (names.to_string(), rounds.to_string());
+    let output = Command::new(env::current_exe()?)
+        .args(["--measure", &names, "--rounds", &rounds])
+        .output()?;
+    let told = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "{names} names: {told}");
+    let lines = std::str::from_utf8(&output.stdout)?.lines();
+    let rows: Result<_, _> = lines.map(serde_json::from_str).collect();
+    rows.context("rows that are no JSON")
+}
+
+fn summary(names: usize, rows: &[Value]) -> anyhow::Result<Size> {
+    let spread = |key: &str| {
+        let mut values: Vec<f64> = rows.iter().filter_map(|row| row[key].as_f64()).collect();
+        values.sort_by(f64::total_cmp);
+        let (Some(&low), Some(&high)) = (values.first(), values.last()) else {
+            return Err(anyhow!("no {key} for {names} names"));
+        };
+        let median = values[values.len() / 2];
+        Ok(Spread { low, median, high })
+    };
+    Ok(Size {
+        names,
+        load_s: spread("load_s")?,
+        pss_mib: spread("pss_mib")?,
+        one_by_one_ns: spread("one_by_one_ns")?,
+        together_ns: spread("together_ns")?,
+    })
+}
+
+fn table(sizes: &[Size]) -> anyhow::Result<String> {
+    let mut table = String::from(
+        "| names | load s | PSS MiB | ns a query, one by one | ns a query, in batches of 32 |\n\
+         | ---: | ---: | ---: | ---: | ---: |\n",
+    );
+    let shown = |Spread { low, median, high }: Spread, digits: usize| {
+        format!("{median:.digits$} ({low:.digits$}–{high:.digits$})")
+    };
+    for size in sizes {
+        writeln!(
+            table,
+            "| {} | {} | {:.1} | {} | {} |",
+            size.names,
+            shown(size.load_s, 4),
+            size.pss_mib.median,
+            shown(size.one_by_one_ns, 0),
+            shown(size.together_ns, 0),
+        )?;
+    }
+    Ok(table)
+}
+
+/// What the numbers were measured with.
+fn facts(rounds: usize) -> Value {
+    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = cpuinfo
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
+    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
+    let changed = match said("git", &["status", "--porcelain", "-uno"]).as_str() {
+        "" => "",
+        _ => ", changed",
+    };
+    json!({
+        "command": "cargo bench --bench growth",
+        "date": said("date", &["+%Y-%m-%d %H:%M:%S %z"]),
+        "commit": said("git", &["rev-parse", "HEAD"]) + changed,
+        "kernel": said("uname", &["-r"]),
+        "cpu": format!("{}, {cpus} CPUs", model.unwrap_or(env::consts::ARCH)),
+        "load_average_before": said("cut", &["-d", " ", "-f", "1-3", "/proc/loadavg"]),
+        "rounds": rounds,
+    })
+}
+
+/// What a command prints, nothing where there is none.
+fn said(program: &str, arguments: &[&str]) -> String {
+    let output = Command::new(program).args(arguments).output();
+    let told = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
+    told.unwrap_or_default()
+}
+
+impl Report {
+    /// Rows, table and plot beside each other, in place of an earlier run's of
+    /// the same day.
+    fn save(&self) -> anyhow::Result<()> {
+        let facts = self.rows[0].as_object().context("facts are an object")?;
+        let date = facts["date"].as_str().unwrap_or_default();
+        let day = date.split(' ').next().unwrap_or_default();
+        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/results");
+        let mut lines = String::new();
+        for row in &self.rows {
+            writeln!(lines, "{row}")?;
+        }
+        let mut page = String::new();
+        for (key, value) in facts {
+            let value = value.as_str().map_or(value.to_string(), str::to_owned);
+            writeln!(page, "- {key}: {value}")?;
+        }
+        let table = &self.table;
+        write!(page, "\nMedian (lowest–highest) of all rounds.\n\n{table}")?;
+        for (ending, content) in [("jsonl", &lines), ("md", &page), ("svg", &self.plot)] {
+            let path = folder.join(format!("{day}-growth.{ending}"));
+            fs::write(&path, content).with_context(|| path.display().to_string())?;
+            println!("{}", path.display());
+        }
+        Ok(())
+    }
+}
+
+/// One line of a panel: its colour, what it is, and where it finds its values.
+type Line = (RGBColor, &'static str, fn(&Size) -> Spread);
+
+const BLUE: RGBColor = RGBColor(31, 111, 180);
+const ORANGE: RGBColor = RGBColor(214, 96, 20);
+
+/// Three panels over the number of names, all axes logarithmic.
+fn plot(sizes: &[Size]) -> anyhow::Result<String> {
+    let mut svg = String::new();
+    {
+        // A background of its own: it is read on light and on dark pages.
+        let area = SVGBackend::with_string(&mut svg, (1020, 340)).into_drawing_area();
+        area.fill(&WHITE)?;
+        let panels = area.split_evenly((1, 3));
+        panel(
+            &panels[0],
+            sizes,
+            "load, s",
+            &[(BLUE, "", |size| size.load_s)],
+        )?;
+        panel(
+            &panels[1],
+            sizes,
+            "memory, MiB",
+            &[(BLUE, "", |size| size.pss_mib)],
+        )?;
+        let queries: [Line; 2] = [
+            (ORANGE, "one by one", |size| size.one_by_one_ns),
+            (BLUE, "in batches", |size| size.together_ns),
+        ];
+        panel(&panels[2], sizes, "a query, ns", &queries)?;
+        area.present()?;
+    }
+    Ok(svg)
+}
+
+/// Medians joined by a line, with a bar from the lowest to the highest.
+fn panel(
+    area: &DrawingArea<SVGBackend<'_>, Shift>,
+    sizes: &[Size],
+    title: &str,
+    lines: &[Line],
+) -> anyhow::Result<()> {
+    let all = || lines.iter().flat_map(|line| sizes.iter().map(line.2));
+    let low = all().map(|spread| spread.low).fold(f64::MAX, f64::min);
+    let high = all().map(|spread| spread.high).fold(0.0, f64::max);
+    let first = sizes.first().map_or(1, |size| size.names) as f64;
+    let last = sizes.last().map_or(10, |size| size.names) as f64;
+    let mut chart = ChartBuilder::on(area)
+        .caption(title, ("sans-serif", 17))
+        .margin(12)
+        .x_label_area_size(34)
+        .y_label_area_size(54)
+        .build_cartesian_2d(
+            (first / 1.5..last * 1.5).log_scale(),
+            (low / 1.5..high * 1.5).log_scale(),
+        )?;
+    chart
+        .configure_mesh()
+        .max_light_lines(0)
+        .x_desc("names")
+        .x_label_formatter(&|names| short(*names))
+        .y_label_formatter(&|value| short(*value))
+        .label_style(("sans-serif", 13))
+        .draw()?;
+    for &(colour, name, values) in lines {
+        let medians = sizes
+            .iter()
+            .map(|size| (size.names as f64, values(size).median));
+        let drawn = chart.draw_series(LineSeries::new(medians.clone(), colour.stroke_width(2)))?;
+        if !name.is_empty() {
+            let sample =
+                move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2));
+            drawn.label(name).legend(sample);
+        }
+        chart.draw_series(medians.map(|place| Circle::new(place, 3, colour.filled())))?;
+        chart.draw_series(sizes.iter().map(|size| {
+            let (names, Spread { low, high, .. }) = (size.names as f64, values(size));
+            PathElement::new([(names, low), (names, high)], colour.stroke_width(1))
+        }))?;
+    }
+    if lines.len() > 1 {
+        chart
+            .configure_series_labels()
+            .label_font(("sans-serif", 13))
+            .position(SeriesLabelPosition::UpperLeft)
+            .draw()?;
+    }
+    Ok(())
+}
+
+/// `1M` for a million, `10k` for ten thousand, `0.001` for a thousandth.
+fn short(value: f64) -> String {
+    match value {
+        1e6.. => format!("{:.0}M", value / 1e6),
+        1e4.. => format!("{:.0}k", value / 1e3),
+        _ => format!("{}", (value * 1e6).round() / 1e6),
+    }
+}
