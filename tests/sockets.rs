@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shardns::answer::{self, Outcome, Settings, Via};
+use shardns::server::holders::{Protocol, holders};
 use shardns::server::worker::Responder;
 use shardns::server::{Config, Event, Listen, Server, Sharing, tcp};
 use shardns::sys::steer::Steer;
@@ -471,6 +472,33 @@ fn a_stop_answers_what_is_queued() {
     }
 }
 
+/// A socket that outlives its worker would take datagrams that nobody reads.
+#[test]
+fn a_stopped_worker_closes_its_socket_though_another_is_busy() {
+    let gate = Gate::leak();
+    let responder = respond_after(move |request| gate.hold(request));
+    let config = config(&["127.0.0.1:0"], 3);
+    let mut server = Server::start_with(&config, Arc::new(support::demo()), responder).unwrap();
+    let address = server.addresses()[0];
+    let open = || holders(Protocol::Udp, address).len();
+    assert_eq!(open(), 3);
+    let mut request = query("www.example.com", 1);
+    request[0] = 0xff;
+    let held = client(address);
+    held.send(&request).unwrap();
+    gate.await_arrival();
+    let stopping = std::thread::spawn(move || server.stop());
+    let started = Instant::now();
+    while open() > 1 {
+        assert!(started.elapsed() < PATIENCE, "sockets stay open unread");
+        std::thread::yield_now();
+    }
+    gate.open();
+    receive(&held);
+    stopping.join().unwrap();
+    assert_eq!(open(), 0);
+}
+
 #[test]
 fn a_small_receive_buffer_drops_and_the_drops_are_counted() {
     let gate = Gate::leak();
@@ -614,7 +642,7 @@ fn connections_that_get_nowhere_give_way_to_new_ones() {
     // Refused at first, served as soon as the others have stalled long enough.
     let request = query("www.example.com", 1);
     let framed = [&(request.len() as u16).to_be_bytes()[..], &request].concat();
-    let started = std::time::Instant::now();
+    let started = Instant::now();
     let served = || {
         let mut stream = TcpStream::connect(address).ok()?;
         stream.set_read_timeout(Some(PATIENCE)).unwrap();

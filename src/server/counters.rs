@@ -68,6 +68,7 @@ pub struct Counters {
     idle_wakeups: AtomicU64,
     connections: AtomicU64,
     connections_refused: AtomicU64,
+    drops: AtomicU64,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -85,6 +86,11 @@ impl Counters {
     /// One request came in over a connection.
     pub fn request(&self) {
         add(&self.received, 1);
+    }
+
+    /// The kernel dropped so many datagrams of a socket that is being closed.
+    pub fn dropped(&self, n: u64) {
+        add(&self.drops, n);
     }
 
     /// What became of a request.
@@ -150,7 +156,7 @@ impl Counters {
             idle_wakeups: number(&self.idle_wakeups),
             connections: number(&self.connections),
             connections_refused: number(&self.connections_refused),
-            drops: 0,
+            drops: number(&self.drops),
         }
     }
 }

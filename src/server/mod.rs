@@ -14,8 +14,8 @@ mod panics;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -155,8 +155,14 @@ pub enum Event {
 /// A running server.
 pub struct Server {
     seats: Vec<Seat>,
-    /// Groups by address; in a group, sockets by worker.
-    groups: Vec<Vec<Arc<UdpSocket>>>,
+    addresses: Vec<SocketAddr>,
+    /// Groups by address; in a group, sockets by worker. They are the workers',
+    /// so that each closes when its worker has answered what is queued on it:
+    /// one that stayed open until all are done would go on taking datagrams
+    /// that nobody reads.
+    groups: Vec<Vec<Weak<UdpSocket>>>,
+    /// Sockets that all workers read, and none closes.
+    _shared: Vec<Arc<UdpSocket>>,
     counters: Vec<Arc<Counters>>,
     workers: Vec<JoinHandle<()>>,
     tcp: Option<TcpThread>,
@@ -209,7 +215,16 @@ impl Server {
         let mut server = Server {
             counters: seats.iter().map(|_| Arc::default()).collect(),
             seats,
-            groups: bound.groups,
+            addresses: bound.groups.iter().map(|group| group[0].local()).collect(),
+            groups: bound
+                .groups
+                .iter()
+                .map(|group| group.iter().map(Arc::downgrade).collect())
+                .collect(),
+            _shared: match config.sharing {
+                Sharing::Reuseport => Vec::new(),
+                Sharing::Shared => bound.groups.concat(),
+            },
             workers: Vec::new(),
             tcp: None,
             tcp_counters: config.tcp.map(|_| Arc::default()),
@@ -217,14 +232,8 @@ impl Server {
             events,
             notes: bound.notes,
         };
-        let started = server.start_threads(
-            config,
-            &zones,
-            &settings,
-            bound.listeners,
-            responder,
-            &report,
-        );
+        let bound = (bound.groups, bound.listeners);
+        let started = server.start_threads(config, &zones, &settings, bound, responder, &report);
         match started {
             Ok(()) => Ok(server),
             Err((what, error)) => {
@@ -239,7 +248,7 @@ impl Server {
         config: &Config,
         zones: &Arc<Zones>,
         settings: &Arc<Settings>,
-        listeners: Vec<std::net::TcpListener>,
+        (groups, listeners): (Vec<Vec<Arc<UdpSocket>>>, Vec<std::net::TcpListener>),
         responder: impl Responder,
         report: &Sender<Event>,
     ) -> Result<(), (String, io::Error)> {
@@ -248,8 +257,7 @@ impl Server {
             let duty = Duty {
                 index: index as u16,
                 cpu: seat.pinned.then_some(seat.cpu as u16),
-                sockets: self
-                    .groups
+                sockets: groups
                     .iter()
                     .map(|group| group[index % group.len()].clone())
                     .collect(),
@@ -263,6 +271,7 @@ impl Server {
                 .and_then(|worker| spawn_worker(worker, &name, seat, report));
             self.workers.push(started.map_err(|error| (name, error))?);
         }
+        drop(groups);
         if let Some(limits) = config.tcp {
             let tcp = self.spawn_tcp(listeners, zones, settings, limits, report.clone());
             self.tcp = Some(tcp.map_err(|error| ("the TCP thread".to_owned(), error))?);
@@ -296,7 +305,7 @@ impl Server {
 
     /// The addresses that are served, with the ports that the kernel chose.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.groups.iter().map(|group| group[0].local()).collect()
+        self.addresses.clone()
     }
 
     /// Where each worker runs.
@@ -324,11 +333,17 @@ impl Server {
         all
     }
 
-    /// Adds the kernel's count for the worker's sockets. A socket that several
-    /// workers read is the first one's.
+    /// Adds the kernel's count for the worker's sockets that are open; of those
+    /// that were closed the worker has kept it. A socket that several workers
+    /// read is the first one's.
     fn with_drops(&self, worker: usize, mut totals: Totals) -> Totals {
-        let sockets = self.groups.iter().filter_map(|group| group.get(worker));
-        totals.drops = sockets.map(|socket| socket.drops().unwrap_or(0)).sum();
+        let sockets = self
+            .groups
+            .iter()
+            .filter_map(|group| group.get(worker)?.upgrade());
+        totals.drops += sockets
+            .map(|socket| socket.drops().unwrap_or(0))
+            .sum::<u64>();
         totals
     }
 
@@ -354,7 +369,8 @@ impl Server {
     }
 
     /// Has every worker answer what is queued on its sockets, for 200 ms at
-    /// most, and waits for the threads to end. The counters stay.
+    /// most, and close them, and waits for the threads to end. The counters
+    /// stay.
     pub fn stop(&mut self) {
         // Relaxed: the flag is all that is passed on.
         self.stop.store(true, Ordering::Relaxed);
@@ -413,5 +429,6 @@ fn spawn_worker<R: Responder>(
                 backtrace,
             });
         }
+        worker.close();
     })
 }

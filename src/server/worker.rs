@@ -179,17 +179,18 @@ impl<R: Responder> Worker<R> {
     /// # Errors
     ///
     /// What the kernel says where several sockets need to be waited for.
-    pub fn new(duty: Duty, responder: R) -> std::io::Result<Worker<R>> {
+    pub fn new(mut duty: Duty, responder: R) -> std::io::Result<Worker<R>> {
         let reply = usize::from(duty.settings.edns_size);
         // As long as what we say we take, and not shorter than the default.
         let request = reply.max(answer::DEFAULT_EDNS_SIZE.into());
-        let lane = |socket: &Arc<UdpSocket>| Lane {
-            batch: Batch::new(socket, duty.batch, request, reply),
-            socket: socket.clone(),
+        let lane = |socket: Arc<UdpSocket>| Lane {
+            batch: Batch::new(&socket, duty.batch, request, reply),
+            socket,
             hand: Hand::default(),
             ready: false,
         };
-        let lanes: Vec<Lane> = duty.sockets.iter().map(lane).collect();
+        let sockets = std::mem::take(&mut duty.sockets);
+        let lanes: Vec<Lane> = sockets.into_iter().map(lane).collect();
         let width = lanes
             .iter()
             .map(|lane| lane.batch.width())
@@ -229,6 +230,16 @@ impl<R: Responder> Worker<R> {
             }
         }
         self.drain();
+    }
+
+    /// Closes the sockets that are its alone, and keeps what the kernel counted
+    /// on them.
+    pub fn close(self) {
+        for lane in self.lanes {
+            if let Some(socket) = Arc::into_inner(lane.socket) {
+                self.duty.counters.dropped(socket.drops().unwrap_or(0));
+            }
+        }
     }
 
     /// Finds out which sockets to read. A single one is read by waiting on it.
