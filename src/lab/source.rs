@@ -274,7 +274,8 @@ impl<'p> Source<'p> {
             }
             let due = match rate {
                 0 => BATCH as u64,
-                _ => (now.as_nanos() as u64 / 1000 * rate / 1_000_000)
+                // The first is due at once.
+                _ => (now.as_nanos() as u64 / 1000 * rate / 1_000_000 + 1)
                     .saturating_sub(self.tally.sent + self.tally.held_back),
             };
             let mut wait = Duration::ZERO;
