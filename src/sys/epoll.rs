@@ -69,4 +69,17 @@ impl Epoll {
         };
         Ok(self.events[..ready].iter().map(|event| event.u64 as usize))
     }
+
+    /// The same instance for another thread to wait in: what is watched, and
+    /// what is ready, is common to both.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `dup`.
+    pub fn try_clone(&self) -> io::Result<Epoll> {
+        Ok(Epoll {
+            fd: self.fd.try_clone()?,
+            events: self.events.clone(),
+        })
+    }
 }

@@ -9,6 +9,7 @@ pub mod client;
 pub mod epoll;
 pub mod limits;
 pub mod memory;
+pub mod process;
 pub mod socket;
 pub mod steer;
 
