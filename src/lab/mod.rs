@@ -11,12 +11,15 @@ pub mod consistent;
 pub mod experiments;
 pub mod figure;
 pub mod group;
+pub mod load;
 pub mod outcome;
 pub mod page;
 pub mod question;
+pub mod rival;
 pub mod source;
 pub mod statistics;
 pub mod stub;
+pub mod tasks;
 
 use std::cell::Cell;
 use std::sync::Arc;

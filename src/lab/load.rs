@@ -1,0 +1,155 @@
+//! The load that servers are compared under: a small zone, questions that it
+//! answers, and what became of them.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use hdrhistogram::Histogram;
+use serde::Serialize;
+
+use super::Lab;
+use super::question::request;
+use super::source::{self, Pace, Plan, Request, Tally};
+use crate::zone::text::Library;
+use crate::zone::{self, Zones};
+
+/// The zone's name.
+pub const APEX: &str = "example.com";
+/// The zone's master file. It stays in the cache: what is compared is how
+/// datagrams reach the answering code.
+pub const ZONE: &str = "\
+$ORIGIN example.com.
+$TTL 1h
+@ SOA ns1 hostmaster 1 2h 15m 2w 5m
+@ NS ns1
+ns1 A 192.0.2.1
+$GENERATE 0-255 host$ A 192.0.2.$
+";
+const HOSTS: usize = 256;
+/// After which time a request is lost: longer than any queue here lasts.
+const PATIENCE: Duration = Duration::from_secs(1);
+
+/// The zone, built.
+///
+/// # Errors
+///
+/// None, as long as the text above is good.
+pub fn zones() -> anyhow::Result<Arc<Zones>> {
+    const PATH: &str = "example.com.zone";
+    let library = Library::Embedded(&[(PATH, ZONE)]);
+    let loaded = zone::load(library, Path::new(PATH), None).map_err(|error| anyhow!(error))?;
+    let zone = loaded.zone.context("the laboratory's zone has faults")?;
+    Ok(Arc::new(Zones::new(vec![zone])?))
+}
+
+/// What is asked: the address of each host.
+///
+/// # Errors
+///
+/// None, as long as the names are good.
+pub fn questions() -> anyhow::Result<Vec<Request>> {
+    let question = |host| request(&format!("host{host}.{APEX}."));
+    (0..HOSTS).map(question).collect()
+}
+
+/// Asks a server over and over. The source sleeps where it may.
+///
+/// # Errors
+///
+/// Sockets that are not to be had.
+pub fn ask(
+    lab: &Lab,
+    peer: SocketAddr,
+    questions: &[Request],
+    flows: usize,
+    pace: Pace,
+    duration: Duration,
+) -> anyhow::Result<Tally> {
+    let plan = Plan {
+        peer,
+        flows,
+        pace,
+        duration,
+        patience: PATIENCE,
+        spin: false,
+        requests: questions,
+        stop: lab.stop(),
+    };
+    source::run(&plan).context("cannot open the client's sockets")
+}
+
+/// How long answers took, in microseconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Latency {
+    /// Half are faster.
+    pub latency_us_p50: f64,
+    /// 90 of 100 are faster.
+    pub latency_us_p90: f64,
+    /// 99 of 100 are faster.
+    pub latency_us_p99: f64,
+    /// 999 of 1,000 are faster.
+    pub latency_us_p999: f64,
+    /// The standard deviation.
+    pub latency_us_deviation: f64,
+}
+
+impl Latency {
+    /// From what the source recorded.
+    pub fn of(nanoseconds: &Histogram<u64>) -> Latency {
+        let quantile = |share| nanoseconds.value_at_quantile(share) as f64 / 1e3;
+        Latency {
+            latency_us_p50: quantile(0.5),
+            latency_us_p90: quantile(0.9),
+            latency_us_p99: quantile(0.99),
+            latency_us_p999: quantile(0.999),
+            latency_us_deviation: nanoseconds.stdev() / 1e3,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::answer::{self, Outcome, Settings, Via};
+    use crate::lab::question::octets;
+    use crate::wire::{Key, Rcode};
+    use trust_dns_proto::rr::{DNSClass, RecordType};
+
+    #[test]
+    fn the_zone_answers_the_questions() {
+        let (zones, mut key, mut out) = (zones().unwrap(), Key::new(), [0; 512]);
+        assert_eq!(questions().unwrap().len(), HOSTS);
+        let mut rcode = |host: usize| {
+            let name = format!("host{host}.{APEX}.");
+            let request = octets(1, &name, RecordType::A, DNSClass::IN).unwrap();
+            let settings = Settings::default();
+            match answer::respond(&zones, &settings, Via::Tcp, &request, &mut key, &mut out) {
+                Outcome::Replied { rcode, .. } => rcode,
+                Outcome::Ignored => panic!("{name} is ignored"),
+            }
+        };
+        assert_eq!(
+            (rcode(0), rcode(HOSTS - 1)),
+            (Rcode::NoError, Rcode::NoError)
+        );
+        assert_eq!(rcode(HOSTS), Rcode::NxDomain);
+    }
+
+    #[test]
+    fn latencies_are_microseconds() {
+        let mut histogram = Histogram::new_with_max(1_000_000, 3).unwrap();
+        for microseconds in 1..=100u64 {
+            histogram.record(microseconds * 1000).unwrap();
+        }
+        let latency = Latency::of(&histogram);
+        let is_near = |figure: f64, other: f64| (figure / other - 1.0).abs() < 0.01;
+        assert!(is_near(latency.latency_us_p50, 50.0), "{latency:?}");
+        assert!(is_near(latency.latency_us_p99, 99.0), "{latency:?}");
+        assert!(is_near(latency.latency_us_p999, 100.0), "{latency:?}");
+        // Of 1 to n: the root of (n² - 1) / 12.
+        assert!(is_near(latency.latency_us_deviation, 28.87), "{latency:?}");
+    }
+}

@@ -1,0 +1,399 @@
+//! Rivals: ways for several threads or processes to share one port, all with
+//! the same answering code, batch and receive buffer, and all running until
+//! they are dropped.
+//!
+//! ```text
+//! reuseport      socket, socket, …     each read by its worker
+//! shared socket  socket                read by all workers
+//! shared epoll   socket <- epoll       all workers wait in the one instance
+//! hand-off       socket <- receiver    -> channel -> workers, batch by batch
+//! processes      socket, socket, …     each read by its process
+//! ```
+
+use std::io::{BufRead, BufReader};
+use std::net::SocketAddr;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
+
+use anyhow::{Context, bail};
+use crossbeam_channel::{Receiver, Sender, unbounded};
+use signal_hook::consts::SIGUSR1;
+
+use super::group::{ANY_PORT, Group};
+use super::load::{APEX, ZONE};
+use super::tasks::Tasks;
+use crate::answer::{self, Settings, Via, respond};
+use crate::server::counters::Counters;
+use crate::server::worker::IDLE_WAIT;
+use crate::server::{BATCH, Config, Listen, RECEIVE_BUFFER, Server, Sharing};
+use crate::sys::batch::{Batch, Wait};
+use crate::sys::epoll::Epoll;
+use crate::sys::process::{end_with_parent, signal, unnamed_file};
+use crate::sys::socket::{UdpOptions, UdpSocket};
+use crate::wire::Key;
+use crate::zone::Zones;
+
+/// How the port is shared.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Model {
+    /// A socket of a `SO_REUSEPORT` group for each worker.
+    Reuseport,
+    /// One socket, which all workers read.
+    SharedSocket,
+    /// One socket in one epoll instance, in which all workers wait.
+    SharedEpoll,
+    /// One thread that receives, and workers that answer what it hands them.
+    HandOff,
+    /// A socket of a `SO_REUSEPORT` group for each of several processes.
+    Processes,
+}
+
+impl Model {
+    /// All of them; the first is what the others are compared with.
+    pub const ALL: [Model; 5] = [
+        Model::Reuseport,
+        Model::SharedSocket,
+        Model::SharedEpoll,
+        Model::HandOff,
+        Model::Processes,
+    ];
+
+    /// Its name in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Model::Reuseport => "reuseport",
+            Model::SharedSocket => "shared socket",
+            Model::SharedEpoll => "shared epoll",
+            Model::HandOff => "hand-off",
+            Model::Processes => "processes",
+        }
+    }
+}
+
+/// A rival that serves.
+pub struct Rival {
+    /// How it shares the port.
+    pub model: Model,
+    /// Where it serves.
+    pub address: SocketAddr,
+    /// All its threads.
+    pub tasks: Tasks,
+    crew: Crew,
+}
+
+enum Crew {
+    Server(Server),
+    Threads(Threads),
+    Processes(Vec<Process>),
+}
+
+impl Rival {
+    /// Starts so many workers that share a port of the kernel's choice.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel would not give.
+    pub fn start(model: Model, workers: usize, zones: &Arc<Zones>) -> anyhow::Result<Rival> {
+        let threads = |start: fn(&mut Threads, usize, &Arc<Zones>) -> anyhow::Result<()>| {
+            let (threads, tasks) = Tasks::started_by(|| Threads::start(workers, zones, start));
+            let threads = threads?;
+            Ok((threads.socket.local(), tasks, Crew::Threads(threads)))
+        };
+        let (address, tasks, crew) = match model {
+            Model::Reuseport => serve(workers, Sharing::Reuseport, zones),
+            Model::SharedSocket => serve(workers, Sharing::Shared, zones),
+            Model::SharedEpoll => threads(Threads::wait_in_one_epoll),
+            Model::HandOff => threads(Threads::hand_off),
+            Model::Processes => start_processes(workers),
+        }?;
+        Ok(Rival {
+            model,
+            address,
+            tasks,
+            crew,
+        })
+    }
+
+    /// Requests that each worker has answered so far.
+    ///
+    /// # Errors
+    ///
+    /// A process that has ended.
+    pub fn answered(&mut self) -> anyhow::Result<Vec<u64>> {
+        match &mut self.crew {
+            Crew::Server(server) => {
+                let totals = server.totals();
+                Ok(totals.iter().map(|totals| totals.answered()).collect())
+            }
+            Crew::Threads(threads) => {
+                let counters = threads.counters.iter();
+                Ok(counters
+                    .map(|counters| counters.read().answered())
+                    .collect())
+            }
+            Crew::Processes(processes) => processes.iter_mut().map(Process::received).collect(),
+        }
+    }
+}
+
+type Started = anyhow::Result<(SocketAddr, Tasks, Crew)>;
+
+fn serve(workers: usize, sharing: Sharing, zones: &Arc<Zones>) -> Started {
+    let config = Config {
+        listen: vec![Listen {
+            address: ANY_PORT,
+            required: true,
+        }],
+        workers: Some(workers),
+        pin: false,
+        sharing,
+        tcp: None,
+        ..Config::default()
+    };
+    let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones.clone()));
+    let server = server?;
+    Ok((server.addresses()[0], tasks, Crew::Server(server)))
+}
+
+/// Threads around one socket that nobody else reads.
+struct Threads {
+    socket: Arc<UdpSocket>,
+    counters: Vec<Arc<Counters>>,
+    stop: Arc<AtomicBool>,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl Threads {
+    fn start(
+        workers: usize,
+        zones: &Arc<Zones>,
+        start: fn(&mut Threads, usize, &Arc<Zones>) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Threads> {
+        let options = UdpOptions {
+            grouped: false,
+            receive_buffer: RECEIVE_BUFFER,
+            timeout: IDLE_WAIT,
+        };
+        let mut threads = Threads {
+            socket: Arc::new(UdpSocket::bind(ANY_PORT, &options, &mut Vec::new())?),
+            counters: (0..workers).map(|_| Arc::default()).collect(),
+            stop: Arc::default(),
+            running: Vec::new(),
+        };
+        start(&mut threads, workers, zones)?;
+        Ok(threads)
+    }
+
+    fn wait_in_one_epoll(&mut self, workers: usize, zones: &Arc<Zones>) -> anyhow::Result<()> {
+        let epoll = Epoll::new()?;
+        epoll.add(&*self.socket, 0)?;
+        for index in 0..workers {
+            let (mut epoll, mut batch) = (epoll.try_clone()?, self.batch());
+            let (mut desk, stop) = (self.desk(index, zones), self.stop.clone());
+            self.spawn(move || {
+                // Relaxed: the flag is all that is passed on.
+                while !stop.load(Ordering::Relaxed) {
+                    match epoll.wait(IDLE_WAIT).map(Iterator::count) {
+                        Ok(0) => continue,
+                        Ok(_) => {}
+                        Err(_) => return,
+                    }
+                    // Another worker may have been faster.
+                    if let Ok(received @ 1..) = batch.receive(&desk.socket, Wait::No) {
+                        desk.answer(&mut batch, received);
+                    }
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Whole batches change hands, and come back empty: two for each worker,
+    /// and one to fill.
+    fn hand_off(&mut self, workers: usize, zones: &Arc<Zones>) -> anyhow::Result<()> {
+        let (work, to_do) = unbounded::<(Batch, usize)>();
+        let (done, free) = unbounded::<Batch>();
+        for _ in 0..=2 * workers {
+            // Never fails: the other end is in this function.
+            let _ = done.send(self.batch());
+        }
+        for index in 0..workers {
+            let (to_do, done) = (to_do.clone(), done.clone());
+            let mut desk = self.desk(index, zones);
+            // Ends when the receiver has ended and all is answered.
+            self.spawn(move || {
+                for (mut batch, received) in to_do {
+                    desk.answer(&mut batch, received);
+                    let _ = done.send(batch);
+                }
+            })?;
+        }
+        let (socket, stop) = (self.socket.clone(), self.stop.clone());
+        self.spawn(move || receive(&socket, &free, &work, &stop))
+    }
+
+    fn spawn(&mut self, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
+        let thread = thread::Builder::new().name("shardns-rival".into());
+        self.running.push(thread.spawn(run)?);
+        Ok(())
+    }
+
+    fn batch(&self) -> Batch {
+        let size = answer::DEFAULT_EDNS_SIZE.into();
+        Batch::new(&self.socket, BATCH, size, size)
+    }
+
+    fn desk(&self, index: usize, zones: &Arc<Zones>) -> Desk {
+        Desk {
+            index: index as u16,
+            socket: self.socket.clone(),
+            zones: zones.clone(),
+            settings: Settings::default(),
+            counters: self.counters[index].clone(),
+            key: Key::new(),
+        }
+    }
+}
+
+impl Drop for Threads {
+    fn drop(&mut self) {
+        // Relaxed: the flag is all that is passed on.
+        self.stop.store(true, Ordering::Relaxed);
+        for thread in self.running.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// The receiver of the hand-off. Without a free batch it waits for one; the
+/// socket's buffer holds what comes meanwhile.
+fn receive(
+    socket: &UdpSocket,
+    free: &Receiver<Batch>,
+    work: &Sender<(Batch, usize)>,
+    stop: &AtomicBool,
+) {
+    while let Ok(mut batch) = free.recv() {
+        let received = loop {
+            // Relaxed: the flag is all that is passed on.
+            if stop.load(Ordering::Relaxed) {
+                return;
+            }
+            if let Ok(received @ 1..) = batch.receive(socket, Wait::ForOne) {
+                break received;
+            }
+        };
+        if work.send((batch, received)).is_err() {
+            return;
+        }
+    }
+}
+
+/// What a worker needs to answer a batch, wherever that came from.
+struct Desk {
+    index: u16,
+    socket: Arc<UdpSocket>,
+    zones: Arc<Zones>,
+    settings: Settings,
+    counters: Arc<Counters>,
+    key: Key,
+}
+
+impl Desk {
+    fn answer(&mut self, batch: &mut Batch, received: usize) {
+        self.counters.batch(received);
+        let via = Via::Udp(answer::Worker {
+            index: self.index,
+            cpu: None,
+            batch: received as u16,
+        });
+        for slot in 0..received {
+            let (request, reply) = batch.exchange(slot);
+            let outcome = respond(
+                &self.zones,
+                &self.settings,
+                via,
+                request,
+                &mut self.key,
+                reply,
+            );
+            self.counters.outcome(outcome);
+            batch.set_reply(slot, outcome.length());
+        }
+        batch.send(&self.socket, |error| self.counters.send_failed(&error));
+    }
+}
+
+/// This program, serving in a process of its own with one worker.
+struct Process {
+    child: Child,
+    log: BufReader<ChildStderr>,
+}
+
+fn start_processes(count: usize) -> Started {
+    // Holds the port until all have joined its group.
+    let group = Group::bind(1)?;
+    let address = group.address();
+    let started: anyhow::Result<Vec<Process>> =
+        (0..count).map(|_| Process::start(address)).collect();
+    let mut processes = started?;
+    let mut tasks = Tasks::default();
+    for process in &mut processes {
+        process.read_until(|line| line.ends_with("ready"))?;
+        tasks = tasks.and(Tasks::of_process(process.child.id()));
+    }
+    Ok((address, tasks, Crew::Processes(processes)))
+}
+
+impl Process {
+    fn start(address: SocketAddr) -> anyhow::Result<Process> {
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--workers", "1", "--no-pin", "--no-tcp"])
+            .args(["--listen", &address.to_string()])
+            .arg(format!("{APEX}=/proc/self/fd/0"))
+            .stdin(unnamed_file(ZONE.as_bytes())?)
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        let mut child = end_with_parent(&mut command)
+            .spawn()
+            .context("cannot start one more process of this program")?;
+        let log = child.stderr.take().context("a process without a log")?;
+        let log = BufReader::new(log);
+        Ok(Process { child, log })
+    }
+
+    /// Requests that it has received, from the table that a signal asks it for:
+    /// `worker`, `cpu`, `received` are the first columns.
+    fn received(&mut self) -> anyhow::Result<u64> {
+        signal(&self.child, SIGUSR1)?;
+        self.read_until(|line| line.starts_with("worker") && line.contains("received"))?;
+        let row = self.read_until(|_| true)?;
+        let received = row.split_whitespace().nth(2);
+        let received = received.and_then(|number| number.parse().ok());
+        received.with_context(|| format!("no count of requests in `{row}`"))
+    }
+
+    fn read_until(&mut self, is_it: impl Fn(&str) -> bool) -> anyhow::Result<String> {
+        let mut line = String::new();
+        loop {
+            let last = std::mem::take(&mut line);
+            if self.log.read_line(&mut line)? == 0 {
+                bail!("a process of the group has ended: {}", last.trim());
+            }
+            if is_it(line.trim()) {
+                return Ok(line.trim().to_owned());
+            }
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
