@@ -5,6 +5,7 @@ mod interrupt;
 mod report;
 mod resize;
 mod restart;
+mod rivals;
 mod spread;
 mod stall;
 

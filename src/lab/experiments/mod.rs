@@ -2,6 +2,7 @@
 
 mod resize;
 mod restart;
+mod rivals;
 mod spread;
 mod stall;
 
@@ -10,6 +11,7 @@ use super::Experiment;
 /// All of them.
 pub const EXPERIMENTS: &[Experiment] = &[
     spread::EXPERIMENT,
+    rivals::EXPERIMENT,
     resize::EXPERIMENT,
     stall::EXPERIMENT,
     restart::EXPERIMENT,

@@ -1,0 +1,428 @@
+//! `rivals`: the ways for workers to share a port, side by side.
+
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use crate::lab::figure::{Bars, Figure, Panel};
+use crate::lab::load::{self, Latency};
+use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::rival::{Model, Rival};
+use crate::lab::source::{Pace, Request};
+use crate::lab::statistics::{Ratio, hottest, jain, median};
+use crate::lab::tasks::Tasks;
+use crate::lab::{Experiment, Lab};
+use crate::server::placement::usable_cpus;
+
+/// The experiment.
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "rivals",
+    question: "Which way of sharing a port is best?",
+    method: "Five rivals serve the same small zone with the same answering code, batch and number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one socket in one epoll instance that all wait in; one receiver that hands batches over crossbeam-channel to the workers, a thread more; and SO_REUSEPORT among processes of one worker each. All run throughout; one is asked at a time, in rounds with changing order, over 64 flows from one thread of this process: first a little, then as fast as answers come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, where latency counts from when a request was due. CPU time and context switches are those of the rival's threads. The source competes with them for the CPUs, and on loopback it pays for the delivery of requests and they for that of replies. Not covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
+    expectation: "Sockets of their own spare workers the lock of a common queue and useless wake-ups, and a hand-off costs a wake-up more for each batch; but a common queue serves whoever is free, so that with few flows or few CPUs it is more even and its slowest answers are faster. Threads and processes are the same to the kernel. What a common queue costs shows with many cores only.",
+    run,
+};
+
+/// More workers, as processes above all, take longer to start than to measure.
+const MOST_WORKERS: usize = 32;
+/// Flows, enough for the hash to spread.
+const FLOWS: usize = 64;
+/// Requests of a flow that wait in the closed loop: 256 in all, which fit into
+/// one socket's buffer even where an unprivileged user gets the usual 208 KiB.
+const WINDOW: usize = 4;
+/// So many CPUs or fewer show little of what workers cost each other.
+const FEW_CPUS: usize = 8;
+/// Queries a second that keep nobody busy.
+const LOW_RATE: u64 = 2000;
+
+/// How much a rival is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+enum Load {
+    #[serde(rename = "low")]
+    Low,
+    #[serde(rename = "most")]
+    Most,
+    #[serde(rename = "50 %")]
+    Half,
+    #[serde(rename = "90 %")]
+    High,
+}
+
+impl Load {
+    fn name(self) -> &'static str {
+        match self {
+            Load::Low => "low",
+            Load::Most => "most",
+            Load::Half => "50 %",
+            Load::High => "90 %",
+        }
+    }
+
+    /// Where `most` is the rival's rate.
+    fn pace(self, most: f64) -> Pace {
+        let share = match self {
+            Load::Low => return Pace::Open { rate: LOW_RATE },
+            Load::Most => return Pace::Closed { window: WINDOW },
+            Load::Half => 0.5,
+            Load::High => 0.9,
+        };
+        let rate = (share * most) as u64;
+        Pace::Open { rate: rate.max(1) }
+    }
+}
+
+/// What one rival did in one round.
+#[derive(Serialize)]
+struct Visit {
+    rival: &'static str,
+    workers: usize,
+    load: Load,
+    round: usize,
+    /// Requests a second; none in the closed loop.
+    offered_per_s: Option<u64>,
+    sent: u64,
+    answered: u64,
+    lost: u64,
+    held_back: u64,
+    answers_per_s: f64,
+    cpu_us_per_query: Option<f64>,
+    switches_per_query: Option<f64>,
+    /// CPU time of the source, as a share of one CPU.
+    source_busy: Option<f64>,
+    answered_by_worker: Vec<u64>,
+    jain: f64,
+    hottest: f64,
+    #[serde(flatten)]
+    latency: Latency,
+}
+
+fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+    let workers = lab.sockets(usable_cpus().max(2)).min(MOST_WORKERS);
+    let (rounds, later_rounds) = (lab.choose(7, 2), lab.choose(5, 1));
+    lab.plan(Model::ALL.len() * (2 + rounds + 2 * later_rounds));
+    let zones = load::zones()?;
+    let mut rivals = Vec::new();
+    for model in Model::ALL {
+        lab.step(format!("start {}", model.name()))?;
+        rivals.push(Rival::start(model, workers, &zones)?);
+    }
+    let mut contest = Contest {
+        lab,
+        questions: load::questions()?,
+        duration: Duration::from_millis(lab.choose(250, 30)),
+        visits: Vec::new(),
+    };
+    for (load, rounds) in [
+        (Load::Low, 1),
+        (Load::Most, rounds),
+        (Load::Half, later_rounds),
+        (Load::High, later_rounds),
+    ] {
+        for round in 0..rounds {
+            // Nobody is always the first, whom the pause before favours.
+            rivals.rotate_left(1);
+            for rival in &mut rivals {
+                contest.visit(rival, load, round)?;
+            }
+        }
+    }
+    let visits = contest.visits;
+    Ok(Outcome {
+        finding: finding(&visits, workers),
+        tables: vec![rates(&visits, workers), latencies(&visits)],
+        figure: figure(&visits),
+        rows: rows(&visits),
+    })
+}
+
+struct Contest<'l> {
+    lab: &'l Lab,
+    questions: Vec<Request>,
+    duration: Duration,
+    visits: Vec<Visit>,
+}
+
+impl Contest<'_> {
+    fn visit(&mut self, rival: &mut Rival, load: Load, round: usize) -> anyhow::Result<()> {
+        let name = rival.model.name();
+        self.lab.step(format!("{name}, load: {}", load.name()))?;
+        let pace = load.pace(middle(&self.visits, rival.model, Load::Most, RATE));
+        let (source, start) = (Tasks::current(), Instant::now());
+        let before = rival.answered()?;
+        let (cost, own_cost) = (rival.tasks.cost(), source.cost());
+        let (peer, duration) = (rival.address, self.duration);
+        let tally = load::ask(self.lab, peer, &self.questions, FLOWS, pace, duration)?;
+        let cost = rival.tasks.cost_since(cost);
+        let own_cost = source.cost_since(own_cost);
+        let elapsed = start.elapsed().as_secs_f64();
+        let after = rival.answered()?;
+        let by_worker: Vec<u64> = after.iter().zip(before).map(|(a, b)| a - b).collect();
+        let queries = tally.answered.max(1) as f64;
+        self.visits.push(Visit {
+            rival: name,
+            workers: by_worker.len(),
+            load,
+            round,
+            offered_per_s: match pace {
+                Pace::Open { rate } => Some(rate),
+                Pace::Closed { .. } => None,
+            },
+            sent: tally.sent,
+            answered: tally.answered,
+            lost: tally.lost,
+            held_back: tally.held_back,
+            answers_per_s: tally.answers_per_s(),
+            cpu_us_per_query: cost.map(|cost| cost.cpu.as_secs_f64() * 1e6 / queries),
+            switches_per_query: cost.map(|cost| cost.switches as f64 / queries),
+            source_busy: own_cost.map(|cost| cost.cpu.as_secs_f64() / elapsed),
+            jain: jain(&by_worker),
+            hottest: hottest(&by_worker),
+            answered_by_worker: by_worker,
+            latency: Latency::of(&tally.latency_ns),
+        });
+        Ok(())
+    }
+}
+
+/// One figure of a visit; not a number where it was not to be had.
+type Measure = fn(&Visit) -> f64;
+const RATE: Measure = |visit| visit.answers_per_s;
+const CPU: Measure = |visit| visit.cpu_us_per_query.unwrap_or(f64::NAN);
+const SWITCHES: Measure = |visit| visit.switches_per_query.unwrap_or(f64::NAN);
+const BUSY: Measure = |visit| visit.source_busy.unwrap_or(f64::NAN);
+const P99: Measure = |visit| visit.latency.latency_us_p99;
+
+fn by_round(visits: &[Visit], model: Model, load: Load, measure: Measure) -> Vec<f64> {
+    let own = visits
+        .iter()
+        .filter(|visit| visit.rival == model.name() && visit.load == load);
+    own.map(measure).collect()
+}
+
+fn middle(visits: &[Visit], model: Model, load: Load, measure: Measure) -> f64 {
+    let figures = by_round(visits, model, load, measure);
+    if figures.iter().any(|figure| figure.is_nan()) {
+        return f64::NAN;
+    }
+    median(&figures)
+}
+
+/// How many times the other's figure, round by round.
+fn ratio(
+    visits: &[Visit],
+    model: Model,
+    other: Model,
+    load: Load,
+    measure: Measure,
+) -> Option<Ratio> {
+    let figures = |model| by_round(visits, model, load, measure);
+    Ratio::paired(&figures(model), &figures(other))
+}
+
+fn rates(visits: &[Visit], workers: usize) -> Table {
+    let title = format!(
+        "As fast as answers come, {workers} workers: medians of the rounds, ratio to reuseport with 95 % confidence"
+    );
+    let mut table = Table::new(
+        title,
+        &[
+            "rival",
+            "answers/s",
+            "times reuseport",
+            "CPU µs a query",
+            "switches a query",
+            "hottest/mean",
+            "Jain",
+            "source's CPU",
+        ],
+    );
+    for model in Model::ALL {
+        let middle = |measure| middle(visits, model, Load::Most, measure);
+        let ratio = ratio(visits, model, Model::ALL[0], Load::Most, RATE);
+        let ratio = ratio.filter(|_| model != Model::ALL[0]);
+        table.row([
+            model.name().into(),
+            format!("{:.0}", middle(RATE)),
+            ratio.map_or(String::new(), |ratio| ratio.to_string()),
+            known(middle(CPU), 2),
+            known(middle(SWITCHES), 3),
+            format!("{:.2}", middle(|visit| visit.hottest)),
+            format!("{:.3}", middle(|visit| visit.jain)),
+            known(middle(BUSY), 2),
+        ]);
+    }
+    table
+}
+
+/// Nothing where the kernel does not tell.
+fn known(figure: f64, digits: usize) -> String {
+    if figure.is_nan() {
+        return String::new();
+    }
+    format!("{figure:.digits$}")
+}
+
+fn latencies(visits: &[Visit]) -> Table {
+    let title = "Latency in µs at a share of the rival's own rate, and when nobody is busy: medians of the rounds";
+    let mut table = Table::new(
+        title,
+        &[
+            "rival",
+            "load",
+            "offered/s",
+            "p50",
+            "p90",
+            "p99",
+            "p99.9",
+            "deviation",
+            "CPU µs a query",
+            "lost of sent",
+        ],
+    );
+    for model in Model::ALL {
+        for load in [Load::Low, Load::Half, Load::High] {
+            let middle = |measure| middle(visits, model, load, measure);
+            let whole = |measure| format!("{:.0}", middle(measure));
+            let sum = |measure| by_round(visits, model, load, measure).iter().sum::<f64>();
+            table.row([
+                model.name().into(),
+                load.name().into(),
+                whole(|visit| visit.offered_per_s.unwrap_or(0) as f64),
+                whole(|visit| visit.latency.latency_us_p50),
+                whole(|visit| visit.latency.latency_us_p90),
+                whole(P99),
+                whole(|visit| visit.latency.latency_us_p999),
+                whole(|visit| visit.latency.latency_us_deviation),
+                known(middle(CPU), 2),
+                format!(
+                    "{} of {}",
+                    sum(|visit| visit.lost as f64),
+                    sum(|visit| visit.sent as f64)
+                ),
+            ]);
+        }
+    }
+    table
+}
+
+fn figure(visits: &[Visit]) -> Figure {
+    let names = || Model::ALL.map(|model| model.name().to_owned()).to_vec();
+    let bars = |load, measure: Measure| {
+        let bar = |model| middle(visits, model, load, measure);
+        // A bar that is not known is none.
+        Model::ALL
+            .map(bar)
+            .map(|bar| if bar.is_nan() { 0.0 } else { bar })
+            .to_vec()
+    };
+    let panel = |title: &str, y: &str, series: &[(&str, Load, Measure)]| {
+        Panel::Bars(Bars {
+            title: title.into(),
+            y: y.into(),
+            groups: names(),
+            series: series
+                .iter()
+                .map(|&(name, load, measure)| (name.to_owned(), bars(load, measure)))
+                .collect(),
+        })
+    };
+    let latencies = |title: &str, load| {
+        let series: [(&str, Load, Measure); 3] = [
+            ("p50", load, |visit| visit.latency.latency_us_p50),
+            ("p90", load, |visit| visit.latency.latency_us_p90),
+            ("p99", load, P99),
+        ];
+        panel(title, "µs", &series)
+    };
+    Figure {
+        panels: vec![
+            panel(
+                "Answers, as fast as they come",
+                "per second",
+                &[("answers", Load::Most, RATE)],
+            ),
+            panel(
+                "CPU time of the server",
+                "µs a query",
+                &[("CPU time", Load::Most, CPU)],
+            ),
+            latencies("Latency at 50 % of the rival's rate", Load::Half),
+            latencies("Latency at 90 % of the rival's rate", Load::High),
+        ],
+    }
+}
+
+fn finding(visits: &[Visit], workers: usize) -> String {
+    let leader = |load, measure, order: Order, unit| {
+        let leader = leader(visits, load, measure, order);
+        leader.map_or("nobody knows who".into(), |leader| leader.tell(unit))
+    };
+    let most = leader(Load::Most, RATE, Order::Highest, "/s");
+    let cheapest = leader(Load::Most, CPU, Order::Lowest, " µs a query");
+    let fastest = leader(Load::Half, P99, Order::Lowest, " µs");
+    let busy = visits.iter().filter(|visit| visit.load == Load::Most);
+    let busy = median(
+        &busy
+            .filter_map(|visit| visit.source_busy)
+            .collect::<Vec<_>>(),
+    );
+    let cpus = usable_cpus();
+    let hidden = if cpus <= FEW_CPUS {
+        format!(
+            ", and with {cpus} CPUs for all this hides what many workers at once cost each other"
+        )
+    } else {
+        String::new()
+    };
+    format!(
+        "With {workers} workers, most answers come from {most}, the least CPU time is that of {cheapest}, and the lowest p99 at half load that of {fastest}; the source alone kept {busy:.2} of a CPU busy{hidden}."
+    )
+}
+
+#[derive(Clone, Copy)]
+enum Order {
+    Highest,
+    Lowest,
+}
+
+/// Who is ahead, and from whom chance would tell it no better.
+struct Leader {
+    model: Model,
+    figure: f64,
+    rivals: Vec<Model>,
+    to_reuseport: Option<Ratio>,
+}
+
+/// `None` where the figure is not known.
+fn leader(visits: &[Visit], load: Load, measure: Measure, order: Order) -> Option<Leader> {
+    let figures = Model::ALL.map(|model| (model, middle(visits, model, load, measure)));
+    let known = figures.into_iter().filter(|(_, figure)| !figure.is_nan());
+    let by_figure = |a: &(Model, f64), b: &(Model, f64)| match order {
+        Order::Highest => a.1.total_cmp(&b.1),
+        Order::Lowest => b.1.total_cmp(&a.1),
+    };
+    let (model, figure) = known.max_by(by_figure)?;
+    let ratio = |other| ratio(visits, model, other, load, measure);
+    let is_close = |&other: &Model| other != model && ratio(other).is_none_or(Ratio::is_noise);
+    Some(Leader {
+        model,
+        figure,
+        rivals: Model::ALL.into_iter().filter(is_close).collect(),
+        to_reuseport: ratio(Model::ALL[0]).filter(|ratio| !ratio.is_noise()),
+    })
+}
+
+impl Leader {
+    fn tell(&self, unit: &str) -> String {
+        let digits = usize::from(self.figure < 100.0);
+        let mut text = format!("{} ({:.digits$}{unit}", self.model.name(), self.figure);
+        if let Some(ratio) = self.to_reuseport {
+            text += &format!(", {:.2} times reuseport's", ratio.mean);
+        }
+        if !self.rivals.is_empty() {
+            let names: Vec<&str> = self.rivals.iter().map(|model| model.name()).collect();
+            text += &format!("; within noise of it: {}", names.join(", "));
+        }
+        text + ")"
+    }
+}

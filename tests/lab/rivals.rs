@@ -1,0 +1,61 @@
+//! `rivals`: whoever shares the port, and how, everything is answered.
+
+use serde_json::Value;
+
+use super::{measure, rows};
+
+const RIVALS: [&str; 5] = [
+    "reuseport",
+    "shared socket",
+    "shared epoll",
+    "hand-off",
+    "processes",
+];
+const LOADS: [&str; 4] = ["low", "most", "50 %", "90 %"];
+
+fn by_worker(row: &Value) -> Vec<u64> {
+    let workers = row["answered_by_worker"].as_array().unwrap();
+    workers
+        .iter()
+        .map(|count| count.as_u64().unwrap())
+        .collect()
+}
+
+fn holds(result: &Value, workers: usize) {
+    for rival in RIVALS {
+        for load in LOADS {
+            let is_it = |row: &&Value| row["rival"] == rival && row["load"] == load;
+            assert!(rows(result).iter().any(|row| is_it(&row)), "{rival} {load}");
+        }
+    }
+    for row in rows(result) {
+        let number = |name: &str| row[name].as_u64().unwrap();
+        assert!(number("answered") > 0, "{row}");
+        assert_eq!(number("sent"), number("answered") + number("lost"), "{row}");
+        assert_eq!(by_worker(row).len(), workers);
+        // What comes late or not at all has been counted by who answered it.
+        assert!(
+            by_worker(row).iter().sum::<u64>() >= number("answered"),
+            "{row}"
+        );
+        if row["load"] == "low" {
+            assert_eq!(number("lost"), 0, "{row}");
+        }
+        // The hash leaves none of three workers out of 64 flows.
+        if row["load"] == "most" && row["rival"] == "reuseport" {
+            assert!(by_worker(row).iter().all(|&count| count > 0), "{row}");
+        }
+    }
+}
+
+#[test]
+fn all_rivals_answer_everything() {
+    holds(&measure("rivals", &["--sockets", "3"]), 3);
+}
+
+#[test]
+fn one_worker_has_nobody_to_share_with() {
+    let result = measure("rivals", &["--sockets", "1"]);
+    holds(&result, 1);
+    assert!(rows(&result).iter().all(|row| row["hottest"] == 1.0));
+}
