@@ -1,6 +1,7 @@
 //! The laboratory through its public face: each experiment runs, quickly, and
 //! finds what must hold on any Linux since 4.6.
 
+mod batch;
 mod interrupt;
 mod report;
 mod resize;

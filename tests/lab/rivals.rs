@@ -1,5 +1,9 @@
 //! `rivals`: whoever shares the port, and how, everything is answered.
 
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
 use super::{measure, rows};
@@ -58,4 +62,41 @@ fn one_worker_has_nobody_to_share_with() {
     let result = measure("rivals", &["--sockets", "1"]);
     holds(&result, 1);
     assert!(rows(&result).iter().all(|row| row["hottest"] == 1.0));
+}
+
+/// The processes of one worker each that it starts.
+fn children(process: u32) -> Option<Vec<String>> {
+    let list = fs::read_to_string(format!("/proc/{process}/task/{process}/children")).ok()?;
+    Some(list.split_whitespace().map(str::to_owned).collect())
+}
+
+#[test]
+fn ctrl_c_ends_its_processes() {
+    let mut running = Command::new(env!("CARGO_BIN_EXE_shardns"))
+        .args(["lab", "rivals", "--sockets", "3"])
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let started = loop {
+        match children(running.id()) {
+            None => {
+                eprintln!("skipped: this kernel does not list the children of a process");
+                running.kill().unwrap();
+                running.wait().unwrap();
+                return;
+            }
+            Some(children) if children.len() == 3 => break children,
+            Some(_) => assert!(running.try_wait().unwrap().is_none(), "it ends too early"),
+        }
+        std::thread::yield_now();
+    };
+    let interrupt = Command::new("kill")
+        .args(["-INT", &running.id().to_string()])
+        .status();
+    assert!(interrupt.unwrap().success());
+    assert_eq!(running.wait().unwrap().code(), Some(1));
+    for child in started {
+        assert!(!Path::new("/proc").join(&child).exists(), "{child} is left");
+    }
 }

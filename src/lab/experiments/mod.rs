@@ -1,5 +1,6 @@
 //! The experiments, in the order in which a reader wants them.
 
+mod batch;
 mod resize;
 mod restart;
 mod rivals;
@@ -15,6 +16,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     resize::EXPERIMENT,
     stall::EXPERIMENT,
     restart::EXPERIMENT,
+    batch::EXPERIMENT,
 ];
 
 /// The experiment of that name.

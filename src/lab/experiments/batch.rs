@@ -1,0 +1,392 @@
+//! `batch`: what it brings to take several datagrams with one call.
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::lab::figure::{Axis, Figure, Lines, Panel};
+use crate::lab::group::ANY_PORT;
+use crate::lab::load::{self, Latency};
+use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::source::{Pace, Request};
+use crate::lab::statistics::{Ratio, median};
+use crate::lab::tasks::Tasks;
+use crate::lab::{Experiment, Lab};
+use crate::server::counters::Totals;
+use crate::server::{Config, Listen, Server};
+
+/// The experiment.
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "batch",
+    question: "What does batching buy and cost?",
+    method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds with changing order, over 4 flows from one thread of this process: first as fast as answers come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, where latency counts from when a request was due. System calls are what the worker counts: each batch is one call to receive it and one to send its replies; waits that end with nothing are told apart. The source, which sends 32 at a time at most, competes for the CPUs, and on loopback a reply's delivery is part of the worker's call. Not covered: several workers, a network card, replies that the kernel refuses.",
+    expectation: "Two system calls a query at batch 1, fewer with each doubling for as long as datagrams wait to be taken. The calls' own cost goes down with them, but most of the cost is the kernel's way through its network stack, which each datagram still goes alone: the gain is modest and ends early. A worker takes what is there and does not wait for more, so that batching costs no latency.",
+    run,
+};
+
+/// Powers of two up to `MAX_WIDTH`.
+const WIDTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+const FLOWS: usize = 4;
+/// Requests of a flow that wait in the closed loop: 256 in all, so that the
+/// widest batch can be filled, and the smallest socket buffer holds them.
+const WINDOW: usize = 64;
+
+/// How much a server is asked.
+#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Load {
+    Most,
+    Half,
+}
+
+/// What one server did in one round.
+#[derive(Serialize)]
+struct Visit {
+    batch: usize,
+    load: Load,
+    round: usize,
+    /// Requests a second; none in the closed loop.
+    offered_per_s: Option<u64>,
+    sent: u64,
+    answered: u64,
+    lost: u64,
+    answers_per_s: f64,
+    #[serde(flatten)]
+    calls: Calls,
+    cpu_us_per_query: Option<f64>,
+    #[serde(flatten)]
+    latency: Latency,
+}
+
+/// System calls of a worker.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+struct Calls {
+    receive_calls: u64,
+    send_calls: u64,
+    /// Waits that ended with nothing.
+    empty_calls: u64,
+    /// Receiving and sending.
+    system_calls_per_query: f64,
+    /// Datagrams that a receive brought.
+    mean_batch: f64,
+}
+
+impl Calls {
+    /// What the worker did between two looks at its counters. It sends each
+    /// batch with one call, as long as the kernel refuses no reply.
+    fn between(before: &Totals, after: &Totals) -> Calls {
+        let batches = |totals: &Totals| totals.batches.iter().sum::<u64>();
+        let calls = batches(after) - batches(before);
+        let queries = (after.received - before.received) as f64;
+        Calls {
+            receive_calls: calls,
+            send_calls: calls,
+            empty_calls: after.idle_wakeups - before.idle_wakeups,
+            system_calls_per_query: 2.0 * calls as f64 / queries.max(1.0),
+            mean_batch: queries / calls.max(1) as f64,
+        }
+    }
+}
+
+fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+    let (rounds, later_rounds) = (lab.choose(6, 2), lab.choose(5, 1));
+    lab.plan(WIDTHS.len() * (1 + rounds + later_rounds));
+    let mut servers = Vec::new();
+    for batch in WIDTHS {
+        lab.step(format!("start batch {batch}"))?;
+        servers.push(Subject::start(batch)?);
+    }
+    let mut trial = Trial {
+        lab,
+        questions: load::questions()?,
+        duration: Duration::from_millis(lab.choose(250, 20)),
+        visits: Vec::new(),
+    };
+    for (load, rounds) in [(Load::Most, rounds), (Load::Half, later_rounds)] {
+        for round in 0..rounds {
+            // Nobody is always the first, whom the pause before favours.
+            servers.rotate_left(1);
+            for server in &servers {
+                trial.visit(server, load, round)?;
+            }
+        }
+    }
+    let visits = trial.visits;
+    Ok(Outcome {
+        finding: finding(&visits),
+        tables: vec![table(&visits)],
+        figure: figure(&visits),
+        rows: rows(&visits),
+    })
+}
+
+/// A server of one worker.
+struct Subject {
+    batch: usize,
+    server: Server,
+    tasks: Tasks,
+}
+
+impl Subject {
+    fn start(batch: usize) -> anyhow::Result<Subject> {
+        let config = Config {
+            listen: vec![Listen {
+                address: ANY_PORT,
+                required: true,
+            }],
+            workers: Some(1),
+            pin: false,
+            batch,
+            tcp: None,
+            ..Config::default()
+        };
+        let zones = load::zones()?;
+        let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones));
+        Ok(Subject {
+            batch,
+            server: server?,
+            tasks,
+        })
+    }
+}
+
+struct Trial<'l> {
+    lab: &'l Lab,
+    questions: Vec<Request>,
+    duration: Duration,
+    visits: Vec<Visit>,
+}
+
+impl Trial<'_> {
+    fn visit(&mut self, subject: &Subject, load: Load, round: usize) -> anyhow::Result<()> {
+        let Subject {
+            batch,
+            server,
+            tasks,
+        } = subject;
+        self.lab
+            .step(format!("batch {batch}, load: {}", load.name()))?;
+        let (pace, offered_per_s) = match load {
+            Load::Most => (Pace::Closed { window: WINDOW }, None),
+            Load::Half => {
+                let rate = (middle(&self.visits, WIDTHS[0], Load::Most, RATE) / 2.0) as u64;
+                let rate = rate.max(1);
+                (Pace::Open { rate }, Some(rate))
+            }
+        };
+        let (peer, duration) = (server.addresses()[0], self.duration);
+        let (before, cost) = (server.totals()[0], tasks.cost());
+        let tally = load::ask(self.lab, peer, &self.questions, FLOWS, pace, duration)?;
+        let cost = tasks.cost_since(cost);
+        let queries = tally.answered.max(1) as f64;
+        self.visits.push(Visit {
+            batch: *batch,
+            load,
+            round,
+            offered_per_s,
+            sent: tally.sent,
+            answered: tally.answered,
+            lost: tally.lost,
+            answers_per_s: tally.answers_per_s(),
+            calls: Calls::between(&before, &server.totals()[0]),
+            cpu_us_per_query: cost.map(|cost| cost.cpu.as_secs_f64() * 1e6 / queries),
+            latency: Latency::of(&tally.latency_ns),
+        });
+        Ok(())
+    }
+}
+
+impl Load {
+    fn name(self) -> &'static str {
+        match self {
+            Load::Most => "most",
+            Load::Half => "half",
+        }
+    }
+}
+
+type Measure = fn(&Visit) -> f64;
+const RATE: Measure = |visit| visit.answers_per_s;
+const CALLS: Measure = |visit| visit.calls.system_calls_per_query;
+const FILLED: Measure = |visit| visit.calls.mean_batch;
+const P50: Measure = |visit| visit.latency.latency_us_p50;
+const P99: Measure = |visit| visit.latency.latency_us_p99;
+
+fn by_round(visits: &[Visit], batch: usize, load: Load, measure: Measure) -> Vec<f64> {
+    let own = visits
+        .iter()
+        .filter(|visit| visit.batch == batch && visit.load == load);
+    own.map(measure).collect()
+}
+
+fn middle(visits: &[Visit], batch: usize, load: Load, measure: Measure) -> f64 {
+    median(&by_round(visits, batch, load, measure))
+}
+
+/// How many times the other's figure, round by round.
+fn ratio(
+    visits: &[Visit],
+    batch: usize,
+    other: usize,
+    load: Load,
+    measure: Measure,
+) -> Option<Ratio> {
+    let figures = |batch| by_round(visits, batch, load, measure);
+    Ratio::paired(&figures(batch), &figures(other))
+}
+
+fn table(visits: &[Visit]) -> Table {
+    let rate = median(&WIDTHS.map(|batch| {
+        middle(visits, batch, Load::Half, |visit| {
+            visit.offered_per_s.unwrap_or(0) as f64
+        })
+    }));
+    let title = format!(
+        "As fast as answers come, and latency in µs at {rate:.0} queries a second: medians of the rounds, ratio to batch 1 with 95 % confidence"
+    );
+    let mut table = Table::new(
+        title,
+        &[
+            "batch",
+            "answers/s",
+            "times batch 1",
+            "calls a query",
+            "filled",
+            "CPU µs a query",
+            "p50",
+            "p99",
+            "filled then",
+        ],
+    );
+    for batch in WIDTHS {
+        let most = |measure| middle(visits, batch, Load::Most, measure);
+        let half = |measure| middle(visits, batch, Load::Half, measure);
+        let known = visits.iter().all(|visit| visit.cpu_us_per_query.is_some());
+        let cpu = known.then(|| most(|visit| visit.cpu_us_per_query.unwrap_or(0.0)));
+        let ratio = ratio(visits, batch, WIDTHS[0], Load::Most, RATE);
+        let ratio = ratio.filter(|_| batch != WIDTHS[0]);
+        table.row([
+            batch.to_string(),
+            format!("{:.0}", most(RATE)),
+            ratio.map_or(String::new(), |ratio| ratio.to_string()),
+            format!("{:.3}", most(CALLS)),
+            format!("{:.1}", most(FILLED)),
+            cpu.map_or(String::new(), |cpu| format!("{cpu:.2}")),
+            format!("{:.0}", half(P50)),
+            format!("{:.0}", half(P99)),
+            format!("{:.1}", half(FILLED)),
+        ]);
+    }
+    table
+}
+
+fn figure(visits: &[Visit]) -> Figure {
+    let line = |name: &str, load, measure| {
+        let point = |&batch: &usize| (batch as f64, middle(visits, batch, load, measure));
+        (name.to_owned(), WIDTHS.iter().map(point).collect())
+    };
+    let panel = |title: &str, y: &str, series| {
+        Panel::Lines(Lines {
+            title: title.into(),
+            x: Axis::logarithmic("batch"),
+            y: Axis::linear(y),
+            series,
+            band: None,
+        })
+    };
+    let latency = vec![line("p50", Load::Half, P50), line("p99", Load::Half, P99)];
+    Figure {
+        panels: vec![
+            panel(
+                "Answers, as fast as they come",
+                "per second",
+                vec![line("answers", Load::Most, RATE)],
+            ),
+            panel(
+                "System calls",
+                "a query",
+                vec![line("calls", Load::Most, CALLS)],
+            ),
+            panel("Latency at half the rate of batch 1", "µs", latency),
+        ],
+    }
+}
+
+fn finding(visits: &[Visit]) -> String {
+    let rate = |batch| middle(visits, batch, Load::Most, RATE);
+    let by_rate = |a: &usize, b: &usize| rate(*a).total_cmp(&rate(*b));
+    let [one, .., widest] = WIDTHS;
+    let best = WIDTHS.into_iter().max_by(by_rate).unwrap_or(one);
+    let against = |ratio: Option<Ratio>| match ratio {
+        Some(ratio) => format!(", against batch 1 {ratio}"),
+        None => String::new(),
+    };
+    let gain = match ratio(visits, best, one, Load::Most, RATE) {
+        ratio if best != one => format!(
+            "Batch {best} answers most, {:.0}/s{}",
+            rate(best),
+            against(ratio)
+        ),
+        _ => format!("No batch answers more than batch 1, {:.0}/s", rate(one)),
+    };
+    let calls = |batch| middle(visits, batch, Load::Most, CALLS);
+    format!(
+        "{gain}; {}; system calls fall from {:.2} to {:.2} a query, as batch {widest} takes {:.1} datagrams on average; at half the rate of batch 1, batch {widest} has a p99 of {:.0} µs{}.",
+        close(visits, best),
+        calls(one),
+        calls(widest),
+        middle(visits, widest, Load::Most, FILLED),
+        middle(visits, widest, Load::Half, P99),
+        against(ratio(visits, widest, one, Load::Half, P99)),
+    )
+}
+
+/// From which batch on nothing but chance tells one from the best.
+fn close(visits: &[Visit], best: usize) -> String {
+    let is_close = |&batch: &usize| {
+        let ratio = ratio(visits, batch, best, Load::Most, RATE);
+        batch == best || ratio.is_none_or(Ratio::is_noise)
+    };
+    let narrower = WIDTHS.into_iter().rev().skip_while(|&batch| batch > best);
+    match narrower.take_while(is_close).last() {
+        Some(enough) if enough < best => {
+            format!("from batch {enough} on the difference to it is within noise")
+        }
+        _ => "all narrower ones answer fewer".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn calls_are_two_a_batch() {
+        let before = Totals {
+            received: 10,
+            batches: [10, 0, 0, 0, 0, 0, 0, 0],
+            idle_wakeups: 3,
+            ..Totals::default()
+        };
+        let after = Totals {
+            received: 110,
+            batches: [12, 0, 0, 0, 0, 0, 0, 2],
+            idle_wakeups: 4,
+            ..before
+        };
+        let calls = Calls::between(&before, &after);
+        assert_eq!(
+            (calls.receive_calls, calls.send_calls, calls.empty_calls),
+            (4, 4, 1)
+        );
+        assert_eq!(
+            (calls.system_calls_per_query, calls.mean_batch),
+            (0.08, 25.0)
+        );
+        let nothing = Calls::between(&after, &after);
+        assert_eq!(
+            (nothing.system_calls_per_query, nothing.mean_batch),
+            (0.0, 0.0)
+        );
+    }
+}
