@@ -29,8 +29,11 @@ ns1 A 192.0.2.1
 $GENERATE 0-255 host$ A 192.0.2.$
 ";
 const HOSTS: usize = 256;
-/// After which time a request is lost: longer than any queue here lasts.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// Patience with what must not be lost: longer than any queue here lasts.
+pub const PATIENCE: Duration = Duration::from_secs(2);
+/// Patience with what may be lost, as a buffer overflows where the source or
+/// the server was held up: every loss makes the source wait so long at its end.
+pub const IMPATIENCE: Duration = Duration::from_millis(200);
 
 /// The zone, built.
 ///
@@ -55,30 +58,48 @@ pub fn questions() -> anyhow::Result<Vec<Request>> {
     (0..HOSTS).map(question).collect()
 }
 
+/// How a server is asked.
+#[derive(Clone, Copy, Debug)]
+pub struct Demand {
+    /// Sockets to ask from.
+    pub flows: usize,
+    /// How fast.
+    pub pace: Pace,
+    /// For how long.
+    pub duration: Duration,
+    /// After which time a request is lost.
+    pub patience: Duration,
+}
+
 /// Asks a server over and over. The source sleeps where it may.
 ///
 /// # Errors
 ///
-/// Sockets that are not to be had.
+/// `Interrupted`, or sockets that are not to be had.
 pub fn ask(
     lab: &Lab,
     peer: SocketAddr,
     questions: &[Request],
-    flows: usize,
-    pace: Pace,
-    duration: Duration,
+    demand: &Demand,
 ) -> anyhow::Result<Tally> {
     let plan = Plan {
         peer,
-        flows,
-        pace,
-        duration,
-        patience: PATIENCE,
+        flows: demand.flows,
+        pace: demand.pace,
+        duration: demand.duration,
+        patience: demand.patience,
         spin: false,
         requests: questions,
         stop: lab.stop(),
     };
-    source::run(&plan).context("cannot open the client's sockets")
+    loop {
+        lab.check()?;
+        let tally = source::run(&plan).context("cannot open the client's sockets")?;
+        // On a busy machine the source may have slept through its time.
+        if tally.sent > 0 {
+            return Ok(tally);
+        }
+    }
 }
 
 /// How long answers took, in microseconds.

@@ -16,6 +16,7 @@ pub mod outcome;
 pub mod page;
 pub mod question;
 pub mod rival;
+pub mod rounds;
 pub mod source;
 pub mod statistics;
 pub mod stub;

@@ -34,7 +34,6 @@ fn holds(result: &Value, workers: usize) {
     }
     for row in rows(result) {
         let number = |name: &str| row[name].as_u64().unwrap();
-        assert!(number("answered") > 0, "{row}");
         assert_eq!(number("sent"), number("answered") + number("lost"), "{row}");
         assert_eq!(by_worker(row).len(), workers);
         // What comes late or not at all has been counted by who answered it.
@@ -42,8 +41,10 @@ fn holds(result: &Value, workers: usize) {
             by_worker(row).iter().sum::<u64>() >= number("answered"),
             "{row}"
         );
-        if row["load"] == "low" {
-            assert_eq!(number("lost"), 0, "{row}");
+        match row["load"].as_str().unwrap() {
+            "low" => assert_eq!(number("lost"), 0, "{row}"),
+            "most" => assert!(number("answered") > 0, "{row}"),
+            _ => {}
         }
         // The hash leaves none of three workers out of 64 flows.
         if row["load"] == "most" && row["rival"] == "reuseport" {

@@ -6,10 +6,11 @@ use serde::Serialize;
 
 use crate::lab::figure::{Axis, Figure, Lines, Panel};
 use crate::lab::group::ANY_PORT;
-use crate::lab::load::{self, Latency};
+use crate::lab::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
 use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::rounds::{Order, Rounds};
 use crate::lab::source::{Pace, Request};
-use crate::lab::statistics::{Ratio, median};
+use crate::lab::statistics::median;
 use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
 use crate::server::counters::Totals;
@@ -26,6 +27,8 @@ pub const EXPERIMENT: Experiment = Experiment {
 
 /// Powers of two up to `MAX_WIDTH`.
 const WIDTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
+/// What the others are compared with, in `WIDTHS`.
+const ONE: usize = 0;
 const FLOWS: usize = 4;
 /// Requests of a flow that wait in the closed loop: 256 in all, so that the
 /// widest batch can be filled, and the smallest socket buffer holds them.
@@ -166,24 +169,31 @@ impl Trial<'_> {
         } = subject;
         self.lab
             .step(format!("batch {batch}, load: {}", load.name()))?;
-        let (pace, offered_per_s) = match load {
-            Load::Most => (Pace::Closed { window: WINDOW }, None),
+        let (pace, patience) = match load {
+            Load::Most => (Pace::Closed { window: WINDOW }, PATIENCE),
             Load::Half => {
-                let rate = (middle(&self.visits, WIDTHS[0], Load::Most, RATE) / 2.0) as u64;
-                let rate = rate.max(1);
-                (Pace::Open { rate }, Some(rate))
+                let rate = (middle(&self.visits, WIDTHS[ONE], Load::Most, RATE) / 2.0) as u64;
+                (Pace::Open { rate: rate.max(1) }, IMPATIENCE)
             }
         };
-        let (peer, duration) = (server.addresses()[0], self.duration);
+        let demand = Demand {
+            flows: FLOWS,
+            pace,
+            duration: self.duration,
+            patience,
+        };
         let (before, cost) = (server.totals()[0], tasks.cost());
-        let tally = load::ask(self.lab, peer, &self.questions, FLOWS, pace, duration)?;
+        let tally = load::ask(self.lab, server.addresses()[0], &self.questions, &demand)?;
         let cost = tasks.cost_since(cost);
         let queries = tally.answered.max(1) as f64;
         self.visits.push(Visit {
             batch: *batch,
             load,
             round,
-            offered_per_s,
+            offered_per_s: match pace {
+                Pace::Open { rate } => Some(rate),
+                Pace::Closed { .. } => None,
+            },
             sent: tally.sent,
             answered: tally.answered,
             lost: tally.lost,
@@ -205,42 +215,40 @@ impl Load {
     }
 }
 
-type Measure = fn(&Visit) -> f64;
-const RATE: Measure = |visit| visit.answers_per_s;
-const CALLS: Measure = |visit| visit.calls.system_calls_per_query;
-const FILLED: Measure = |visit| visit.calls.mean_batch;
-const P50: Measure = |visit| visit.latency.latency_us_p50;
-const P99: Measure = |visit| visit.latency.latency_us_p99;
+/// One figure of a visit, where it is to be had.
+type Measure = fn(&Visit) -> Option<f64>;
+const RATE: Measure = |visit| Some(visit.answers_per_s);
+const CALLS: Measure = |visit| Some(visit.calls.system_calls_per_query);
+const FILLED: Measure = |visit| Some(visit.calls.mean_batch);
+const CPU: Measure = |visit| visit.cpu_us_per_query;
+const P50: Measure = |visit| Some(visit.latency.latency_us_p50);
+const P99: Measure = |visit| Some(visit.latency.latency_us_p99);
 
-fn by_round(visits: &[Visit], batch: usize, load: Load, measure: Measure) -> Vec<f64> {
+fn by_round(visits: &[Visit], batch: usize, load: Load, measure: Measure) -> Vec<Option<f64>> {
     let own = visits
         .iter()
         .filter(|visit| visit.batch == batch && visit.load == load);
     own.map(measure).collect()
 }
 
-fn middle(visits: &[Visit], batch: usize, load: Load, measure: Measure) -> f64 {
-    median(&by_round(visits, batch, load, measure))
+/// The batches in the order of `WIDTHS`.
+fn rounds(visits: &[Visit], load: Load, measure: Measure) -> Option<Rounds> {
+    Rounds::new(
+        WIDTHS
+            .map(|batch| by_round(visits, batch, load, measure))
+            .into_iter(),
+    )
 }
 
-/// How many times the other's figure, round by round.
-fn ratio(
-    visits: &[Visit],
-    batch: usize,
-    other: usize,
-    load: Load,
-    measure: Measure,
-) -> Option<Ratio> {
-    let figures = |batch| by_round(visits, batch, load, measure);
-    Ratio::paired(&figures(batch), &figures(other))
+/// 0 where it is not known.
+fn middle(visits: &[Visit], batch: usize, load: Load, measure: Measure) -> f64 {
+    let figures = by_round(visits, batch, load, measure);
+    median(&figures.into_iter().flatten().collect::<Vec<_>>())
 }
 
 fn table(visits: &[Visit]) -> Table {
-    let rate = median(&WIDTHS.map(|batch| {
-        middle(visits, batch, Load::Half, |visit| {
-            visit.offered_per_s.unwrap_or(0) as f64
-        })
-    }));
+    let offered = |visit: &Visit| visit.offered_per_s.map(|rate| rate as f64);
+    let rate = middle(visits, WIDTHS[ONE], Load::Half, offered);
     let title = format!(
         "As fast as answers come, and latency in µs at {rate:.0} queries a second: medians of the rounds, ratio to batch 1 with 95 % confidence"
     );
@@ -258,20 +266,19 @@ fn table(visits: &[Visit]) -> Table {
             "filled then",
         ],
     );
-    for batch in WIDTHS {
+    let rates = rounds(visits, Load::Most, RATE);
+    for (index, batch) in WIDTHS.into_iter().enumerate() {
         let most = |measure| middle(visits, batch, Load::Most, measure);
         let half = |measure| middle(visits, batch, Load::Half, measure);
-        let known = visits.iter().all(|visit| visit.cpu_us_per_query.is_some());
-        let cpu = known.then(|| most(|visit| visit.cpu_us_per_query.unwrap_or(0.0)));
-        let ratio = ratio(visits, batch, WIDTHS[0], Load::Most, RATE);
-        let ratio = ratio.filter(|_| batch != WIDTHS[0]);
+        let ratio = rates.as_ref().and_then(|rates| rates.ratio(index, ONE));
+        let ratio = ratio.filter(|_| index != ONE);
         table.row([
             batch.to_string(),
             format!("{:.0}", most(RATE)),
             ratio.map_or(String::new(), |ratio| ratio.to_string()),
             format!("{:.3}", most(CALLS)),
             format!("{:.1}", most(FILLED)),
-            cpu.map_or(String::new(), |cpu| format!("{cpu:.2}")),
+            format!("{:.2}", most(CPU)),
             format!("{:.0}", half(P50)),
             format!("{:.0}", half(P99)),
             format!("{:.1}", half(FILLED)),
@@ -313,47 +320,44 @@ fn figure(visits: &[Visit]) -> Figure {
 }
 
 fn finding(visits: &[Visit]) -> String {
-    let rate = |batch| middle(visits, batch, Load::Most, RATE);
-    let by_rate = |a: &usize, b: &usize| rate(*a).total_cmp(&rate(*b));
-    let [one, .., widest] = WIDTHS;
-    let best = WIDTHS.into_iter().max_by(by_rate).unwrap_or(one);
-    let against = |ratio: Option<Ratio>| match ratio {
-        Some(ratio) => format!(", against batch 1 {ratio}"),
-        None => String::new(),
+    let best = |load, measure, order, unit| match rounds(visits, load, measure) {
+        Some(rounds) => best(&rounds, order, unit),
+        None => "no batch, for this kernel does not tell".into(),
     };
-    let gain = match ratio(visits, best, one, Load::Most, RATE) {
-        ratio if best != one => format!(
-            "Batch {best} answers most, {:.0}/s{}",
-            rate(best),
-            against(ratio)
-        ),
-        _ => format!("No batch answers more than batch 1, {:.0}/s", rate(one)),
-    };
-    let calls = |batch| middle(visits, batch, Load::Most, CALLS);
+    let most = best(Load::Most, RATE, Order::Highest, "/s");
+    let cheapest = best(Load::Most, CPU, Order::Lowest, " µs a query");
+    let widest = WIDTHS.len() - 1;
+    let latency = rounds(visits, Load::Half, P99);
+    let latency = latency.and_then(|latency| latency.ratio(widest, ONE));
+    let latency = latency.map_or("not to be compared".into(), |ratio| ratio.to_string());
+    let at_most = |index: usize, measure| middle(visits, WIDTHS[index], Load::Most, measure);
     format!(
-        "{gain}; {}; system calls fall from {:.2} to {:.2} a query, as batch {widest} takes {:.1} datagrams on average; at half the rate of batch 1, batch {widest} has a p99 of {:.0} µs{}.",
-        close(visits, best),
-        calls(one),
-        calls(widest),
-        middle(visits, widest, Load::Most, FILLED),
-        middle(visits, widest, Load::Half, P99),
-        against(ratio(visits, widest, one, Load::Half, P99)),
+        "Most answers come from {most}, and the least CPU time is that of {cheapest}; system calls fall from {:.2} to {:.2} a query, as batch {} takes {:.1} datagrams on average; its p99 against that of batch 1, both at half the rate of batch 1, is {latency}.",
+        at_most(ONE, CALLS),
+        at_most(widest, CALLS),
+        WIDTHS[widest],
+        at_most(widest, FILLED),
     )
 }
 
-/// From which batch on nothing but chance tells one from the best.
-fn close(visits: &[Visit], best: usize) -> String {
-    let is_close = |&batch: &usize| {
-        let ratio = ratio(visits, batch, best, Load::Most, RATE);
-        batch == best || ratio.is_none_or(Ratio::is_noise)
+/// The best batch, and how it compares with batch 1 and with those between.
+fn best(rounds: &Rounds, order: Order, unit: &str) -> String {
+    let best = rounds.best(order);
+    let figure = rounds.median(best);
+    let digits = usize::from(figure < 100.0);
+    let text = format!("batch {} ({figure:.digits$}{unit}", WIDTHS[best]);
+    let against_one = match rounds.ratio(best, ONE) {
+        Some(ratio) if best != ONE => format!(", against batch 1 {ratio}"),
+        _ => String::new(),
     };
-    let narrower = WIDTHS.into_iter().rev().skip_while(|&batch| batch > best);
-    match narrower.take_while(is_close).last() {
-        Some(enough) if enough < best => {
-            format!("from batch {enough} on the difference to it is within noise")
-        }
-        _ => "all narrower ones answer fewer".into(),
-    }
+    let narrower = (0..best)
+        .rev()
+        .take_while(|&index| rounds.are_close(index, best));
+    let close = match narrower.last() {
+        Some(index) => format!("; within noise of it from batch {} on", WIDTHS[index]),
+        None => String::new(),
+    };
+    format!("{text}{against_one}{close})")
 }
 
 #[cfg(test)]

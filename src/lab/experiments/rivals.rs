@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use crate::lab::figure::{Bars, Figure, Panel};
-use crate::lab::load::{self, Latency};
+use crate::lab::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
 use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::rival::{Model, Rival};
+use crate::lab::rounds::{Order, Rounds};
 use crate::lab::source::{Pace, Request};
-use crate::lab::statistics::{Ratio, hottest, jain, median};
+use crate::lab::statistics::{hottest, jain, median};
 use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
 use crate::server::placement::usable_cpus;
@@ -23,6 +24,8 @@ pub const EXPERIMENT: Experiment = Experiment {
     run,
 };
 
+/// What the others are compared with, in `Model::ALL`.
+const REUSEPORT: usize = 0;
 /// More workers, as processes above all, take longer to start than to measure.
 const MOST_WORKERS: usize = 32;
 /// Flows, enough for the hash to spread.
@@ -55,6 +58,13 @@ impl Load {
             Load::Most => "most",
             Load::Half => "50 %",
             Load::High => "90 %",
+        }
+    }
+
+    fn patience(self) -> Duration {
+        match self {
+            Load::Low | Load::Most => PATIENCE,
+            Load::Half | Load::High => IMPATIENCE,
         }
     }
 
@@ -150,8 +160,13 @@ impl Contest<'_> {
         let (source, start) = (Tasks::current(), Instant::now());
         let before = rival.answered()?;
         let (cost, own_cost) = (rival.tasks.cost(), source.cost());
-        let (peer, duration) = (rival.address, self.duration);
-        let tally = load::ask(self.lab, peer, &self.questions, FLOWS, pace, duration)?;
+        let demand = Demand {
+            flows: FLOWS,
+            pace,
+            duration: self.duration,
+            patience: load.patience(),
+        };
+        let tally = load::ask(self.lab, rival.address, &self.questions, &demand)?;
         let cost = rival.tasks.cost_since(cost);
         let own_cost = source.cost_since(own_cost);
         let elapsed = start.elapsed().as_secs_f64();
@@ -184,39 +199,37 @@ impl Contest<'_> {
     }
 }
 
-/// One figure of a visit; not a number where it was not to be had.
-type Measure = fn(&Visit) -> f64;
-const RATE: Measure = |visit| visit.answers_per_s;
-const CPU: Measure = |visit| visit.cpu_us_per_query.unwrap_or(f64::NAN);
-const SWITCHES: Measure = |visit| visit.switches_per_query.unwrap_or(f64::NAN);
-const BUSY: Measure = |visit| visit.source_busy.unwrap_or(f64::NAN);
-const P99: Measure = |visit| visit.latency.latency_us_p99;
+/// One figure of a visit, where it is to be had.
+type Measure = fn(&Visit) -> Option<f64>;
+const RATE: Measure = |visit| Some(visit.answers_per_s);
+const CPU: Measure = |visit| visit.cpu_us_per_query;
+const SWITCHES: Measure = |visit| visit.switches_per_query;
+const BUSY: Measure = |visit| visit.source_busy;
+const P50: Measure = |visit| Some(visit.latency.latency_us_p50);
+const P90: Measure = |visit| Some(visit.latency.latency_us_p90);
+const P99: Measure = |visit| Some(visit.latency.latency_us_p99);
+const P999: Measure = |visit| Some(visit.latency.latency_us_p999);
 
-fn by_round(visits: &[Visit], model: Model, load: Load, measure: Measure) -> Vec<f64> {
+fn by_round(visits: &[Visit], model: Model, load: Load, measure: Measure) -> Vec<Option<f64>> {
     let own = visits
         .iter()
         .filter(|visit| visit.rival == model.name() && visit.load == load);
     own.map(measure).collect()
 }
 
-fn middle(visits: &[Visit], model: Model, load: Load, measure: Measure) -> f64 {
-    let figures = by_round(visits, model, load, measure);
-    if figures.iter().any(|figure| figure.is_nan()) {
-        return f64::NAN;
-    }
-    median(&figures)
+/// The rivals in the order of `Model::ALL`.
+fn rounds(visits: &[Visit], load: Load, measure: Measure) -> Option<Rounds> {
+    Rounds::new(
+        Model::ALL
+            .map(|model| by_round(visits, model, load, measure))
+            .into_iter(),
+    )
 }
 
-/// How many times the other's figure, round by round.
-fn ratio(
-    visits: &[Visit],
-    model: Model,
-    other: Model,
-    load: Load,
-    measure: Measure,
-) -> Option<Ratio> {
-    let figures = |model| by_round(visits, model, load, measure);
-    Ratio::paired(&figures(model), &figures(other))
+/// 0 where it is not known.
+fn middle(visits: &[Visit], model: Model, load: Load, measure: Measure) -> f64 {
+    let figures = by_round(visits, model, load, measure);
+    median(&figures.into_iter().flatten().collect::<Vec<_>>())
 }
 
 fn rates(visits: &[Visit], workers: usize) -> Table {
@@ -236,30 +249,23 @@ fn rates(visits: &[Visit], workers: usize) -> Table {
             "source's CPU",
         ],
     );
-    for model in Model::ALL {
+    let rate = rounds(visits, Load::Most, RATE);
+    for (index, model) in Model::ALL.into_iter().enumerate() {
         let middle = |measure| middle(visits, model, Load::Most, measure);
-        let ratio = ratio(visits, model, Model::ALL[0], Load::Most, RATE);
-        let ratio = ratio.filter(|_| model != Model::ALL[0]);
+        let ratio = rate.as_ref().and_then(|rate| rate.ratio(index, REUSEPORT));
+        let ratio = ratio.filter(|_| index != REUSEPORT);
         table.row([
             model.name().into(),
             format!("{:.0}", middle(RATE)),
             ratio.map_or(String::new(), |ratio| ratio.to_string()),
-            known(middle(CPU), 2),
-            known(middle(SWITCHES), 3),
-            format!("{:.2}", middle(|visit| visit.hottest)),
-            format!("{:.3}", middle(|visit| visit.jain)),
-            known(middle(BUSY), 2),
+            format!("{:.2}", middle(CPU)),
+            format!("{:.3}", middle(SWITCHES)),
+            format!("{:.2}", middle(|visit| Some(visit.hottest))),
+            format!("{:.3}", middle(|visit| Some(visit.jain))),
+            format!("{:.2}", middle(BUSY)),
         ]);
     }
     table
-}
-
-/// Nothing where the kernel does not tell.
-fn known(figure: f64, digits: usize) -> String {
-    if figure.is_nan() {
-        return String::new();
-    }
-    format!("{figure:.digits$}")
 }
 
 fn latencies(visits: &[Visit]) -> Table {
@@ -283,22 +289,23 @@ fn latencies(visits: &[Visit]) -> Table {
         for load in [Load::Low, Load::Half, Load::High] {
             let middle = |measure| middle(visits, model, load, measure);
             let whole = |measure| format!("{:.0}", middle(measure));
-            let sum = |measure| by_round(visits, model, load, measure).iter().sum::<f64>();
+            let own = visits
+                .iter()
+                .filter(|visit| visit.rival == model.name() && visit.load == load);
+            let [lost, sent] = own.fold([0, 0], |[lost, sent], visit| {
+                [lost + visit.lost, sent + visit.sent]
+            });
             table.row([
                 model.name().into(),
                 load.name().into(),
-                whole(|visit| visit.offered_per_s.unwrap_or(0) as f64),
-                whole(|visit| visit.latency.latency_us_p50),
-                whole(|visit| visit.latency.latency_us_p90),
+                whole(|visit| visit.offered_per_s.map(|rate| rate as f64)),
+                whole(P50),
+                whole(P90),
                 whole(P99),
-                whole(|visit| visit.latency.latency_us_p999),
-                whole(|visit| visit.latency.latency_us_deviation),
-                known(middle(CPU), 2),
-                format!(
-                    "{} of {}",
-                    sum(|visit| visit.lost as f64),
-                    sum(|visit| visit.sent as f64)
-                ),
+                whole(P999),
+                whole(|visit| Some(visit.latency.latency_us_deviation)),
+                format!("{:.2}", middle(CPU)),
+                format!("{lost} of {sent}"),
             ]);
         }
     }
@@ -307,12 +314,9 @@ fn latencies(visits: &[Visit]) -> Table {
 
 fn figure(visits: &[Visit]) -> Figure {
     let names = || Model::ALL.map(|model| model.name().to_owned()).to_vec();
-    let bars = |load, measure: Measure| {
-        let bar = |model| middle(visits, model, load, measure);
-        // A bar that is not known is none.
+    let bars = |load, measure| {
         Model::ALL
-            .map(bar)
-            .map(|bar| if bar.is_nan() { 0.0 } else { bar })
+            .map(|model| middle(visits, model, load, measure))
             .to_vec()
     };
     let panel = |title: &str, y: &str, series: &[(&str, Load, Measure)]| {
@@ -327,11 +331,7 @@ fn figure(visits: &[Visit]) -> Figure {
         })
     };
     let latencies = |title: &str, load| {
-        let series: [(&str, Load, Measure); 3] = [
-            ("p50", load, |visit| visit.latency.latency_us_p50),
-            ("p90", load, |visit| visit.latency.latency_us_p90),
-            ("p99", load, P99),
-        ];
+        let series = [("p50", load, P50), ("p90", load, P90), ("p99", load, P99)];
         panel(title, "µs", &series)
     };
     Figure {
@@ -353,19 +353,15 @@ fn figure(visits: &[Visit]) -> Figure {
 }
 
 fn finding(visits: &[Visit], workers: usize) -> String {
-    let leader = |load, measure, order: Order, unit| {
-        let leader = leader(visits, load, measure, order);
-        leader.map_or("nobody knows who".into(), |leader| leader.tell(unit))
+    let leader = |load, measure, order, unit| match rounds(visits, load, measure) {
+        Some(rounds) => leader(&rounds, order, unit),
+        None => "nobody, for this kernel does not tell".into(),
     };
     let most = leader(Load::Most, RATE, Order::Highest, "/s");
     let cheapest = leader(Load::Most, CPU, Order::Lowest, " µs a query");
     let fastest = leader(Load::Half, P99, Order::Lowest, " µs");
-    let busy = visits.iter().filter(|visit| visit.load == Load::Most);
-    let busy = median(
-        &busy
-            .filter_map(|visit| visit.source_busy)
-            .collect::<Vec<_>>(),
-    );
+    let most_visits = visits.iter().filter(|visit| visit.load == Load::Most);
+    let busy = median(&most_visits.filter_map(BUSY).collect::<Vec<_>>());
     let cpus = usable_cpus();
     let hidden = if cpus <= FEW_CPUS {
         format!(
@@ -379,50 +375,22 @@ fn finding(visits: &[Visit], workers: usize) -> String {
     )
 }
 
-#[derive(Clone, Copy)]
-enum Order {
-    Highest,
-    Lowest,
-}
-
-/// Who is ahead, and from whom chance would tell it no better.
-struct Leader {
-    model: Model,
-    figure: f64,
-    rivals: Vec<Model>,
-    to_reuseport: Option<Ratio>,
-}
-
-/// `None` where the figure is not known.
-fn leader(visits: &[Visit], load: Load, measure: Measure, order: Order) -> Option<Leader> {
-    let figures = Model::ALL.map(|model| (model, middle(visits, model, load, measure)));
-    let known = figures.into_iter().filter(|(_, figure)| !figure.is_nan());
-    let by_figure = |a: &(Model, f64), b: &(Model, f64)| match order {
-        Order::Highest => a.1.total_cmp(&b.1),
-        Order::Lowest => b.1.total_cmp(&a.1),
-    };
-    let (model, figure) = known.max_by(by_figure)?;
-    let ratio = |other| ratio(visits, model, other, load, measure);
-    let is_close = |&other: &Model| other != model && ratio(other).is_none_or(Ratio::is_noise);
-    Some(Leader {
-        model,
-        figure,
-        rivals: Model::ALL.into_iter().filter(is_close).collect(),
-        to_reuseport: ratio(Model::ALL[0]).filter(|ratio| !ratio.is_noise()),
-    })
-}
-
-impl Leader {
-    fn tell(&self, unit: &str) -> String {
-        let digits = usize::from(self.figure < 100.0);
-        let mut text = format!("{} ({:.digits$}{unit}", self.model.name(), self.figure);
-        if let Some(ratio) = self.to_reuseport {
-            text += &format!(", {:.2} times reuseport's", ratio.mean);
-        }
-        if !self.rivals.is_empty() {
-            let names: Vec<&str> = self.rivals.iter().map(|model| model.name()).collect();
-            text += &format!("; within noise of it: {}", names.join(", "));
-        }
-        text + ")"
+/// Who is ahead, with which figure, and whom chance alone may tell from it.
+fn leader(rounds: &Rounds, order: Order, unit: &str) -> String {
+    let best = rounds.best(order);
+    let figure = rounds.median(best);
+    let digits = usize::from(figure < 100.0);
+    let mut text = format!("{} ({figure:.digits$}{unit}", Model::ALL[best].name());
+    if let Some(ratio) = rounds.ratio(best, REUSEPORT)
+        && !rounds.are_close(best, REUSEPORT)
+    {
+        text += &format!(", {:.2} times reuseport's", ratio.mean);
     }
+    let close =
+        (0..Model::ALL.len()).filter(|&other| other != best && rounds.are_close(best, other));
+    let close: Vec<&str> = close.map(|other| Model::ALL[other].name()).collect();
+    if !close.is_empty() {
+        text += &format!("; within noise of it: {}", close.join(", "));
+    }
+    text + ")"
 }
