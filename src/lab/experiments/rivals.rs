@@ -234,7 +234,8 @@ fn middle(visits: &[Visit], model: Model, load: Load, measure: Measure) -> f64 {
 
 fn rates(visits: &[Visit], workers: usize) -> Table {
     let title = format!(
-        "As fast as answers come, {workers} workers: medians of the rounds, ratio to reuseport with 95 % confidence"
+        "As fast as answers come, {}: medians of the rounds, ratio to reuseport with 95 % confidence",
+        counted(workers, "worker")
     );
     let mut table = Table::new(
         title,
@@ -365,14 +366,21 @@ fn finding(visits: &[Visit], workers: usize) -> String {
     let cpus = usable_cpus();
     let hidden = if cpus <= FEW_CPUS {
         format!(
-            ", and with {cpus} CPUs for all this hides what many workers at once cost each other"
+            ", and {} for all this hides what many workers at once cost each other",
+            counted(cpus, "CPU")
         )
     } else {
         String::new()
     };
     format!(
-        "With {workers} workers, most answers come from {most}, the least CPU time is that of {cheapest}, and the lowest p99 at half load that of {fastest}; the source alone kept {busy:.2} of a CPU busy{hidden}."
+        "With {}, most answers come from {most}, the least CPU time is that of {cheapest}, and the lowest p99 at half load that of {fastest}; the source alone kept {busy:.2} of a CPU busy{hidden}.",
+        counted(workers, "worker")
     )
+}
+
+fn counted(count: usize, word: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {word}{plural}")
 }
 
 /// Who is ahead, with which figure, and whom chance alone may tell from it.
