@@ -10,8 +10,30 @@ use libc::c_int;
 /// Sockets that one wait reports; others are reported by the next one.
 const EVENTS: usize = 64;
 
-/// An epoll instance. Readiness is level-triggered, and `EPOLLEXCLUSIVE`, so
-/// that a datagram on a socket that many threads wait for wakes one of them.
+/// Whom a datagram wakes where several instances watch its socket, and how
+/// often (epoll(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trigger {
+    /// All of them, for as long as there is something to read.
+    Level,
+    /// All of them, once for what came.
+    Edge,
+    /// At least one of them, else as `Level` (`EPOLLEXCLUSIVE`, Linux 4.5).
+    Exclusive,
+}
+
+impl Trigger {
+    fn flag(self) -> c_int {
+        match self {
+            Trigger::Level => 0,
+            Trigger::Edge => libc::EPOLLET,
+            Trigger::Exclusive => libc::EPOLLEXCLUSIVE,
+        }
+    }
+}
+
+/// An epoll instance. What is only added is watched with `Exclusive`, so that
+/// a datagram on a socket that many threads wait for wakes one of them.
 pub struct Epoll {
     fd: OwnedFd,
     events: Box<[libc::epoll_event]>,
@@ -36,14 +58,40 @@ impl Epoll {
         })
     }
 
+    /// The same instance for one more thread to wait on.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `fcntl`.
+    pub fn share(&self) -> io::Result<Epoll> {
+        Ok(Epoll {
+            fd: self.fd.try_clone()?,
+            events: self.events.clone(),
+        })
+    }
+
     /// Watches a socket for datagrams, to be reported as `token`.
     ///
     /// # Errors
     ///
     /// What the kernel says to `epoll_ctl`.
     pub fn add(&self, socket: &impl AsRawFd, token: usize) -> io::Result<()> {
+        self.add_with(socket, token, Trigger::Exclusive)
+    }
+
+    /// The same with a trigger of the caller's choice.
+    ///
+    /// # Errors
+    ///
+    /// As `add`.
+    pub fn add_with(
+        &self,
+        socket: &impl AsRawFd,
+        token: usize,
+        trigger: Trigger,
+    ) -> io::Result<()> {
         let mut event = libc::epoll_event {
-            events: (libc::EPOLLIN | libc::EPOLLEXCLUSIVE) as u32,
+            events: (libc::EPOLLIN | trigger.flag()) as u32,
             u64: token as u64,
         };
         let (epoll, socket) = (self.fd.as_raw_fd(), socket.as_raw_fd());
