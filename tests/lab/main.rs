@@ -9,6 +9,7 @@ mod restart;
 mod rivals;
 mod spread;
 mod stall;
+mod wakeups;
 
 use std::fs;
 use std::process::{Command, Output};

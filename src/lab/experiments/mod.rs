@@ -6,6 +6,7 @@ mod restart;
 mod rivals;
 mod spread;
 mod stall;
+mod wakeups;
 
 use super::Experiment;
 
@@ -13,6 +14,7 @@ use super::Experiment;
 pub const EXPERIMENTS: &[Experiment] = &[
     spread::EXPERIMENT,
     rivals::EXPERIMENT,
+    wakeups::EXPERIMENT,
     resize::EXPERIMENT,
     stall::EXPERIMENT,
     restart::EXPERIMENT,

@@ -1,0 +1,562 @@
+//! `wakeups`: whom one datagram wakes, and who gets it. The threads wait for
+//! real; what the kernel notes of each in `/proc` says when all of them sleep
+//! again, and how often they woke without the program knowing of it.
+
+use std::fs::File;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::FileExt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail};
+use rand::RngExt;
+use serde::Serialize;
+
+use crate::lab::figure::{Bars, Figure, Panel};
+use crate::lab::group::{ANY_PORT, clients};
+use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::statistics::{hottest, jain};
+use crate::lab::{Experiment, Lab};
+use crate::sys::batch::{Batch, Wait};
+use crate::sys::epoll::{Epoll, Trigger};
+use crate::sys::socket::{UdpOptions, UdpSocket};
+
+/// The experiment.
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "wakeups",
+    question: "Who is woken for one datagram?",
+    method: "Some threads (as many as --sockets, 64 at most, 16 with --quick) wait for datagrams on loopback: in a blocking receive on one socket; each in an epoll instance of its own that watches this socket level-triggered, edge-triggered or with EPOLLEXCLUSIVE; all in one instance; each in a blocking receive on a SO_REUSEPORT socket of its own, with one flow and with 256. Threads begin to wait one after another, and each datagram is sent when all sleep. A wake-up is a voluntary context switch of a thread, as the kernel counts them in /proc: who sleeps anew has been awake. It is useless where the thread took nothing; an empty return is one that the program saw too. One datagram at a time shows the order among idle threads, not what a load makes of it.",
+    expectation: "Where each thread has an epoll instance of its own, level- or edge-triggered, one datagram wakes all: the thundering herd, most of which finds nothing. EPOLLEXCLUSIVE wakes the instance that is first in the socket's list; the list never changes, so the same thread gets everything. A blocking receive queues anew for each datagram, and the threads take turns. With SO_REUSEPORT only the thread of the chosen socket wakes, and flows decide how even that is.",
+    run,
+};
+
+/// Threads that wait, unless told otherwise.
+const THREADS: usize = 4;
+/// The most threads: a look at all of them shall not take long.
+const MOST_THREADS: usize = 64;
+/// The same where it shall be over at once.
+const MOST_THREADS_QUICK: usize = 16;
+/// Flows where there are many.
+const FLOWS: usize = 256;
+/// How long all threads may take until they sleep again.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// How often a thread that waits looks whether it is to end.
+const TICK: Duration = Duration::from_millis(50);
+/// From which share on an order is called one.
+const MOSTLY: f64 = 0.9;
+
+/// How the threads wait, and from how many ports they are sent to.
+#[derive(Clone, Copy)]
+struct Way {
+    name: &'static str,
+    waits: Waits,
+    flows: usize,
+}
+
+#[derive(Clone, Copy)]
+enum Waits {
+    /// In a receive on one socket.
+    Receive,
+    /// Each in an instance of its own, on one socket.
+    Epoll(Trigger),
+    /// In one instance, on one socket.
+    OneEpoll,
+    /// In a receive on a socket of its own.
+    Group,
+}
+
+/// The way in which the one flow chooses the thread.
+const ONE_FLOW: &str = "reuseport, 1 flow";
+
+const WAYS: [Way; 7] = [
+    Way::new("receive", Waits::Receive, 1),
+    Way::new("epoll level", Waits::Epoll(Trigger::Level), 1),
+    Way::new("epoll edge", Waits::Epoll(Trigger::Edge), 1),
+    Way::new("epoll exclusive", Waits::Epoll(Trigger::Exclusive), 1),
+    Way::new("one epoll", Waits::OneEpoll, 1),
+    Way::new(ONE_FLOW, Waits::Group, 1),
+    Way::new("reuseport", Waits::Group, FLOWS),
+];
+
+impl Way {
+    const fn new(name: &'static str, waits: Waits, flows: usize) -> Way {
+        Way { name, waits, flows }
+    }
+}
+
+/// What one way of waiting came to.
+#[derive(Serialize)]
+struct Measured {
+    way: &'static str,
+    threads: usize,
+    flows: usize,
+    datagrams: usize,
+    /// Datagrams that one thread took, once.
+    taken_once: usize,
+    wakeups: u64,
+    useless: u64,
+    /// Returns of the wait to the program, for something to read.
+    returns: u64,
+    empty_returns: u64,
+    /// Datagrams by thread, in the order in which they began to wait.
+    shares: Vec<u64>,
+    hottest: f64,
+    jain: f64,
+    /// Share of datagrams that the taker of the one before took.
+    same_again: f64,
+    /// Share of datagrams that went to the thread that had had none for longest.
+    longest_idle: f64,
+}
+
+fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+    let threads = lab
+        .sockets(THREADS)
+        .min(lab.choose(MOST_THREADS, MOST_THREADS_QUICK));
+    lab.plan(WAYS.len());
+    let mut measured = Vec::new();
+    for way in WAYS {
+        lab.step(way.name)?;
+        measured.push(measure(lab, way, threads)?);
+    }
+    Ok(Outcome {
+        finding: finding(&measured, threads),
+        tables: vec![table(&measured, threads)],
+        figure: figure(&measured, threads),
+        rows: rows(&measured),
+    })
+}
+
+fn measure(lab: &Lab, way: Way, threads: usize) -> anyhow::Result<Measured> {
+    let (most, time) = lab.choose((3000, Duration::from_secs(3)), (200, TICK * 4));
+    let waiters = Waiters::start(way.waits, threads)?;
+    let clients = clients(way.flows, waiters.address)?;
+    let (mut random, end) = (lab.random(), Instant::now() + time);
+    let (mut takers, mut sent) = (Vec::new(), 0);
+    let first = waiters.settle(0)?;
+    let mut before = first.clone();
+    while sent < most && (sent == 0 || Instant::now() < end) {
+        lab.check()?;
+        clients[random.random_range(0..clients.len())].send(&[0; 16])?;
+        sent += 1;
+        let after = waiters.settle(sent as u64)?;
+        takers.extend(taker(&before, &after));
+        before = after;
+    }
+    let total = |figure: fn(&State) -> u64| -> u64 {
+        let change = |(first, last): (&State, &State)| figure(last) - figure(first);
+        first.iter().zip(&before).map(change).sum()
+    };
+    let shares: Vec<u64> = before.iter().map(|state| state.taken).collect();
+    // Each wait that ends for nothing but its time is a wake-up of our making.
+    let wakeups = total(|state| state.switches).saturating_sub(total(|state| state.ticks));
+    Ok(Measured {
+        way: way.name,
+        threads,
+        flows: way.flows,
+        datagrams: sent,
+        taken_once: takers.len(),
+        wakeups,
+        useless: wakeups.saturating_sub(sent as u64),
+        returns: total(|state| state.returns),
+        empty_returns: total(|state| state.empty),
+        hottest: hottest(&shares),
+        jain: jain(&shares),
+        shares,
+        same_again: same_again(&takers),
+        longest_idle: longest_idle(&takers, threads),
+    })
+}
+
+/// Threads that wait for datagrams until this is dropped.
+struct Waiters {
+    address: SocketAddr,
+    threads: Vec<Waiter>,
+    stop: Arc<AtomicBool>,
+}
+
+struct Waiter {
+    counts: Arc<Counts>,
+    /// What the kernel says of the thread.
+    status: File,
+    handle: JoinHandle<io::Result<()>>,
+}
+
+/// What a thread did. Written by it alone and read when it sleeps, so relaxed
+/// will do: it sleeps and is seen sleeping by way of the kernel's locks.
+#[derive(Default)]
+struct Counts {
+    returns: AtomicU64,
+    taken: AtomicU64,
+    empty: AtomicU64,
+    ticks: AtomicU64,
+}
+
+/// A thread at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct State {
+    sleeps: bool,
+    switches: u64,
+    returns: u64,
+    taken: u64,
+    empty: u64,
+    ticks: u64,
+}
+
+impl Waiters {
+    /// Starts the threads; each waits before the next is started.
+    fn start(waits: Waits, threads: usize) -> anyhow::Result<Waiters> {
+        let grouped = matches!(waits, Waits::Group);
+        let first = Arc::new(bind(ANY_PORT, grouped)?);
+        let shared = Epoll::new()?;
+        if let Waits::OneEpoll = waits {
+            shared.add_with(&*first, 0, Trigger::Level)?;
+        }
+        let mut waiters = Waiters {
+            address: first.local(),
+            threads: Vec::new(),
+            stop: Arc::default(),
+        };
+        for index in 0..threads {
+            let socket = match waits {
+                Waits::Group if index > 0 => Arc::new(bind(waiters.address, grouped)?),
+                _ => first.clone(),
+            };
+            let epoll = match waits {
+                Waits::Receive | Waits::Group => None,
+                Waits::OneEpoll => Some(shared.share()?),
+                Waits::Epoll(trigger) => {
+                    let own = Epoll::new()?;
+                    own.add_with(&*socket, 0, trigger)?;
+                    Some(own)
+                }
+            };
+            waiters.add(Taker::new(socket, epoll, waits))?;
+            waiters.settle(0)?;
+        }
+        Ok(waiters)
+    }
+
+    fn add(&mut self, taker: Taker) -> anyhow::Result<()> {
+        let (counts, stop) = (taker.counts.clone(), self.stop.clone());
+        let (tell, told) = mpsc::channel();
+        let handle = thread::spawn(move || {
+            // The name leads to whoever opens it (proc(5)).
+            let _ = tell.send(File::open("/proc/thread-self/status"));
+            taker.take_until(&stop)
+        });
+        let status = told.recv()?.context("cannot see what a thread does")?;
+        self.threads.push(Waiter {
+            counts,
+            status,
+            handle,
+        });
+        Ok(())
+    }
+
+    /// Waits until all threads sleep and so many datagrams are taken. Two equal
+    /// looks in a row: a thread that another one woke after it was looked at
+    /// runs at the second look, or has woken since the first.
+    fn settle(&self, taken: u64) -> anyhow::Result<Vec<State>> {
+        let start = Instant::now();
+        let mut before = Vec::new();
+        loop {
+            let now = self.look()?;
+            let all = now.iter().map(|state| state.taken).sum::<u64>() >= taken;
+            if all && now == before && now.iter().all(|state| state.sleeps) {
+                return Ok(now);
+            }
+            if start.elapsed() > PATIENCE {
+                bail!("the threads do not come to rest, or a datagram got lost: {now:?}");
+            }
+            before = now;
+            thread::yield_now();
+        }
+    }
+
+    fn look(&self) -> anyhow::Result<Vec<State>> {
+        self.threads.iter().map(Waiter::look).collect()
+    }
+}
+
+impl Drop for Waiters {
+    fn drop(&mut self) {
+        // Relaxed: nothing is read on the strength of it.
+        self.stop.store(true, Ordering::Relaxed);
+        for waiter in self.threads.drain(..) {
+            // What went wrong in a thread shows as datagrams not taken.
+            let _ = waiter.handle.join();
+        }
+    }
+}
+
+fn bind(address: SocketAddr, grouped: bool) -> anyhow::Result<UdpSocket> {
+    let options = UdpOptions {
+        grouped,
+        receive_buffer: 1 << 16,
+        timeout: TICK,
+    };
+    UdpSocket::bind(address, &options, &mut Vec::new()).context("cannot bind")
+}
+
+impl Waiter {
+    fn look(&self) -> anyhow::Result<State> {
+        let mut text = [0; 4096];
+        let length = self.status.read_at(&mut text, 0)?;
+        let (sleeps, switches) = parse(&String::from_utf8_lossy(&text[..length]))
+            .context("/proc/thread-self/status is not as proc(5) has it")?;
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        Ok(State {
+            sleeps,
+            switches,
+            returns: read(&self.counts.returns),
+            taken: read(&self.counts.taken),
+            empty: read(&self.counts.empty),
+            ticks: read(&self.counts.ticks),
+        })
+    }
+}
+
+/// Whether a thread sleeps, and its voluntary context switches (proc(5)).
+fn parse(status: &str) -> Option<(bool, u64)> {
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name));
+    let switches = field("voluntary_ctxt_switches:")?;
+    Some((
+        field("State:")?.trim().starts_with('S'),
+        switches.trim().parse().ok()?,
+    ))
+}
+
+/// What a thread waits with.
+struct Taker {
+    socket: Arc<UdpSocket>,
+    batch: Batch,
+    epoll: Option<Epoll>,
+    /// Reads until nothing is left, as an edge wants it.
+    drains: bool,
+    counts: Arc<Counts>,
+}
+
+impl Taker {
+    fn new(socket: Arc<UdpSocket>, epoll: Option<Epoll>, waits: Waits) -> Taker {
+        Taker {
+            batch: Batch::new(&socket, 1, 64, 0),
+            socket,
+            epoll,
+            drains: matches!(waits, Waits::Epoll(Trigger::Edge)),
+            counts: Arc::default(),
+        }
+    }
+
+    fn take_until(mut self, stop: &AtomicBool) -> io::Result<()> {
+        let count = |counter: &AtomicU64, more| counter.fetch_add(more, Ordering::Relaxed);
+        while !stop.load(Ordering::Relaxed) {
+            let is_ready = match &mut self.epoll {
+                Some(epoll) => epoll.wait(TICK)?.count() > 0,
+                None => true,
+            };
+            let wait = match self.epoll {
+                Some(_) => Wait::No,
+                None => Wait::ForOne,
+            };
+            let mut taken = 0;
+            while is_ready && self.batch.receive(&self.socket, wait)? > 0 {
+                taken += 1;
+                if !self.drains {
+                    break;
+                }
+            }
+            match (taken, &self.epoll) {
+                (0, Some(_)) if is_ready => {
+                    count(&self.counts.returns, 1);
+                    count(&self.counts.empty, 1);
+                }
+                (0, _) => {
+                    count(&self.counts.ticks, 1);
+                }
+                (taken, _) => {
+                    count(&self.counts.returns, 1);
+                    count(&self.counts.taken, taken);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The thread that took the one datagram between two moments.
+fn taker(before: &[State], after: &[State]) -> Option<usize> {
+    let taken = before.iter().zip(after).map(|(b, a)| a.taken - b.taken);
+    let mut takers = taken.enumerate().filter(|(_, taken)| *taken > 0);
+    match (takers.next(), takers.next()) {
+        (Some((thread, 1)), None) => Some(thread),
+        _ => None,
+    }
+}
+
+/// Share of datagrams whose taker took the one before.
+fn same_again(takers: &[usize]) -> f64 {
+    let pairs = takers.windows(2);
+    let again = pairs.clone().filter(|pair| pair[0] == pair[1]).count();
+    again as f64 / pairs.len().max(1) as f64
+}
+
+/// Share of datagrams that went to the thread that had had none for longest;
+/// counted once each thread but one has had its chance.
+fn longest_idle(takers: &[usize], threads: usize) -> f64 {
+    let turns = takers.windows(threads);
+    let in_turn = |turn: &&[usize]| {
+        let (last, others) = turn.split_last().expect("a window is not empty");
+        let mut others = others.to_vec();
+        others.sort_unstable();
+        others.dedup();
+        others.len() == threads - 1 && !others.contains(last)
+    };
+    turns.clone().filter(in_turn).count() as f64 / turns.len().max(1) as f64
+}
+
+fn table(measured: &[Measured], threads: usize) -> Table {
+    let mut table = Table::new(
+        format!("{threads} threads: what one datagram comes to, and who gets it"),
+        &[
+            "way of waiting",
+            "datagrams",
+            "wake-ups",
+            "useless",
+            "empty returns",
+            "busiest/mean",
+            "Jain",
+            "to the same again",
+            "to the longest idle",
+            "shares in order of waiting",
+        ],
+    );
+    for m in measured {
+        let each = |count: u64| format!("{:.2}", count as f64 / m.datagrams as f64);
+        let shares = m.shares.iter().take(8).map(u64::to_string);
+        let more = if m.shares.len() > 8 { " …" } else { "" };
+        table.row([
+            m.way.into(),
+            m.datagrams.to_string(),
+            each(m.wakeups),
+            each(m.useless),
+            each(m.empty_returns),
+            format!("{:.2}", m.hottest),
+            format!("{:.3}", m.jain),
+            format!("{:.0} %", m.same_again * 100.0),
+            format!("{:.0} %", m.longest_idle * 100.0),
+            shares.collect::<Vec<_>>().join(" ") + more,
+        ]);
+    }
+    table
+}
+
+fn figure(measured: &[Measured], threads: usize) -> Figure {
+    let bars = |title: String, y: &str, series: Vec<(String, Vec<f64>)>| {
+        Panel::Bars(Bars {
+            title,
+            y: y.into(),
+            groups: measured.iter().map(|m| m.way.into()).collect(),
+            series,
+        })
+    };
+    let each = |name: &str, count: fn(&Measured) -> u64| {
+        let each = |m: &Measured| count(m) as f64 / m.datagrams as f64;
+        (name.to_owned(), measured.iter().map(each).collect())
+    };
+    Figure {
+        panels: vec![
+            bars(
+                format!("Wake-ups of {threads} threads for one datagram"),
+                "wake-ups",
+                vec![each("all", |m| m.wakeups), each("useless", |m| m.useless)],
+            ),
+            bars(
+                format!("The busiest of {threads} threads"),
+                "times the mean",
+                vec![(
+                    "busiest".into(),
+                    measured.iter().map(|m| m.hottest).collect(),
+                )],
+            ),
+        ],
+    }
+}
+
+fn finding(measured: &[Measured], threads: usize) -> String {
+    let each = |m: &Measured| {
+        let wakeups = m.wakeups as f64 / m.datagrams as f64;
+        format!("{wakeups:.2} with {} ({})", m.way, order(m))
+    };
+    let all: Vec<String> = measured.iter().map(each).collect();
+    format!(
+        "One datagram wakes, of {threads} threads, {}.",
+        all.join(", ")
+    )
+}
+
+/// Who gets the work, in words.
+fn order(measured: &Measured) -> String {
+    let shares = &measured.shares;
+    let busiest = shares
+        .iter()
+        .position(|share| shares.iter().max() == Some(share));
+    if measured.same_again >= MOSTLY {
+        match busiest {
+            _ if shares.len() == 1 => "the only one".into(),
+            _ if measured.way == ONE_FLOW => "always the flow's".into(),
+            Some(0) => "always the first in line".into(),
+            Some(last) if last + 1 == shares.len() => "always the last in line".into(),
+            _ => "always the same".into(),
+        }
+    } else if measured.longest_idle >= MOSTLY {
+        "each in turn".into()
+    } else {
+        format!("the busiest takes {:.2} times the mean", measured.hottest)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn orders_are_told_apart() {
+        let (turns, same) = ([0, 1, 2, 0, 1, 2, 0], [1, 1, 1, 1]);
+        assert_eq!((same_again(&turns), longest_idle(&turns, 3)), (0.0, 1.0));
+        assert_eq!((same_again(&same), longest_idle(&same, 3)), (1.0, 0.0));
+        // One thread is both, and nothing is neither.
+        assert_eq!((same_again(&[0, 0]), longest_idle(&[0, 0], 1)), (1.0, 1.0));
+        assert_eq!((same_again(&[]), longest_idle(&[], 2)), (0.0, 0.0));
+        assert_eq!(longest_idle(&[0, 1, 1, 0], 2), 2.0 / 3.0);
+    }
+
+    #[test]
+    fn the_taker_is_who_took_one() {
+        let state = |taken| State {
+            sleeps: true,
+            switches: 0,
+            returns: 0,
+            taken,
+            empty: 0,
+            ticks: 0,
+        };
+        let before = [state(3), state(5)];
+        assert_eq!(taker(&before, &[state(3), state(6)]), Some(1));
+        assert_eq!(taker(&before, &[state(4), state(6)]), None);
+        assert_eq!(taker(&before, &[state(3), state(7)]), None);
+        assert_eq!(taker(&before, &before), None);
+    }
+
+    #[test]
+    fn status_as_the_kernel_writes_it() {
+        let status = "Name:\ta\nState:\tS (sleeping)\nvoluntary_ctxt_switches:\t17\nnonvoluntary_ctxt_switches:\t4\n";
+        assert_eq!(parse(status), Some((true, 17)));
+        let running = status.replace("S (sleeping)", "R (running)");
+        assert_eq!(parse(&running), Some((false, 17)));
+        assert_eq!(parse("State:\tS\n"), None);
+    }
+}
