@@ -135,6 +135,50 @@ pub fn median(sample: &[f64]) -> f64 {
     Data::new(sample.to_vec()).median()
 }
 
+/// A mean, and where it is 95 times of 100.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Mean {
+    /// The mean of the sample.
+    pub mean: f64,
+    /// The lower end of its 95 % confidence interval.
+    pub low: f64,
+    /// The upper end.
+    pub high: f64,
+}
+
+impl Mean {
+    /// The mean by Student's t; `None` of fewer than two figures.
+    pub fn of(sample: &[f64]) -> Option<Mean> {
+        if sample.len() < 2 {
+            return None;
+        }
+        let (size, data) = (sample.len() as f64, Data::new(sample.to_vec()));
+        let (mean, deviation) = (data.mean()?, data.std_dev()?);
+        let t = StudentsT::new(0.0, 1.0, size - 1.0).ok()?;
+        let reach = t.inverse_cdf((1.0 + CONFIDENCE) / 2.0) * deviation / size.sqrt();
+        Some(Mean {
+            mean,
+            low: mean - reach,
+            high: mean + reach,
+        })
+    }
+}
+
+/// How much y grows with each step of x, by least squares; 0 where all x are
+/// the same.
+pub fn slope(points: &[(f64, f64)]) -> f64 {
+    let count = points.len() as f64;
+    let mean_x = points.iter().map(|point| point.0).sum::<f64>() / count;
+    let mean_y = points.iter().map(|point| point.1).sum::<f64>() / count;
+    let along: f64 = points.iter().map(|(x, _)| (x - mean_x).powi(2)).sum();
+    let both = points.iter().map(|(x, y)| (x - mean_x) * (y - mean_y));
+    if along > 0.0 {
+        both.sum::<f64>() / along
+    } else {
+        0.0
+    }
+}
+
 /// How many times as much, measured in rounds side by side.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Ratio {
@@ -156,14 +200,12 @@ impl Ratio {
         if rounds < 2 || both().any(|(a, b)| *a <= 0.0 || *b <= 0.0) {
             return None;
         }
-        let logarithms = Data::new(both().map(|(a, b)| (a / b).ln()).collect::<Vec<_>>());
-        let (mean, deviation) = (logarithms.mean()?, logarithms.std_dev()?);
-        let t = StudentsT::new(0.0, 1.0, rounds as f64 - 1.0).ok()?;
-        let reach = t.inverse_cdf((1.0 + CONFIDENCE) / 2.0) * deviation / (rounds as f64).sqrt();
+        let logarithms: Vec<f64> = both().map(|(a, b)| (a / b).ln()).collect();
+        let Mean { mean, low, high } = Mean::of(&logarithms)?;
         Some(Ratio {
             mean: mean.exp(),
-            low: (mean - reach).exp(),
-            high: (mean + reach).exp(),
+            low: low.exp(),
+            high: high.exp(),
         })
     }
 
@@ -247,7 +289,27 @@ mod tests {
         assert!(!ratio.is_noise());
         assert!(Ratio::paired(&[1.0, 2.0], &[2.0, 1.0]).unwrap().is_noise());
         assert_eq!(Ratio::paired(&[1.0], &[1.0]), None);
+        assert_eq!(Mean::of(&[1.0]), None);
         assert_eq!(Ratio::paired(&[1.0, 0.0], &[1.0, 1.0]), None);
+    }
+
+    /// The first and the last of four sets with the same line (F. Anscombe,
+    /// "Graphs in Statistical Analysis", The American Statistician 27, 1973).
+    #[test]
+    fn slopes_of_anscombes_quartet() {
+        let x = [10.0, 8.0, 13.0, 9.0, 11.0, 14.0, 6.0, 4.0, 12.0, 7.0, 5.0];
+        let y = [
+            8.04, 6.95, 7.58, 8.81, 8.33, 9.96, 7.24, 4.26, 10.84, 4.82, 5.68,
+        ];
+        let first: Vec<_> = x.into_iter().zip(y).collect();
+        assert!(is_near(slope(&first), 0.5001, 5e-5));
+        let x = [8.0, 8.0, 8.0, 8.0, 8.0, 8.0, 8.0, 19.0, 8.0, 8.0, 8.0];
+        let y = [
+            6.58, 5.76, 7.71, 8.84, 8.47, 7.04, 5.25, 12.5, 5.56, 7.91, 6.89,
+        ];
+        let last: Vec<_> = x.into_iter().zip(y).collect();
+        assert!(is_near(slope(&last), 0.4999, 5e-5));
+        assert_eq!(slope(&[(1.0, 2.0)]), 0.0);
     }
 
     /// Many balls in three bins make a chi-square of two degrees of freedom, of
