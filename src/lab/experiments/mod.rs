@@ -1,6 +1,7 @@
 //! The experiments, in the order in which a reader wants them.
 
 mod batch;
+mod lookup;
 mod resize;
 mod restart;
 mod rivals;
@@ -15,6 +16,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     spread::EXPERIMENT,
     rivals::EXPERIMENT,
     wakeups::EXPERIMENT,
+    lookup::EXPERIMENT,
     resize::EXPERIMENT,
     stall::EXPERIMENT,
     restart::EXPERIMENT,
