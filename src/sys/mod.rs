@@ -6,6 +6,7 @@
 pub mod batch;
 pub mod buckets;
 pub mod client;
+pub mod cpu;
 pub mod epoll;
 pub mod limits;
 pub mod memory;

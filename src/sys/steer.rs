@@ -38,13 +38,22 @@ pub fn attach(socket: &UdpSocket, steer: Steer, cpus: &[usize]) -> io::Result<()
 }
 
 /// Puts a program on the group, in the place of the one before.
-pub(super) fn attach_program(socket: &UdpSocket, mut program: Vec<sock_filter>) -> io::Result<()> {
+pub(super) fn attach_program(socket: &UdpSocket, program: Vec<sock_filter>) -> io::Result<()> {
+    set_program(socket, libc::SO_ATTACH_REUSEPORT_CBPF, program)
+}
+
+/// Sets an option whose value is a classic BPF program.
+pub(super) fn set_program(
+    socket: &UdpSocket,
+    option: libc::c_int,
+    mut program: Vec<sock_filter>,
+) -> io::Result<()> {
     let description = sock_fprog {
         len: program.len() as u16,
         filter: program.as_mut_ptr(),
     };
     let length = size_of::<sock_fprog>() as socklen_t;
-    let (fd, option) = (socket.as_raw_fd(), libc::SO_ATTACH_REUSEPORT_CBPF);
+    let fd = socket.as_raw_fd();
     let place = (&raw const description).cast();
     // SAFETY: `description` points at `program`; both live through the call,
     // and the kernel copies the instructions.
@@ -59,16 +68,15 @@ pub(super) fn attach_program(socket: &UdpSocket, mut program: Vec<sock_filter>) 
 /// ancillary area at `SKF_AD_OFF` (`linux/filter.h`).
 fn program(steer: Steer, cpus: &[usize]) -> Vec<sock_filter> {
     let sockets = cpus.len().max(1) as u32;
-    let ancillary = |offset: libc::c_int| (libc::SKF_AD_OFF + offset) as u32;
     match steer {
         Steer::QueryId => vec![load(libc::BPF_H, 0), modulo(sockets), return_a()],
         Steer::Random => vec![
-            load(libc::BPF_W, ancillary(libc::SKF_AD_RANDOM)),
+            load_ancillary(libc::SKF_AD_RANDOM),
             modulo(sockets),
             return_a(),
         ],
         Steer::Cpu => {
-            let mut program = vec![load(libc::BPF_W, ancillary(libc::SKF_AD_CPU))];
+            let mut program = vec![load_ancillary(libc::SKF_AD_CPU)];
             // The first worker on that CPU; CPUs without one are shared out.
             let known = cpus.iter().enumerate().take((MAX_INSTRUCTIONS - 3) / 2);
             for (socket, &cpu) in known {
@@ -86,6 +94,16 @@ pub(super) fn load(size: u32, offset: u32) -> sock_filter {
     instruction(libc::BPF_LD | size | libc::BPF_ABS, offset, 0)
 }
 
+/// A = a number that is not in the packet.
+pub(super) fn load_ancillary(offset: libc::c_int) -> sock_filter {
+    load(libc::BPF_W, (libc::SKF_AD_OFF + offset) as u32)
+}
+
+/// A = A + `n`.
+pub(super) fn add(n: u32) -> sock_filter {
+    instruction(libc::BPF_ALU | libc::BPF_ADD | libc::BPF_K, n, 0)
+}
+
 /// A = A mod `n`.
 fn modulo(n: u32) -> sock_filter {
     instruction(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, n, 0)
@@ -96,7 +114,7 @@ fn skip_next_unless(value: u32) -> sock_filter {
     instruction(libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K, value, 1)
 }
 
-fn return_a() -> sock_filter {
+pub(super) fn return_a() -> sock_filter {
     // BPF_A, which the libc crate does not name.
     instruction(libc::BPF_RET | 0x10, 0, 0)
 }
