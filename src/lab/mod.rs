@@ -21,6 +21,7 @@ pub mod source;
 pub mod statistics;
 pub mod stub;
 pub mod tasks;
+pub mod veth;
 
 use std::cell::Cell;
 use std::sync::Arc;

@@ -11,6 +11,7 @@ pub mod epoll;
 pub mod limits;
 pub mod memory;
 pub mod process;
+pub mod namespace;
 pub mod socket;
 pub mod steer;
 
