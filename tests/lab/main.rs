@@ -3,6 +3,7 @@
 
 mod batch;
 mod interrupt;
+mod locality;
 mod lookup;
 mod report;
 mod resize;

@@ -1,6 +1,7 @@
 //! The experiments, in the order in which a reader wants them.
 
 mod batch;
+mod locality;
 mod lookup;
 mod resize;
 mod restart;
@@ -21,6 +22,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     stall::EXPERIMENT,
     restart::EXPERIMENT,
     batch::EXPERIMENT,
+    locality::EXPERIMENT,
 ];
 
 /// The experiment of that name.
