@@ -79,7 +79,7 @@ struct Round {
 }
 
 fn run(lab: &Lab) -> anyhow::Result<Outcome> {
-    let rounds = lab.choose(200, 10);
+    let rounds = lab.choose(100, 10);
     let sizes = sizes(lab.sockets(lab.choose(SOCKETS, SOCKETS_QUICK)));
     lab.plan(POLICIES.len() * rounds + 1);
     lab.step("binding")?;
@@ -335,7 +335,7 @@ impl Summary {
             "no search of the group"
         };
         Some(format!(
-            "under {} a datagram to one of {} sockets takes {ratio}, what it takes to a single one, {mean:.3} ns ({low:.3} to {high:.3}) for each socket more: {verdict}",
+            "under {} {} sockets cost {ratio}, compared with one, and {mean:.3} ns ({low:.3} to {high:.3}) for each socket more: {verdict}",
             self.policy, last.sockets,
         ))
     }
