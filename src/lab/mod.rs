@@ -22,6 +22,7 @@ pub mod statistics;
 pub mod stub;
 pub mod tasks;
 pub mod veth;
+pub mod waiters;
 
 use std::cell::Cell;
 use std::sync::Arc;
