@@ -23,6 +23,7 @@ pub mod stub;
 pub mod tasks;
 pub mod veth;
 pub mod waiters;
+pub mod witness;
 
 use std::cell::Cell;
 use std::sync::Arc;

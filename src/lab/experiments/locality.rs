@@ -1,24 +1,19 @@
-//! `locality`: whether a worker runs on the CPU that received the datagram. The
-//! workers tell in their replies where each datagram was received and where
-//! they ran; who asked counts.
+//! `locality`: whether a worker runs on the CPU that received the datagram.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket as Client};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
-use std::time::Duration;
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use serde::Serialize;
 
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::ANY_PORT;
 use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::veth::Veth;
+use crate::lab::witness::{Tally, ask, bind, connect, serve};
 use crate::lab::{Experiment, Lab};
-use crate::server::placement::{Seat, allowed_cpus, take};
-use crate::sys::batch::{Batch, Wait};
-use crate::sys::cpu;
-use crate::sys::socket::{UdpOptions, UdpSocket};
+use crate::server::placement::{Seat, allowed_cpus};
 use crate::sys::steer::{self, Steer};
 
 /// The experiment.
@@ -35,17 +30,6 @@ const MOST_WORKERS: usize = 64;
 const MOST_WORKERS_QUICK: usize = 16;
 const MOST_CLIENT_CPUS: usize = 8;
 const FLOWS: usize = 256;
-/// Octets of a datagram, and those that the filter leaves of it at least: the
-/// message ID.
-const DATAGRAM: usize = 1400;
-const BASE: usize = 2;
-/// Octets of a reply: four numbers.
-const REPLY: usize = 8;
-const BUFFER: usize = 1 << 18;
-/// How often a worker looks whether it is to end.
-const TICK: Duration = Duration::from_millis(20);
-/// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Standard deviations within which 95 of 100 figures lie.
 const SURE: f64 = 1.96;
 
@@ -172,7 +156,7 @@ fn measure(
     if let Some(steer) = steer {
         steer::attach(&sockets[0], steer, &seats).context("cannot steer the group")?;
     }
-    let clients = network.at_client(|| connect(sockets[0].local()))?;
+    let clients = network.at_client(|| connect(sockets[0].local(), FLOWS))?;
     let (datagrams, stop) = (lab.choose(FLOWS as u16, 100), AtomicBool::new(false));
     thread::scope(|scope| {
         let _stopping = Stopping(&stop);
@@ -226,130 +210,6 @@ impl Network<'_> {
             Some(veth) => veth.client().within(work),
         }
     }
-}
-
-fn bind(address: SocketAddr, count: usize) -> anyhow::Result<Vec<UdpSocket>> {
-    let options = UdpOptions {
-        grouped: true,
-        receive_buffer: BUFFER,
-        timeout: TICK,
-    };
-    let mut sockets: Vec<UdpSocket> = Vec::new();
-    while sockets.len() < count {
-        let address = sockets.first().map_or(address, UdpSocket::local);
-        let socket = UdpSocket::bind(address, &options, &mut Vec::new()).context("cannot bind")?;
-        cpu::tell_by_length(&socket, BASE as u16).context("cannot put a filter on a socket")?;
-        sockets.push(socket);
-    }
-    Ok(sockets)
-}
-
-fn connect(peer: SocketAddr) -> anyhow::Result<Vec<Client>> {
-    let client = |_| {
-        let client = Client::bind((Ipv4Addr::UNSPECIFIED, 0))?;
-        client.connect(peer)?;
-        client.set_read_timeout(Some(PATIENCE))?;
-        Ok(client)
-    };
-    let clients: std::io::Result<Vec<Client>> = (0..FLOWS).map(client).collect();
-    clients.with_context(|| format!("cannot open {FLOWS} client sockets; raise `ulimit -n`"))
-}
-
-/// What a worker says of a datagram: its ID, and CPUs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Seen {
-    id: u16,
-    received: u16,
-    ran: u16,
-    told: Option<u16>,
-}
-
-impl Seen {
-    fn write(self) -> [u8; REPLY] {
-        // No kernel has that many CPUs.
-        let told = self.told.unwrap_or(u16::MAX);
-        let mut reply = [0; REPLY];
-        let numbers = [self.id, self.received, self.ran, told];
-        for (place, number) in reply.chunks_exact_mut(2).zip(numbers) {
-            place.copy_from_slice(&number.to_be_bytes());
-        }
-        reply
-    }
-
-    fn read(reply: [u8; REPLY]) -> Seen {
-        let [a, b, c, d, e, f, g, h] = reply;
-        let told = u16::from_be_bytes([g, h]);
-        Seen {
-            id: u16::from_be_bytes([a, b]),
-            received: u16::from_be_bytes([c, d]),
-            ran: u16::from_be_bytes([e, f]),
-            told: (told != u16::MAX).then_some(told),
-        }
-    }
-}
-
-fn serve(socket: &UdpSocket, seat: Seat, stop: &AtomicBool) -> anyhow::Result<()> {
-    if !take(seat) {
-        bail!("cannot hold a worker on CPU {}", seat.cpu);
-    }
-    let mut batch = Batch::new(socket, 32, DATAGRAM, REPLY);
-    while !stop.load(Ordering::Relaxed) {
-        let received = batch.receive(socket, Wait::ForOne)?;
-        for slot in 0..received {
-            let (request, reply) = batch.exchange(slot);
-            let Some((id, rest)) = request.split_first_chunk() else {
-                continue;
-            };
-            let seen = Seen {
-                id: u16::from_be_bytes(*id),
-                received: rest.len() as u16,
-                ran: cpu::current()? as u16,
-                told: cpu::incoming(socket)?.map(|cpu| cpu as u16),
-            };
-            reply.copy_from_slice(&seen.write());
-            batch.set_reply(slot, REPLY);
-        }
-        batch.send(socket, |_| {});
-    }
-    Ok(())
-}
-
-/// What the client was told.
-#[derive(Default)]
-struct Tally {
-    answered: u64,
-    local: u64,
-    on_client_cpu: u64,
-    told: u64,
-    told_to_client: u64,
-}
-
-fn ask(clients: &[Client], cpu: usize, datagrams: u16, stop: &AtomicBool) -> anyhow::Result<Tally> {
-    if !take(Seat { cpu, pinned: true }) {
-        bail!("cannot hold the client on CPU {cpu}");
-    }
-    let (mut tally, mut datagram) = (Tally::default(), [0; DATAGRAM]);
-    for (id, client) in (0..datagrams).zip(clients.iter().cycle()) {
-        if stop.load(Ordering::Relaxed) {
-            break;
-        }
-        datagram[..BASE].copy_from_slice(&id.to_be_bytes());
-        client.send(&datagram).context("cannot send")?;
-        let mut reply = [0; REPLY];
-        client
-            .recv(&mut reply)
-            .context("a worker does not answer")?;
-        let seen = Seen::read(reply);
-        if seen.id != id {
-            bail!("a worker answers {} in place of {id}", seen.id);
-        }
-        tally.answered += 1;
-        tally.local += u64::from(seen.received == seen.ran);
-        tally.on_client_cpu += u64::from(usize::from(seen.received) == cpu);
-        tally.told += u64::from(seen.told == Some(seen.received));
-        tally.told_to_client += u64::from(cpu::incoming(client)?.is_some());
-    }
-    Ok(tally)
 }
 
 /// A policy on a network, with all rounds and all of the client's CPUs.
@@ -517,19 +377,6 @@ fn finding_on(network: &[Summary]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_was_seen_is_told() {
-        for told in [None, Some(0), Some(1023)] {
-            let seen = Seen {
-                id: 0x1234,
-                received: 300,
-                ran: 2,
-                told,
-            };
-            assert_eq!(Seen::read(seen.write()), seen);
-        }
-    }
 
     #[test]
     fn chance_has_a_range() {
