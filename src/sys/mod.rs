@@ -10,8 +10,8 @@ pub mod cpu;
 pub mod epoll;
 pub mod limits;
 pub mod memory;
-pub mod process;
 pub mod namespace;
+pub mod process;
 pub mod socket;
 pub mod steer;
 
