@@ -15,6 +15,13 @@ pub enum Protocol {
 
 /// The users whose sockets stand in the way of `address`, one entry a socket.
 pub fn holders(protocol: Protocol, address: SocketAddr) -> Vec<u32> {
+    let mut listed = listed(protocol);
+    listed.retain(|(held, _)| collide(*held, address));
+    listed.into_iter().map(|(_, user)| user).collect()
+}
+
+/// The addresses of all sockets, of TCP those that listen, with their owners.
+pub fn listed(protocol: Protocol) -> Vec<(SocketAddr, u32)> {
     let (name, listening) = match protocol {
         Protocol::Udp => ("udp", None),
         Protocol::Tcp => ("tcp", Some("0A")),
@@ -23,11 +30,7 @@ pub fn holders(protocol: Protocol, address: SocketAddr) -> Vec<u32> {
     let texts = tables
         .map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
     let lines = texts.iter().flat_map(|text| text.lines().skip(1));
-    lines
-        .filter_map(|line| parse(line, listening))
-        .filter(|(held, _)| collide(*held, address))
-        .map(|(_, user)| user)
-        .collect()
+    lines.filter_map(|line| parse(line, listening)).collect()
 }
 
 /// The user that this process acts as.

@@ -5,6 +5,7 @@
 
 pub mod batch;
 pub mod buckets;
+pub mod bind;
 pub mod client;
 pub mod cpu;
 pub mod epoll;
@@ -12,6 +13,7 @@ pub mod limits;
 pub mod memory;
 pub mod namespace;
 pub mod process;
+pub mod sock_diag;
 pub mod socket;
 pub mod steer;
 

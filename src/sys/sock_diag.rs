@@ -1,0 +1,116 @@
+//! What the kernel lists when it is asked over netlink, as `ss` does
+//! (sock_diag(7)).
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+
+use netlink_packet_core::{
+    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_sock_diag::SockDiagMessage;
+use netlink_packet_sock_diag::constants::{AF_INET, IPPROTO_TCP, IPPROTO_UDP};
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
+
+/// Octets of one answer; the kernel fills no more into one.
+const ANSWER: usize = 32 << 10;
+
+/// A socket as it is listed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    /// What it is bound to.
+    pub local: SocketAddr,
+    /// Its number, which no other socket has.
+    pub inode: u32,
+    /// Its owner.
+    pub user: u32,
+}
+
+/// The IPv4 sockets that are bound to `port`: of UDP, or listeners of TCP.
+///
+/// # Errors
+///
+/// What the kernel says; it may have been built without these lists.
+pub fn bound_to(port: u16, tcp: bool) -> io::Result<Vec<Listed>> {
+    let socket = Socket::new(NETLINK_SOCK_DIAG)?;
+    socket.send(&request(tcp), 0)?;
+    let mut found = Vec::new();
+    loop {
+        let mut answer = Vec::with_capacity(ANSWER);
+        socket.recv(&mut answer, 0)?;
+        let mut rest = &answer[..];
+        while !rest.is_empty() {
+            let message = NetlinkMessage::<SockDiagMessage>::deserialize(rest)
+                .map_err(|error| io::Error::other(error.to_string()))?;
+            // Messages begin at multiples of four octets (netlink(7)).
+            let length = (message.header.length as usize).next_multiple_of(4);
+            rest = rest.get(length..).unwrap_or_default();
+            match message.payload {
+                NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
+                    let header = &response.header;
+                    found.push(Listed {
+                        local: local(&header.socket_id),
+                        inode: header.inode,
+                        user: header.uid,
+                    });
+                }
+                NetlinkPayload::Error(error) => return Err(error.to_io()),
+                NetlinkPayload::Done(_) => {
+                    found.retain(|listed| listed.local.port() == port);
+                    return Ok(found);
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn request(tcp: bool) -> Vec<u8> {
+    let (protocol, states) = match tcp {
+        true => (IPPROTO_TCP, StateFlags::LISTEN),
+        false => (IPPROTO_UDP, StateFlags::all()),
+    };
+    let mut header = NetlinkHeader::default();
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    let inquiry = InetRequest {
+        family: AF_INET,
+        protocol,
+        extensions: ExtensionFlags::empty(),
+        states,
+        socket_id: SocketId::new_v4(),
+    };
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(inquiry).into());
+    message.finalize();
+    let mut octets = vec![0; message.buffer_len()];
+    message.serialize(&mut octets);
+    octets
+}
+
+fn local(id: &SocketId) -> SocketAddr {
+    let address: IpAddr = id.source_address;
+    SocketAddr::new(address, id.source_port)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bound_socket_is_listed() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        for (local, tcp) in [
+            (socket.local_addr().unwrap(), false),
+            (listener.local_addr().unwrap(), true),
+        ] {
+            match bound_to(local.port(), tcp) {
+                Ok(found) => {
+                    // While sockets come and go it may be there twice.
+                    assert!(!found.is_empty());
+                    assert!(found.iter().all(|listed| listed.local == local));
+                }
+                Err(error) => eprintln!("skipped: this kernel lists nothing: {error}"),
+            }
+        }
+    }
+}
