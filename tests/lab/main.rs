@@ -2,6 +2,7 @@
 //! finds what must hold on any Linux since 4.6.
 
 mod batch;
+mod bind;
 mod interrupt;
 mod locality;
 mod lookup;

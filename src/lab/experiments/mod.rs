@@ -6,6 +6,7 @@ mod lookup;
 mod resize;
 mod restart;
 mod rivals;
+mod bind;
 mod spread;
 mod stall;
 mod wakeups;
@@ -24,6 +25,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     batch::EXPERIMENT,
     locality::EXPERIMENT,
 ];
+pub const EXPERIMENTS: &[Experiment] = &[spread::EXPERIMENT, bind::EXPERIMENT];
 
 /// The experiment of that name.
 pub fn find(name: &str) -> Option<&'static Experiment> {

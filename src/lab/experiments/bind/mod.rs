@@ -1,0 +1,339 @@
+//! `bind`: who may bind beside whom, and who then receives. What is tried is
+//! here; `trial` tries it, `shown` makes tables and the figure of it, and
+//! `listing` asks what the kernel lists of three that share a port.
+
+mod listing;
+mod published;
+mod shown;
+mod trial;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use serde::Serialize;
+
+use crate::lab::outcome::{Outcome, rows};
+use crate::lab::{Experiment, Lab};
+use crate::server::holders::Protocol;
+use crate::sys::bind::Reuse;
+use listing::Listing;
+use trial::{Case, GROUP, Part, Receiver, Verdict, attempt};
+
+/// The experiment.
+pub const EXPERIMENT: Experiment = Experiment {
+    name: "bind",
+    question: "Who may bind beside whom, and who then receives?",
+    method: "Two sockets try for one port that nobody has at any address: UDP and TCP, each at 127.0.0.1, 0.0.0.0, ::1 and :: (which takes IPv4 too: IPV6_V6ONLY is off) and at 127.0.0.1 beside 127.0.0.2, each with neither option, SO_REUSEADDR, SO_REUSEPORT or both. The first serves when the second comes; with TCP also both bind before either listens, and, for IPv4, the first has left a connection in TIME_WAIT (the accepting side closes first; these stay for a minute, as always). As root, the second also belongs to another user: a socket's owner is its thread's file-system user, which setfsuid changes for one thread. A failure counts once it has repeated on another port. Where both serve, datagrams or connections go to 127.0.0.1, 127.0.0.2 and ::1, from many client ports where the address belongs to both; both also join a multicast group on loopback. Last, what /proc/net and netlink list of two sockets at 127.0.0.1 and one at 0.0.0.0. Not covered: IPV6_V6ONLY, SO_BINDTODEVICE, network namespaces, groups with a BPF program; BSD is quoted, not measured.",
+    expectation: "Both sockets must set SO_REUSEPORT, and belong to one user, to share a port by flow; on one alone it does nothing. SO_REUSEADDR on both never lets two listen on TCP; it passes TIME_WAIT. On UDP it lets the last binder take every datagram of the same address. Where addresses overlap, the more specific socket gets its address's share. Each member of a multicast group gets a copy.",
+    run,
+};
+
+/// Client ports that something is sent from before one socket is believed to
+/// get everything: of two that share, chance takes the same as often once in
+/// 2^31 times, or in 2^15.
+const TRIES: (usize, usize) = (32, 16);
+/// None, one, the other, both, in the order of the tables.
+const OPTIONS: [Reuse; 4] = [
+    reuse(false, false),
+    reuse(true, false),
+    reuse(false, true),
+    reuse(true, true),
+];
+const SPECIFIC: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+const OTHER: IpAddr = IpAddr::V4(Ipv4Addr::new(127, 0, 0, 2));
+const WILDCARD: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+const ADDRESSES: [IpAddr; 4] = [
+    SPECIFIC,
+    WILDCARD,
+    IpAddr::V6(Ipv6Addr::LOCALHOST),
+    IpAddr::V6(Ipv6Addr::UNSPECIFIED),
+];
+
+const fn reuse(address: bool, port: bool) -> Reuse {
+    Reuse { address, port }
+}
+
+/// A combination, and what came of it.
+struct Tried {
+    case: Case,
+    verdict: Verdict,
+}
+
+impl Tried {
+    fn works(&self) -> bool {
+        self.verdict.refusal.is_none()
+    }
+
+    /// What was published of it.
+    fn published(&self) -> Option<bool> {
+        published::linux_2_6_32(&self.case)
+    }
+
+    fn differs(&self) -> Option<bool> {
+        self.published().map(|published| published != self.works())
+    }
+
+    fn is_part(&self, part: Part, protocol: Protocol) -> bool {
+        self.case.part == part && self.case.protocol == protocol
+    }
+}
+
+#[derive(Serialize)]
+struct Row {
+    part: &'static str,
+    protocol: &'static str,
+    first: String,
+    second: String,
+    first_options: &'static str,
+    second_options: &'static str,
+    result: &'static str,
+    call: Option<&'static str>,
+    errno: Option<String>,
+    received_at_127_0_0_1: Option<&'static str>,
+    received_at_127_0_0_2: Option<&'static str>,
+    received_at_ipv6_loopback: Option<&'static str>,
+    received_at_group: Option<&'static str>,
+    published: Option<&'static str>,
+    differs: Option<bool>,
+    /// Of a port with three sockets: lines in /proc/net, sockets over netlink,
+    /// and the addresses that these are of.
+    listed_in_proc: Option<usize>,
+    listed_by_netlink: Option<usize>,
+    listed_addresses: Option<usize>,
+}
+
+fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+    let sets = sets();
+    lab.plan(sets.len() + 1);
+    let mut tried = Vec::new();
+    for (part, protocol, addresses) in sets {
+        let [first, second] = addresses;
+        lab.step(format!(
+            "{}, {}: {first}, {second}",
+            shown::protocol(protocol),
+            shown::part(part)
+        ))?;
+        for options in pairs(OPTIONS) {
+            lab.check()?;
+            let case = Case {
+                part,
+                protocol,
+                addresses,
+                options,
+            };
+            let verdict = attempt(&case, lab.choose(TRIES.0, TRIES.1))?;
+            tried.push(Tried { case, verdict });
+        }
+    }
+    lab.step("what the kernel lists")?;
+    let listings = [Protocol::Tcp, Protocol::Udp].map(Listing::take);
+    let listings: Vec<Listing> = listings.into_iter().collect::<anyhow::Result<_>>()?;
+    let mut measured: Vec<Row> = tried.iter().map(row).collect();
+    measured.extend(listings.iter().map(listing_row));
+    Ok(Outcome {
+        finding: finding(&tried, &listings),
+        tables: shown::tables(&tried, &listings),
+        figure: shown::figure(&tried),
+        rows: rows(&measured),
+    })
+}
+
+/// What is tried with all options: parts, protocols and addresses that this
+/// machine has.
+fn sets() -> Vec<(Part, Protocol, [IpAddr; 2])> {
+    use Protocol::{Tcp, Udp};
+    let addresses: Vec<IpAddr> = ADDRESSES
+        .into_iter()
+        .filter(|&ip| trial::exists(ip))
+        .collect();
+    let mut all: Vec<[IpAddr; 2]> = pairs(addresses).collect();
+    all.push([SPECIFIC, OTHER]);
+    let kinds = [
+        (Part::Serving, Udp),
+        (Part::Serving, Tcp),
+        (Part::Bound, Tcp),
+    ];
+    let mut sets = Vec::new();
+    for (part, protocol) in kinds {
+        sets.extend(all.iter().map(|&addresses| (part, protocol, addresses)));
+    }
+    let published = pairs([SPECIFIC, WILDCARD]);
+    sets.extend(published.map(|addresses| (Part::TimeWait, Tcp, addresses)));
+    if trial::has_other_user() {
+        sets.extend([Udp, Tcp].map(|protocol| (Part::OtherUser, protocol, [SPECIFIC; 2])));
+    }
+    sets.push((Part::Multicast, Udp, [IpAddr::V4(GROUP); 2]));
+    sets
+}
+
+/// Each beside each, also beside itself.
+fn pairs<T: Copy>(all: impl IntoIterator<Item = T> + Clone) -> impl Iterator<Item = [T; 2]> {
+    let seconds = all.clone();
+    all.into_iter().flat_map(move |first| {
+        let seconds: Vec<T> = seconds.clone().into_iter().collect();
+        seconds.into_iter().map(move |second| [first, second])
+    })
+}
+
+fn row(tried: &Tried) -> Row {
+    let Tried { case, verdict } = tried;
+    let received = verdict
+        .received
+        .map(|receiver| receiver.map(shown::receiver));
+    Row {
+        part: shown::part(case.part),
+        protocol: shown::protocol(case.protocol),
+        first: case.addresses[0].to_string(),
+        second: case.addresses[1].to_string(),
+        first_options: shown::options(case.options[0]),
+        second_options: shown::options(case.options[1]),
+        result: shown::result(tried.works()),
+        call: verdict.refusal.as_ref().map(|refusal| refusal.call),
+        errno: verdict
+            .refusal
+            .as_ref()
+            .map(|refusal| refusal.errno.clone()),
+        received_at_127_0_0_1: received[0],
+        received_at_127_0_0_2: received[1],
+        received_at_ipv6_loopback: received[2],
+        received_at_group: verdict.received_by_group.map(shown::receiver),
+        published: tried.published().map(shown::result),
+        differs: tried.differs(),
+        listed_in_proc: None,
+        listed_by_netlink: None,
+        listed_addresses: None,
+    }
+}
+
+fn listing_row(listing: &Listing) -> Row {
+    Row {
+        part: "listing",
+        protocol: shown::protocol(listing.protocol),
+        first: "127.0.0.1, 127.0.0.1".into(),
+        second: WILDCARD.to_string(),
+        first_options: shown::options(reuse(false, true)),
+        second_options: shown::options(reuse(false, true)),
+        result: shown::result(true),
+        call: None,
+        errno: None,
+        received_at_127_0_0_1: None,
+        received_at_127_0_0_2: None,
+        received_at_ipv6_loopback: None,
+        received_at_group: None,
+        published: None,
+        differs: None,
+        listed_in_proc: Some(listing.proc.len()),
+        listed_by_netlink: listing.netlink.as_ref().map(Vec::len),
+        listed_addresses: Some(listing.addresses()),
+    }
+}
+
+fn finding(tried: &[Tried], listings: &[Listing]) -> String {
+    let (compared, differing) = compared(tried);
+    let parts = [
+        claim(tried),
+        format!(
+            "{differing} of {compared} combinations of TCP differ from the table for Linux 2.6.32"
+        ),
+        taken_over(tried),
+        other_user(tried),
+        multicast(tried),
+        listing::finding(listings),
+    ];
+    let missing: Vec<String> = ADDRESSES
+        .iter()
+        .filter(|ip| !tried.iter().any(|tried| tried.case.addresses.contains(ip)))
+        .map(|ip| format!("; {ip} was not tried, for this machine does not have it"))
+        .collect();
+    parts.join("; ") + &missing.concat() + "."
+}
+
+fn compared(tried: &[Tried]) -> (usize, usize) {
+    let differs: Vec<bool> = tried.iter().filter_map(Tried::differs).collect();
+    (
+        differs.len(),
+        differs.iter().filter(|&&differs| differs).count(),
+    )
+}
+
+/// Who is right on how many must set `SO_REUSEPORT`.
+fn claim(tried: &[Tried]) -> String {
+    let (neither, port) = (reuse(false, false), reuse(false, true));
+    let share = |options: [Reuse; 2]| {
+        let of = |tried: &&Tried| {
+            let case = &tried.case;
+            case.part == Part::Serving && case.options == options && shown::overlap(case)
+        };
+        let of: Vec<&Tried> = tried.iter().filter(of).collect();
+        let works = of.iter().filter(|tried| tried.works()).count();
+        (works, of.len())
+    };
+    let (both, first, second) = (
+        share([port, port]),
+        share([port, neither]),
+        share([neither, port]),
+    );
+    let judgement = if both.0 < both.1 {
+        "SO_REUSEPORT does not share every port"
+    } else if first.0 == 0 && second.0 == 0 {
+        "Both sockets must set SO_REUSEPORT, and who asks it of the first binder only is wrong"
+    } else if first.0 == first.1 {
+        "It is enough that the first binder sets SO_REUSEPORT"
+    } else {
+        "SO_REUSEPORT on one socket is sometimes enough"
+    };
+    format!(
+        "{judgement} (of {} pairs of overlapping addresses {} bind with it on both, {} on the first alone, {} on the second alone)",
+        both.1, both.0, first.0, second.0
+    )
+}
+
+/// What `SO_REUSEADDR` does to a UDP socket.
+fn taken_over(tried: &[Tried]) -> String {
+    let address = reuse(true, false);
+    let at_one_address = |tried: &&Tried| {
+        tried.is_part(Part::Serving, Protocol::Udp)
+            && tried.case.options == [address; 2]
+            && tried.case.addresses[0] == tried.case.addresses[1]
+            && tried.works()
+    };
+    let pairs: Vec<&Tried> = tried.iter().filter(at_one_address).collect();
+    let taken = |tried: &&&Tried| shown::contested(tried).all(|got| got == Receiver::Second);
+    format!(
+        "with SO_REUSEADDR on two UDP sockets at one address the last binder takes every datagram in {} of {} pairs",
+        pairs.iter().filter(taken).count(),
+        pairs.len()
+    )
+}
+
+fn other_user(tried: &[Tried]) -> String {
+    let is_refused = |protocol, options: Reuse| {
+        let of = |tried: &&Tried| {
+            tried.is_part(Part::OtherUser, protocol) && tried.case.options == [options; 2]
+        };
+        tried.iter().find(of).map(|tried| !tried.works())
+    };
+    let port = reuse(false, true);
+    let refused = [Protocol::Udp, Protocol::Tcp].map(|protocol| is_refused(protocol, port));
+    let stolen = is_refused(Protocol::Udp, reuse(true, false)) == Some(false);
+    match refused {
+        [None, _] | [_, None] => "another user was not tried, for only root can".into(),
+        [Some(true), Some(true)] if stolen => {
+            "another user is kept out of a SO_REUSEPORT group but not from UDP with SO_REUSEADDR"
+                .into()
+        }
+        [Some(true), Some(true)] => "another user is kept out of a SO_REUSEPORT group".into(),
+        _ => "another user may join a SO_REUSEPORT group".into(),
+    }
+}
+
+fn multicast(tried: &[Tried]) -> String {
+    let got: Vec<Receiver> = tried
+        .iter()
+        .filter_map(|tried| tried.verdict.received_by_group)
+        .collect();
+    let each = got.iter().filter(|&&got| got == Receiver::Each).count();
+    format!(
+        "both members of a multicast group get a copy in {each} of {} ways to bind them",
+        got.len()
+    )
+}
