@@ -188,9 +188,9 @@ fn find(name: &str) -> anyhow::Result<&'static Experiment> {
 fn list() -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
     for experiment in EXPERIMENTS {
-        writeln!(out, "{:<10} {}", experiment.name, experiment.question)?;
+        writeln!(out, "{:<12} {}", experiment.name, experiment.question)?;
     }
-    writeln!(out, "{ALL:<10} all of these, and a report")?;
+    writeln!(out, "{ALL:<12} all of these, and a report")?;
     Ok(())
 }
 

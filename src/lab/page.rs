@@ -18,7 +18,7 @@ a{color:inherit}.faint{color:var(--faint)}
 table{border-collapse:collapse;font-size:.85rem;font-variant-numeric:tabular-nums}
 caption{text-align:left;font-weight:600;padding:.5rem 0}
 th,td{padding:.15rem .6rem;text-align:left;border-bottom:1px solid var(--line);white-space:nowrap}
-.number{text-align:right}dt{font-weight:600}dd{margin:0 0 .5rem}";
+.number{text-align:right}dt{font-weight:600}dd{margin:0 0 .5rem;white-space:pre-wrap;overflow-wrap:anywhere}";
 
 /// A part of the page: an experiment, what it found, and the figure as SVG.
 pub struct Part<'a> {
