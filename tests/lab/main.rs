@@ -10,6 +10,7 @@ mod report;
 mod resize;
 mod restart;
 mod rivals;
+mod serve_beside;
 mod spread;
 mod stall;
 mod wakeups;

@@ -7,6 +7,7 @@ mod resize;
 mod restart;
 mod rivals;
 mod bind;
+mod serve_beside;
 mod spread;
 mod stall;
 mod wakeups;
@@ -26,6 +27,9 @@ pub const EXPERIMENTS: &[Experiment] = &[
     locality::EXPERIMENT,
 ];
 pub const EXPERIMENTS: &[Experiment] = &[spread::EXPERIMENT, bind::EXPERIMENT];
+    bind::EXPERIMENT,
+    serve_beside::EXPERIMENT,
+];
 
 /// The experiment of that name.
 pub fn find(name: &str) -> Option<&'static Experiment> {
