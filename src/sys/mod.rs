@@ -4,8 +4,8 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
-pub mod buckets;
 pub mod bind;
+pub mod buckets;
 pub mod client;
 pub mod cpu;
 pub mod epoll;

@@ -1,12 +1,12 @@
 //! The experiments, in the order in which a reader wants them.
 
 mod batch;
+mod bind;
 mod locality;
 mod lookup;
 mod resize;
 mod restart;
 mod rivals;
-mod bind;
 mod serve_beside;
 mod spread;
 mod stall;
@@ -20,14 +20,12 @@ pub const EXPERIMENTS: &[Experiment] = &[
     rivals::EXPERIMENT,
     wakeups::EXPERIMENT,
     lookup::EXPERIMENT,
+    bind::EXPERIMENT,
     resize::EXPERIMENT,
     stall::EXPERIMENT,
     restart::EXPERIMENT,
     batch::EXPERIMENT,
     locality::EXPERIMENT,
-];
-pub const EXPERIMENTS: &[Experiment] = &[spread::EXPERIMENT, bind::EXPERIMENT];
-    bind::EXPERIMENT,
     serve_beside::EXPERIMENT,
 ];
 
