@@ -65,7 +65,7 @@ class Server:
         # Knot pins its workers itself, from CPU 0 up.
         self.cpu, self.load_cpu = (LOAD_CPU, SERVER_CPU) if server == "knot" else (SERVER_CPU, LOAD_CPU)
         self.folder = folder / self.name
-        self.process, self.failed, self.ready, self.pss = None, None, None, None
+        self.process, self.failed, self.ready, self.pss = None, None, [], None
         self.words = dict(built, ip=place.ip, port=port, zone=zone, origin=ORIGIN, folder=self.folder)
         self.command = shlex.split(Template(program_and_arguments(server)).substitute(self.words))
 
@@ -81,7 +81,8 @@ class Server:
             self.command[0] = shutil.copy(shutil.which("named"), self.folder)
 
     def start(self, patience):
-        self.configure()
+        if not self.folder.exists():
+            self.configure()
         # Neither the asking below nor the load shall take time from the server.
         os.sched_setaffinity(0, {self.load_cpu})
         # Killed with this process, however that ends.
@@ -96,7 +97,7 @@ class Server:
             while not self.answers(client):
                 if self.process.poll() is not None or time.monotonic() - start > patience:
                     return self.fail("did not start")
-        self.ready = time.monotonic() - start
+        self.ready.append(time.monotonic() - start)
 
     def answers(self, client):
         """Asks, and listens a moment for an answer to this or an earlier question."""

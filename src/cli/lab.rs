@@ -1,7 +1,7 @@
 //! `shardns lab`: runs experiments and writes down what they found.
 
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Write};
+use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -17,6 +17,8 @@ use crate::sys::limits::raise_open_files;
 
 /// The name that stands for all experiments.
 const ALL: &str = "all";
+/// Longer lines are hard to read.
+const MAX_WIDTH: usize = 100;
 /// What the shell reports of a process that a signal ended.
 const INTERRUPTED: i32 = 130;
 
@@ -202,12 +204,18 @@ fn introduce(experiment: &Experiment) -> anyhow::Result<()> {
         expectation,
         ..
     } = experiment;
+    let text = format!("{name}: {question}\n\nMethod: {method}\n\nExpectation: {expectation}\n");
     let mut out = io::stdout().lock();
-    writeln!(
-        out,
-        "{name}: {question}\n\nMethod: {method}\n\nExpectation: {expectation}\n"
-    )?;
+    writeln!(out, "{}", for_people(&text))?;
     Ok(out.flush()?)
+}
+
+/// Breaks lines where a person reads them; programs get them whole.
+fn for_people(text: &str) -> String {
+    if !io::stdout().is_terminal() {
+        return text.into();
+    }
+    textwrap::fill(text, textwrap::termwidth().min(MAX_WIDTH))
 }
 
 fn tell(outcome: &Outcome) -> anyhow::Result<()> {
@@ -215,7 +223,8 @@ fn tell(outcome: &Outcome) -> anyhow::Result<()> {
     for table in &outcome.tables {
         writeln!(out, "{table}\n")?;
     }
-    Ok(writeln!(out, "Finding: {}\n", outcome.finding)?)
+    let finding = format!("Finding: {}\n", outcome.finding);
+    Ok(writeln!(out, "{}", for_people(&finding))?)
 }
 
 fn write(
