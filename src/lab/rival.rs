@@ -150,6 +150,8 @@ fn serve(workers: usize, sharing: Sharing, zones: &Arc<Zones>) -> Started {
         pin: false,
         sharing,
         tcp: None,
+        // The way to wait is what is compared.
+        looks: 0,
         ..Config::default()
     };
     let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones.clone()));
@@ -352,7 +354,15 @@ impl Process {
         let program = std::env::current_exe().context("cannot find this program's own file")?;
         let mut command = Command::new(program);
         command
-            .args(["serve", "--workers", "1", "--no-pin", "--no-tcp"])
+            .args([
+                "serve",
+                "--workers",
+                "1",
+                "--no-pin",
+                "--no-tcp",
+                "--looks",
+                "0",
+            ])
             .args(["--listen", &address.to_string()])
             .arg(format!("{APEX}=/proc/self/fd/0"))
             .stdin(unnamed_file(ZONE.as_bytes())?)

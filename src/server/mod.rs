@@ -66,6 +66,9 @@ pub struct Config {
     pub steer: Option<Steer>,
     /// Datagrams that a worker takes at once, 1 to 128.
     pub batch: usize,
+    /// Times that a worker looks for more datagrams before it sleeps; 0 to sleep
+    /// at once.
+    pub looks: u32,
     /// Bytes that may wait on a socket, as the kernel counts them.
     pub receive_buffer: usize,
     /// How requests are answered.
@@ -95,6 +98,7 @@ impl Default for Config {
             sharing: Sharing::Reuseport,
             steer: None,
             batch: BATCH,
+            looks: worker::LOOKS,
             receive_buffer: RECEIVE_BUFFER,
             settings: Settings::default(),
             tcp: Some(tcp::Limits::default()),
@@ -262,6 +266,7 @@ impl Server {
                     .map(|group| group[index % group.len()].clone())
                     .collect(),
                 batch: config.batch,
+                looks: config.looks,
                 zones: zones.clone(),
                 settings: settings.clone(),
                 counters: self.counters[index].clone(),

@@ -23,6 +23,13 @@ use crate::zone::Zones;
 pub const IDLE_WAIT: Duration = Duration::from_millis(100);
 /// How long a stopping worker goes on with what is queued on its sockets.
 pub const DRAIN: Duration = Duration::from_millis(200);
+/// Times that a worker looks for more, before it sleeps, after it has answered
+/// something: some 20 µs of looking. Being woken takes as long, so that a client
+/// that asks one question after another waits half as long for each answer.
+pub const LOOKS: u32 = 16;
+/// Looking in vain is work for nothing: each time, twice as many batches as
+/// before are answered without, up to so many.
+const MAX_REST: u32 = 256;
 /// The pause after a receive that failed for no reason that waiting helps
 /// against, so that the failure cannot keep a core busy.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
@@ -121,6 +128,8 @@ pub struct Duty {
     pub sockets: Vec<Arc<UdpSocket>>,
     /// Datagrams that it takes at once.
     pub batch: usize,
+    /// Times that it looks for more before it sleeps; `LOOKS` is good.
+    pub looks: u32,
     /// What it answers from.
     pub zones: Arc<Zones>,
     /// How it answers.
@@ -139,6 +148,44 @@ pub struct Worker<R> {
     epoll: Option<Epoll>,
     /// A key for each slot of a batch.
     keys: Vec<Key>,
+    vigil: Vigil,
+}
+
+/// How long a worker stays awake when there is nothing to read.
+#[derive(Default)]
+struct Vigil {
+    /// Looks left before it sleeps.
+    looks: u32,
+    /// Batches to go without looking for more.
+    rest: u32,
+    /// How many there were last time.
+    last_rest: u32,
+}
+
+impl Vigil {
+    fn is_awake(&self) -> bool {
+        self.looks > 0
+    }
+
+    /// There was something to read.
+    fn found(&mut self, looks: u32) {
+        if self.is_awake() {
+            self.last_rest = 0;
+        }
+        self.looks = if self.rest == 0 { looks } else { 0 };
+        self.rest = self.rest.saturating_sub(1);
+    }
+
+    /// There was nothing. Whoever else wants the CPU, the client perhaps, has
+    /// it before the next look.
+    fn looked(&mut self) {
+        self.looks -= 1;
+        if self.looks == 0 {
+            self.last_rest = (2 * self.last_rest).clamp(1, MAX_REST);
+            self.rest = self.last_rest;
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// A socket and the batch that goes through it.
@@ -210,6 +257,7 @@ impl<R: Responder> Worker<R> {
             lanes,
             epoll,
             keys: vec![Key::new(); width],
+            vigil: Vigil::default(),
         })
     }
 
@@ -246,15 +294,20 @@ impl<R: Responder> Worker<R> {
     /// Of several, all that have something are read in turn: while one has, the
     /// others are looked at without waiting, so that none can starve them.
     fn wait(&mut self) -> Wait {
+        let awake = self.vigil.is_awake();
         let Some(epoll) = &mut self.epoll else {
             self.lanes[0].ready = true;
-            return Wait::ForOne;
+            return if awake { Wait::No } else { Wait::ForOne };
         };
         let busy = self.lanes.iter().any(|lane| lane.ready);
         if self.lanes.iter().all(|lane| lane.ready) {
             return Wait::No;
         }
-        let timeout = if busy { Duration::ZERO } else { IDLE_WAIT };
+        let timeout = if busy || awake {
+            Duration::ZERO
+        } else {
+            IDLE_WAIT
+        };
         match epoll.wait(timeout) {
             Ok(tokens) => tokens.for_each(|token| self.lanes[token].ready = true),
             Err(_) => {
@@ -263,7 +316,11 @@ impl<R: Responder> Worker<R> {
             }
         }
         if !self.lanes.iter().any(|lane| lane.ready) {
-            self.duty.counters.idle_wakeup();
+            if awake {
+                self.vigil.looked();
+            } else {
+                self.duty.counters.idle_wakeup();
+            }
         }
         Wait::No
     }
@@ -289,11 +346,14 @@ impl<R: Responder> Worker<R> {
         // A batch that is not full has emptied the socket.
         *ready = received == batch.width();
         if received == 0 {
-            if wait == Wait::ForOne {
-                counters.idle_wakeup();
+            match wait {
+                Wait::ForOne => counters.idle_wakeup(),
+                Wait::No if self.epoll.is_none() && self.vigil.is_awake() => self.vigil.looked(),
+                Wait::No => {}
             }
             return;
         }
+        self.vigil.found(self.duty.looks);
         counters.batch(received);
         hand.length = received;
         self.answer(lane);
@@ -384,5 +444,48 @@ impl<R: Responder> Worker<R> {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Batches until the worker looks for more again.
+    fn rest(vigil: &mut Vigil) -> u32 {
+        (0..)
+            .find(|_| {
+                vigil.found(LOOKS);
+                vigil.is_awake()
+            })
+            .unwrap()
+    }
+
+    fn look_in_vain(vigil: &mut Vigil) {
+        (0..LOOKS).for_each(|_| vigil.looked());
+        assert!(!vigil.is_awake());
+    }
+
+    #[test]
+    fn looking_in_vain_grows_rare_and_a_find_makes_it_usual_again() {
+        let mut vigil = Vigil::default();
+        assert_eq!(rest(&mut vigil), 0);
+        let mut rests = Vec::new();
+        for _ in 0..10 {
+            look_in_vain(&mut vigil);
+            rests.push(rest(&mut vigil));
+        }
+        assert_eq!(rests, [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]);
+        vigil.looked();
+        assert_eq!(rest(&mut vigil), 0, "found while awake");
+        look_in_vain(&mut vigil);
+        assert_eq!(rest(&mut vigil), 1);
+    }
+
+    #[test]
+    fn without_looks_it_sleeps_at_once() {
+        let mut vigil = Vigil::default();
+        vigil.found(0);
+        assert!(!vigil.is_awake());
     }
 }

@@ -141,6 +141,7 @@ impl Subject {
             pin: false,
             batch,
             tcp: None,
+            looks: 0,
             ..Config::default()
         };
         let zones = load::zones()?;

@@ -298,6 +298,7 @@ fn duty(socket: Arc<UdpSocket>, stop: Arc<AtomicBool>) -> Duty {
         cpu: None,
         sockets: vec![socket],
         batch: BATCH,
+        looks: 0,
         zones: Arc::default(),
         settings: Arc::default(),
         counters: Arc::default(),

@@ -236,6 +236,7 @@ fn ask(
         sharing: policy.sharing,
         steer: policy.steer,
         tcp: None,
+        looks: 0,
         ..Config::default()
     };
     let server = Server::start_with(&config, Arc::new(Zones::default()), responder(stalls))
