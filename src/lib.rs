@@ -34,6 +34,15 @@
 //! `src/zone/build.rs` and `src/zone/compose.rs` compose each answer once, and
 //! `src/zone/store.rs` draws how they are laid down.
 //!
+//! # The laboratory
+//!
+//! A third sitting: `src/lab/mod.rs` says what an experiment is, and
+//! `src/lab/experiments/spread.rs` is the one to read first. Beside it lies what
+//! experiments share: sockets that nobody reads (`src/lab/group.rs`), who asks
+//! (`src/lab/source.rs`, `src/lab/stub.rs`), what is computed
+//! (`src/lab/statistics.rs`, `src/lab/rounds.rs`), and how it is told
+//! (`src/lab/outcome.rs`, `src/lab/figure.rs`, `src/lab/page.rs`).
+//!
 //! # Layers
 //!
 //! A layer names only what is listed behind it; a test holds these lines
@@ -79,7 +88,8 @@
 //!
 //! Behaviour is held by text cases that quote their RFC, in `tests/cases`;
 //! `tests/support/cases.rs` says how they are read, `tests/answers.rs` puts
-//! them to [`answer::respond`], `tests/sockets.rs` to a running server.
+//! them to [`answer::respond`], `tests/sockets.rs` to a running server. What an
+//! experiment must find on any kernel is in `tests/lab`.
 //!
 //! ```
 //! use shardns::answer::{self, Outcome, Settings, Via};
