@@ -347,10 +347,10 @@ fn percent(share: f64) -> String {
 fn table(measured: &[Round], workers: usize, stalls: Stalls) -> Table {
     let mut table = Table::new(
         format!(
-            "One of {workers} workers stalls {:?} every {:?}: milliseconds of all rounds, late after {:?}",
-            stalls.length,
-            stalls.every,
-            stalls.late()
+            "One of {workers} workers stalls {} ms every {} ms: milliseconds of all rounds, late after {} ms",
+            stalls.length.as_millis(),
+            stalls.every.as_millis(),
+            stalls.late().as_millis()
         ),
         &[
             "policy",
@@ -456,9 +456,9 @@ fn finding(measured: &[Round], workers: usize, stalls: Stalls, periods: u32) -> 
         })
         .collect();
     format!(
-        "When one of {workers} workers stands still for {:?} of every {:?}, so many answers are late and so many clients hit within {periods} stalls: {}.",
-        stalls.length,
-        stalls.every,
+        "When one of {workers} workers stands still for {} ms of every {} ms, so many answers are late and so many clients hit within {periods} stalls: {}.",
+        stalls.length.as_millis(),
+        stalls.every.as_millis(),
         told.join(", ")
     )
 }
