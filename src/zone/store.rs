@@ -535,6 +535,17 @@ mod tests {
     }
 
     #[test]
+    fn a_name_is_found_behind_others_of_its_hash() {
+        let (other, wanted, third) = (key("a.example"), key("b.example"), key("c.example"));
+        let mut builder = Builder::new(3);
+        let nodes = [&other, &third, &wanted]
+            .map(|key| (wanted.hash_of(0), builder.end(key.suffix(0), 0).unwrap()));
+        let store = builder.finish(3, nodes.into_iter());
+        let found = store.find(&wanted, 0).map(|node| node.name());
+        assert_eq!(found, Some(wanted.suffix(0)));
+    }
+
+    #[test]
     fn many_names_are_all_found_and_no_other() {
         let mut builder = Builder::new(0);
         let mut nodes = Vec::new();

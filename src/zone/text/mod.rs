@@ -211,9 +211,6 @@ struct Reader {
     key: Key,
     /// `$TTL`, for all that follows, included files too.
     default_ttl: Option<u32>,
-    /// How many directives were met: what was read on a guess made before one
-    /// may be wrong.
-    directives: usize,
     /// The last TTL that was written out (RFC 1035 §5.1).
     last_ttl: Option<u32>,
     /// The files that are being read, outermost first.
@@ -231,7 +228,6 @@ impl Reader {
             records: Records::default(),
             key: Key::new(),
             default_ttl: None,
-            directives: 0,
             last_ttl: None,
             including: Vec::new(),
             generated_at: None,
@@ -256,19 +252,20 @@ impl Reader {
         self.including.pop();
     }
 
-    /// Mostly a line is a record and a record has a name of its own. Room that
-    /// is not filled costs nothing; growing copies.
+    /// Mostly a line is a record, and one that begins with an owner has a name of
+    /// its own. Growing copies; room for records that is not filled costs
+    /// nothing, room for names is written to.
     fn make_room(&mut self, text: &[u8]) {
         let lines = text.iter().filter(|&&octet| octet == b'\n').count();
         memory::reserve(&mut self.records.list, lines);
-        self.records.names.reserve(lines);
+        self.records.names.reserve(pieces::owners(text));
     }
 
     /// Reads the entries that begin before `end`, one after the other.
     fn in_order(&mut self, scope: &mut Scope, scanner: &mut Scanner<'_>, end: usize) {
         let mut tokens = Vec::new();
-        while scanner.at() < end {
-            let (read, owner) = match scanner.next(&mut tokens) {
+        loop {
+            let (read, owner) = match scanner.next_before(end, &mut tokens) {
                 Ok(None) => return,
                 Ok(Some(entry)) => {
                     let read = self.entry(scope, entry, &tokens);
@@ -294,7 +291,6 @@ impl Reader {
         tokens: &[Token<'_>],
     ) -> Result<(), Wrong> {
         if is_directive(entry, tokens) {
-            self.directives += 1;
             let first = &tokens[0];
             return match first.text.to_ascii_uppercase().as_slice() {
                 b"$ORIGIN" => self.set_origin(scope, tokens),

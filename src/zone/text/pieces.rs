@@ -26,11 +26,20 @@ pub const PIECE: usize = 64 << 10;
 const AHEAD: usize = 4;
 
 /// What a piece is read on.
+#[derive(Clone, Copy)]
 struct Guess {
     library: Library,
     text: u16,
     origin: Option<Name>,
     default_ttl: Option<u32>,
+}
+
+impl Guess {
+    /// True where it came out right. The case of names counts: RDATA keep it.
+    fn holds(&self, now: &Guess) -> bool {
+        let origin = |guess: &Guess| guess.origin.map(|name| name.as_wire().to_vec());
+        self.default_ttl == now.default_ttl && origin(self) == origin(now)
+    }
 }
 
 /// A piece for whichever thread is free.
@@ -52,12 +61,15 @@ pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &[u8]) {
     if pieces.peek().is_none() {
         return;
     }
-    let threads = thread::available_parallelism().map_or(1, NonZero::get);
+    let most = text.len().div_ceil(reader.piece);
+    let threads = thread::available_parallelism()
+        .map_or(1, NonZero::get)
+        .min(most);
     thread::scope(|running| {
         let (jobs, taken) = unbounded::<Job>();
         for _ in 0..threads {
             let taken = taken.clone();
-            running.spawn(move || {
+            let read = move || {
                 for Job {
                     piece,
                     guess,
@@ -67,28 +79,32 @@ pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &[u8]) {
                     // Nobody listens any more where reading broke off.
                     let _ = reply.send(plain(text, piece, guess));
                 }
-            });
+            };
+            // Where there is no thread to be had, all is read in order.
+            if thread::Builder::new().spawn_scoped(running, read).is_err() {
+                break;
+            }
         }
+        drop(taken);
         let mut ahead = VecDeque::new();
         loop {
             while ahead.len() < threads * AHEAD
                 && let Some(piece) = pieces.next()
             {
                 let (reply, read) = bounded(1);
-                let directives = reader.directives;
-                ahead.push_back((piece.clone(), directives, read));
                 let guess = reader.guess(scope);
+                ahead.push_back((piece.clone(), guess, read));
                 let _ = jobs.send(Job {
                     piece,
                     guess,
                     reply,
                 });
             }
-            let Some((piece, directives, read)) = ahead.pop_front() else {
+            let Some((piece, guess, read)) = ahead.pop_front() else {
                 return;
             };
             match read.recv().ok().flatten() {
-                Some(read) if directives == reader.directives && scanner.at() == piece.start => {
+                Some(read) if guess.holds(&reader.guess(scope)) && scanner.at() == piece.start => {
                     reader.join(scope, read);
                     scanner.skip_to(piece.end);
                 }
@@ -113,9 +129,24 @@ fn pieces(text: &[u8], octets: usize) -> impl Iterator<Item = Range<usize>> {
 /// the end of the text.
 fn next_owner(text: &[u8], at: usize) -> usize {
     let rest = text.get(at..).unwrap_or_default();
-    let begins = |pair: &[u8]| pair[0] == b'\n' && !b" \t\r\n;".contains(&pair[1]);
-    let found = rest.windows(2).position(begins);
+    let found = rest.windows(2).position(begins_with_owner);
     found.map_or(text.len(), |newline| at + newline + 1)
+}
+
+/// How many lines may begin with an owner.
+pub(super) fn owners(text: &[u8]) -> usize {
+    1 + text
+        .windows(2)
+        .filter(|pair| begins_with_owner(pair))
+        .count()
+}
+
+/// Whether the second of two octets may begin an owner. Every octet is asked,
+/// so all comparisons are made at once, for many octets together.
+#[inline]
+fn begins_with_owner(pair: &[u8]) -> bool {
+    let is = |octet: u8| pair[1] == octet;
+    (pair[0] == b'\n') & !(is(b' ') | is(b'\t') | is(b'\r') | is(b'\n') | is(b';'))
 }
 
 /// Reads a piece, or `None` where it is not plain. Parentheses that are open
@@ -168,7 +199,9 @@ impl Reader {
         });
         records.list.extend(joined);
         records.rdata.extend_from_slice(&piece.records.rdata);
-        scope.owner = records.list.last().map(|record| record.owner);
+        if let Some(last) = piece.records.list.last() {
+            scope.owner = Some(owners[last.owner.index()]);
+        }
         self.last_ttl = piece.last_ttl.or(self.last_ttl);
     }
 }
@@ -224,6 +257,7 @@ mod tests {
                 "$ORIGIN Other.",
                 "$ORIGIN sub",
                 "$INCLUDE part",
+                "$INCLUDE part\n()\n;\n()\n A 192.0.2.9",
                 "$INCLUDE part in.example.",
                 "$INCLUDE zone",
                 "$GENERATE 1-3 g$ A 10.0.0.$",
@@ -232,6 +266,7 @@ mod tests {
                 "e TXT (",
                 "e TXT ( x ; )",
                 "f A 192.0.2.4 )",
+                "()",
                 ") A (",
                 "\tTXT \"x",
                 "g FOO",

@@ -109,10 +109,21 @@ impl<'t> Scanner<'t> {
     /// was seen at, the next call goes on behind the broken entry, or behind
     /// the first line of one that never ends.
     pub fn next(&mut self, tokens: &mut Vec<Token<'t>>) -> Result<Option<Entry>, Fault> {
+        self.next_before(self.text.len(), tokens)
+    }
+
+    /// The same, but `Ok(None)` as well where none begins before `end`, the
+    /// start of a line: what is empty there is passed over, and no more.
+    pub fn next_before(
+        &mut self,
+        end: usize,
+        tokens: &mut Vec<Token<'t>>,
+    ) -> Result<Option<Entry>, Fault> {
         loop {
-            let Some(&first) = self.text.get(self.at) else {
+            if self.at >= end {
                 return Ok(None);
-            };
+            }
+            let first = self.text[self.at];
             tokens.clear();
             self.entry(tokens)?;
             if !tokens.is_empty() {
