@@ -500,6 +500,17 @@ fn a_stopped_worker_closes_its_socket_though_another_is_busy() {
 }
 
 #[test]
+fn a_stopped_server_has_closed_the_socket_that_its_workers_shared() {
+    let mut config = config(&["127.0.0.1:0"], 3);
+    config.sharing = Sharing::Shared;
+    let mut server = Server::start(&config, Arc::new(support::demo())).unwrap();
+    let address = server.addresses()[0];
+    assert_eq!(holders(Protocol::Udp, address).len(), 1);
+    server.stop();
+    assert_eq!(holders(Protocol::Udp, address).len(), 0);
+}
+
+#[test]
 fn a_small_receive_buffer_drops_and_the_drops_are_counted() {
     let gate = Gate::leak();
     let responder =

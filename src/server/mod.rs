@@ -166,7 +166,7 @@ pub struct Server {
     /// that nobody reads.
     groups: Vec<Vec<Weak<UdpSocket>>>,
     /// Sockets that all workers read, and none closes.
-    _shared: Vec<Arc<UdpSocket>>,
+    shared: Vec<Arc<UdpSocket>>,
     counters: Vec<Arc<Counters>>,
     workers: Vec<JoinHandle<()>>,
     tcp: Option<TcpThread>,
@@ -225,7 +225,7 @@ impl Server {
                 .iter()
                 .map(|group| group.iter().map(Arc::downgrade).collect())
                 .collect(),
-            _shared: match config.sharing {
+            shared: match config.sharing {
                 Sharing::Reuseport => Vec::new(),
                 Sharing::Shared => bound.groups.concat(),
             },
@@ -386,6 +386,9 @@ impl Server {
         for worker in self.workers.drain(..) {
             // Panics are caught inside and have been reported.
             let _ = worker.join();
+        }
+        for socket in self.shared.drain(..) {
+            self.counters[0].dropped(socket.drops().unwrap_or(0));
         }
         if let Some(tcp) = self.tcp.take() {
             let _ = tcp.thread.join();

@@ -124,7 +124,7 @@ pub struct Duty {
     pub index: u16,
     /// The CPU it is pinned to.
     pub cpu: Option<u16>,
-    /// Its sockets, one for each address.
+    /// Its sockets, one for each address; `Worker::new` takes them out.
     pub sockets: Vec<Arc<UdpSocket>>,
     /// Datagrams that it takes at once.
     pub batch: usize,
