@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use crate::lab::outcome::{Outcome, Place};
 use crate::lab::page::{self, Part};
-use crate::lab::{Conditions, EXPERIMENTS, Experiment, Lab, experiments};
+use crate::lab::{Conditions, EXPERIMENTS, Experiment, Interrupted, Lab, experiments};
 use crate::sys::limits::raise_open_files;
 
 /// The name that stands for all experiments.
@@ -72,7 +72,7 @@ impl Arguments {
     fn lab(&self) -> anyhow::Result<Lab> {
         raise_open_files();
         let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM] {
+        for signal in [SIGINT, SIGTERM, SIGHUP] {
             // The second one does not wait for the experiment to tidy up.
             flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;
             flag::register(signal, stop.clone())?;
@@ -99,10 +99,13 @@ impl Arguments {
         if self.tcp && experiment.name != "spread" {
             bail!("--tcp is for `shardns lab spread`");
         }
+        // Better now than after the measurement.
+        for path in [&self.json, &self.csv, &self.svg].into_iter().flatten() {
+            check_folder(path)?;
+        }
         let (lab, place) = (self.lab()?, Place::here());
         introduce(experiment)?;
         let outcome = lab.run(experiment)?;
-        tell(&outcome)?;
         if let Some(path) = &self.json {
             write(path, |out| {
                 self.write_json(experiment, &outcome, &place, out)
@@ -115,7 +118,7 @@ impl Arguments {
             let svg = outcome.figure.svg()?;
             write(path, |out| Ok(out.write_all(svg.as_bytes())?))?;
         }
-        Ok(())
+        tell(&outcome)
     }
 
     fn write_json(
@@ -143,11 +146,19 @@ impl Arguments {
         }
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         let (lab, place) = (self.lab()?, Place::here());
-        let mut done = Vec::new();
+        let (mut done, mut failed) = (Vec::new(), Vec::new());
         for experiment in EXPERIMENTS {
             introduce(experiment)?;
-            let outcome = lab.run(experiment)?;
-            tell(&outcome)?;
+            let outcome = match lab.run(experiment) {
+                Ok(outcome) => outcome,
+                Err(error) if error.is::<Interrupted>() => return Err(error),
+                // The others still have something to say.
+                Err(error) => {
+                    say(&format!("{}: {error:#}\n", experiment.name))?;
+                    failed.push((experiment, format!("{error:#}")));
+                    continue;
+                }
+            };
             let svg = outcome.figure.svg()?;
             let path = |ending: &str| folder.join(format!("{}.{ending}", experiment.name));
             write(&path("json"), |out| {
@@ -155,6 +166,7 @@ impl Arguments {
             })?;
             write(&path("csv"), |out| outcome.csv(&place, out))?;
             write(&path("svg"), |out| Ok(out.write_all(svg.as_bytes())?))?;
+            tell(&outcome)?;
             done.push((experiment, outcome, svg));
         }
         let parts: Vec<Part<'_>> = done
@@ -167,9 +179,19 @@ impl Arguments {
             .collect();
         let report = folder.join("report.html");
         write(&report, |out| {
-            Ok(out.write_all(page::page(&place, &parts).as_bytes())?)
+            Ok(out.write_all(page::page(&place, &parts, &failed).as_bytes())?)
         })?;
-        writeln!(io::stdout(), "\n{}", report.display())?;
+        say(&report.display().to_string())?;
+        if !failed.is_empty() {
+            let names: Vec<&str> = failed
+                .iter()
+                .map(|(experiment, _)| experiment.name)
+                .collect();
+            bail!(
+                "could not measure {}; the report says why",
+                names.join(", ")
+            );
+        }
         Ok(())
     }
 }
@@ -204,10 +226,19 @@ fn introduce(experiment: &Experiment) -> anyhow::Result<()> {
         expectation,
         ..
     } = experiment;
-    let text = format!("{name}: {question}\n\nMethod: {method}\n\nExpectation: {expectation}\n");
+    say(&for_people(&format!(
+        "{name}: {question}\n\nMethod: {method}\n\nExpectation: {expectation}\n"
+    )))
+}
+
+/// Writes a line to stdout. Where nobody reads any more, the words are lost and
+/// the experiment goes on: its files are still wanted.
+fn say(words: &str) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    writeln!(out, "{}", for_people(&text))?;
-    Ok(out.flush()?)
+    match writeln!(out, "{words}").and_then(|()| out.flush()) {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        said => Ok(said?),
+    }
 }
 
 /// Breaks lines where a person reads them; programs get them whole.
@@ -219,12 +250,19 @@ fn for_people(text: &str) -> String {
 }
 
 fn tell(outcome: &Outcome) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
     for table in &outcome.tables {
-        writeln!(out, "{table}\n")?;
+        say(&format!("{table}\n"))?;
     }
-    let finding = format!("Finding: {}\n", outcome.finding);
-    Ok(writeln!(out, "{}", for_people(&finding))?)
+    say(&for_people(&format!("Finding: {}\n", outcome.finding)))
+}
+
+/// A file needs a folder.
+fn check_folder(path: &Path) -> anyhow::Result<()> {
+    let folder = path.parent().filter(|folder| *folder != Path::new(""));
+    if folder.is_some_and(|folder| !folder.is_dir()) {
+        bail!("cannot write {}: there is no such folder", path.display());
+    }
+    Ok(())
 }
 
 fn write(

@@ -30,8 +30,8 @@ pub struct Part<'a> {
     pub svg: &'a str,
 }
 
-/// The page.
-pub fn page(place: &Place, parts: &[Part<'_>]) -> String {
+/// The page, with the errors of what could not be measured.
+pub fn page(place: &Place, parts: &[Part<'_>], failed: &[(&Experiment, String)]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -53,6 +53,9 @@ pub fn page(place: &Place, parts: &[Part<'_>]) -> String {
                             a href={ "#" (part.experiment.name) } { (part.experiment.question) }
                             " " (part.outcome.finding)
                         }
+                    }
+                    @for (experiment, error) in failed {
+                        li { (experiment.question) " Not measured: " (error) }
                     }
                 }
                 main { @for part in parts { (section(part)) } }

@@ -192,7 +192,7 @@ impl Threads {
         let epoll = Epoll::new()?;
         epoll.add(&*self.socket, 0)?;
         for index in 0..workers {
-            let (mut epoll, mut batch) = (epoll.try_clone()?, self.batch());
+            let (mut epoll, mut batch) = (epoll.share()?, self.batch());
             let (mut desk, stop) = (self.desk(index, zones), self.stop.clone());
             self.spawn(move || {
                 // Relaxed: the flag is all that is passed on.

@@ -2,9 +2,10 @@
 //! machine's own network is not seen. Made by `ip`, as root, and gone when it
 //! is dropped.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 
@@ -31,6 +32,7 @@ impl Veth {
     ///
     /// What `ip` says, as to who is not root.
     pub fn new() -> anyhow::Result<Veth> {
+        remove_what_dead_processes_left();
         let process = std::process::id();
         let veth = Veth {
             server: Namespace::new(format!("shardns-{process}-server"))?,
@@ -112,6 +114,22 @@ impl Namespace {
         };
         let done = thread::scope(|scope| scope.spawn(work).join());
         done.unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+    }
+}
+
+/// Whoever is killed leaves its namespaces. Their names tell whose they were.
+fn remove_what_dead_processes_left() {
+    for entry in fs::read_dir("/run/netns").into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let owner = name
+            .strip_prefix("shardns-")
+            .and_then(|rest| rest.split('-').next());
+        let is_dead =
+            |owner: &str| owner.parse::<u32>().is_ok() && !Path::new("/proc").join(owner).exists();
+        if owner.is_some_and(is_dead) {
+            // Another may be removing it, too.
+            let _ = ip(&format!("netns del {name}"));
+        }
     }
 }
 

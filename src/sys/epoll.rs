@@ -58,7 +58,8 @@ impl Epoll {
         })
     }
 
-    /// The same instance for one more thread to wait on.
+    /// The same instance for one more thread to wait in: what is watched, and
+    /// what is ready, is common to both.
     ///
     /// # Errors
     ///
@@ -116,18 +117,5 @@ impl Epoll {
             ready => ready?,
         };
         Ok(self.events[..ready].iter().map(|event| event.u64 as usize))
-    }
-
-    /// The same instance for another thread to wait in: what is watched, and
-    /// what is ready, is common to both.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says to `dup`.
-    pub fn try_clone(&self) -> io::Result<Epoll> {
-        Ok(Epoll {
-            fd: self.fd.try_clone()?,
-            events: self.events.clone(),
-        })
     }
 }

@@ -21,6 +21,7 @@ use crate::lab::question::octets;
 use crate::lab::statistics::chi_square;
 use crate::lab::{Experiment, Lab};
 use crate::server::{Config, Listen, Server};
+use crate::sys::process::end_with_parent;
 
 const PROGRAM: &str = include_str!("serve_beside.py");
 
@@ -132,7 +133,7 @@ impl Beside {
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::piped());
-        let process = match python.spawn() {
+        let process = match end_with_parent(&mut python).spawn() {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
             process => process.context("cannot start python3")?,
         };

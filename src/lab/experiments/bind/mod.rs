@@ -289,19 +289,25 @@ fn claim(tried: &[Tried]) -> String {
 
 /// What `SO_REUSEADDR` does to a UDP socket.
 fn taken_over(tried: &[Tried]) -> String {
-    let address = reuse(true, false);
-    let at_one_address = |tried: &&Tried| {
+    let by_address_alone = |tried: &&Tried| {
+        let [first, second] = tried.case.options;
         tried.is_part(Part::Serving, Protocol::Udp)
-            && tried.case.options == [address; 2]
+            && first.address
+            && second.address
+            && !(first.port && second.port)
             && tried.case.addresses[0] == tried.case.addresses[1]
             && tried.works()
     };
-    let pairs: Vec<&Tried> = tried.iter().filter(at_one_address).collect();
-    let taken = |tried: &&&Tried| shown::contested(tried).all(|got| got == Receiver::Second);
+    let ways: Vec<&Tried> = tried.iter().filter(by_address_alone).collect();
+    let taken_by = |one: Receiver| {
+        let takes_all = |tried: &&&Tried| shown::contested(tried).all(|got| got == one);
+        ways.iter().filter(takes_all).count()
+    };
     format!(
-        "with SO_REUSEADDR on two UDP sockets at one address the last binder takes every datagram in {} of {} pairs",
-        pairs.iter().filter(taken).count(),
-        pairs.len()
+        "of two UDP sockets at one address that have only SO_REUSEADDR in common, one takes every datagram, in {} of {} ways the last binder, in {} the first",
+        taken_by(Receiver::Second),
+        ways.len(),
+        taken_by(Receiver::First)
     )
 }
 

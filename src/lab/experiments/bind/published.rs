@@ -31,7 +31,7 @@ pub fn bsd(part: Part, [first, second]: [Reuse; 2]) -> &'static str {
     match part {
         Part::TimeWait if second.address || second.port => "works",
         Part::Serving if first.port && second.port => "works",
-        Part::Serving if second.address => "works but at the same address",
+        Part::Serving if second.address => "works, but fails at the same address",
         _ => "",
     }
 }
