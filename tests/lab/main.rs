@@ -16,7 +16,7 @@ mod stall;
 mod wakeups;
 
 use std::fs;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 
@@ -71,11 +71,27 @@ fn without_a_name_it_lists_the_experiments() {
 }
 
 #[test]
+fn results_are_written_though_nobody_reads_along() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("result.csv");
+    let mut running = Command::new(env!("CARGO_BIN_EXE_shardns"))
+        .args(["lab", "bind", "--quick", "--csv", file.to_str().unwrap()])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(running.stdout.take());
+    assert!(running.wait().unwrap().success());
+    assert!(fs::read_to_string(file).unwrap().lines().count() > 100);
+}
+
+#[test]
 fn wrong_arguments_are_told() {
     for (arguments, said) in [
         (&["spraed"][..], "there is no experiment spraed"),
         (&["all"], "needs --out DIR"),
         (&["spread", "--out", "there"], "--out is for"),
+        (&["bind", "--tcp"], "--tcp is for"),
+        (&["bind", "--json", "nowhere/result.json"], "no such folder"),
     ] {
         let output = lab(arguments);
         let told = String::from_utf8(output.stderr).unwrap();
