@@ -1,7 +1,7 @@
 //! Contestants measured one after the other in the same rounds, so that what
 //! disturbs one for a while disturbs all: who is ahead, and by more than chance.
 
-use super::statistics::{Ratio, median};
+use super::statistics::{Ratio, Verdict, median};
 
 /// One figure: by contestant, by round.
 pub struct Rounds(Vec<Vec<f64>>);
@@ -45,9 +45,9 @@ impl Rounds {
         (0..self.0.len()).max_by(ahead).unwrap_or(0)
     }
 
-    /// True where nothing but chance may tell the two apart.
-    pub fn are_close(&self, contestant: usize, other: usize) -> bool {
-        contestant == other || self.ratio(contestant, other).is_none_or(Ratio::is_noise)
+    /// Whether the two differ.
+    pub fn verdict(&self, contestant: usize, other: usize) -> Verdict {
+        Verdict::of(self.ratio(contestant, other))
     }
 }
 
@@ -67,14 +67,15 @@ mod tests {
             (rounds.best(Order::Highest), rounds.best(Order::Lowest)),
             (0, 2)
         );
-        assert!(rounds.are_close(0, 0) && rounds.are_close(0, 1));
-        assert!(!rounds.are_close(2, 0));
+        assert_eq!(rounds.verdict(0, 1), Verdict::WithinNoise);
+        assert_eq!(rounds.verdict(2, 0), Verdict::Different);
         assert_eq!(rounds.median(1), 18.0);
     }
 
     #[test]
     fn one_round_tells_nothing_and_what_is_missing_is_told() {
-        assert!(rounds(&[&[1.0], &[2.0]]).are_close(0, 1));
+        let rounds_of_one = rounds(&[&[1.0], &[2.0]]);
+        assert_eq!(rounds_of_one.verdict(0, 1), Verdict::Nothing);
         assert!(Rounds::new([vec![Some(1.0)], vec![None]].into_iter()).is_none());
         assert!(Rounds::new(std::iter::empty()).is_none());
     }

@@ -11,6 +11,8 @@ use statrs::statistics::{Data, Distribution, OrderStatistics};
 const MIN_EXPECTED: f64 = 5.0;
 /// How sure a range is: 95 of 100 lie in it.
 const CONFIDENCE: f64 = 0.95;
+/// Between ends further apart than this there is room for too much.
+const TELLING: f64 = 2.0;
 
 /// Jain's index of fairness: 1 where all shares are equal, 1/n where one has
 /// everything (R. Jain, D. Chiu, W. Hawe, "A Quantitative Measure of Fairness",
@@ -209,20 +211,63 @@ impl Ratio {
         })
     }
 
-    /// True where the two may well be the same.
+    /// True where nothing says that the two differ; `Verdict` says whether that
+    /// makes them the same.
     pub fn is_noise(self) -> bool {
         self.low <= 1.0 && self.high >= 1.0
+    }
+}
+
+/// What a comparison tells, from the most to the least. Displayed as what is to
+/// be added to its figures.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Verdict {
+    /// The two differ by more than chance.
+    Different,
+    /// If they differ, then by less than twice.
+    WithinNoise,
+    /// They may be the same, or differ a lot.
+    TooNoisy,
+    /// Nothing was compared.
+    Nothing,
+}
+
+impl Verdict {
+    /// Of a ratio, or of what could not be compared.
+    pub fn of(ratio: Option<Ratio>) -> Verdict {
+        match ratio {
+            None => Verdict::Nothing,
+            Some(ratio) if !ratio.is_noise() => Verdict::Different,
+            Some(ratio) if ratio.high / ratio.low > TELLING => Verdict::TooNoisy,
+            Some(_) => Verdict::WithinNoise,
+        }
+    }
+
+    /// Nothing where the figures speak for themselves.
+    pub fn words(self) -> &'static str {
+        match self {
+            Verdict::Different => "",
+            Verdict::WithinNoise => "within noise",
+            Verdict::TooNoisy => "too noisy to tell",
+            Verdict::Nothing => "one round tells nothing",
+        }
+    }
+}
+
+impl std::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.words() {
+            "" => Ok(()),
+            words => write!(f, ", {words}"),
+        }
     }
 }
 
 impl std::fmt::Display for Ratio {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Ratio { mean, low, high } = self;
-        write!(f, "{mean:.2} times ({low:.2}–{high:.2})")?;
-        if self.is_noise() {
-            write!(f, ", within noise")?;
-        }
-        Ok(())
+        let verdict = Verdict::of(Some(*self));
+        write!(f, "{mean:.2} times ({low:.2}–{high:.2}){verdict}")
     }
 }
 
@@ -291,6 +336,25 @@ mod tests {
         assert_eq!(Ratio::paired(&[1.0], &[1.0]), None);
         assert_eq!(Mean::of(&[1.0]), None);
         assert_eq!(Ratio::paired(&[1.0, 0.0], &[1.0, 1.0]), None);
+    }
+
+    #[test]
+    fn noise_tells_little_and_one_round_nothing() {
+        for (low, high, words) in [
+            (1.01, 1.02, ""),
+            (0.3, 0.99, ""),
+            (0.8, 1.6, ", within noise"),
+            (0.79, 1.6, ", too noisy to tell"),
+            (0.05, 18.78, ", too noisy to tell"),
+        ] {
+            let mean = 1.0;
+            let verdict = Verdict::of(Some(Ratio { mean, low, high }));
+            assert_eq!(verdict.to_string(), words, "{low} to {high}");
+        }
+        let one_round = Verdict::of(Ratio::paired(&[1.0], &[2.0]));
+        assert_eq!(one_round.to_string(), ", one round tells nothing");
+        let ratio = Ratio::paired(&[1.0, 4.0], &[4.0, 1.0]).unwrap();
+        assert!(ratio.to_string().ends_with("), too noisy to tell"));
     }
 
     /// The first and the last of four sets with the same line (F. Anscombe,

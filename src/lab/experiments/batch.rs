@@ -10,7 +10,7 @@ use crate::lab::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
 use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::rounds::{Order, Rounds};
 use crate::lab::source::{Pace, Request};
-use crate::lab::statistics::median;
+use crate::lab::statistics::{Verdict, median};
 use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
 use crate::server::counters::Totals;
@@ -353,11 +353,13 @@ fn best(rounds: &Rounds, order: Order, unit: &str) -> String {
     };
     let narrower = (0..best)
         .rev()
-        .take_while(|&index| rounds.are_close(index, best));
-    let close = match narrower.last() {
-        Some(index) => format!("; within noise of it from batch {} on", WIDTHS[index]),
-        None => String::new(),
-    };
+        .map(|index| (index, rounds.verdict(index, best)))
+        .take_while(|(_, verdict)| *verdict != Verdict::Different);
+    // The least telling verdict holds for all.
+    let narrower = narrower.reduce(|wider, next| (next.0, wider.1.max(next.1)));
+    let close = narrower.map_or(String::new(), |(index, verdict)| {
+        format!("; from batch {} on{verdict}", WIDTHS[index])
+    });
     format!("{text}{against_one}{close})")
 }
 

@@ -16,7 +16,7 @@ use crate::lab::group::ANY_PORT;
 use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::question::request;
 use crate::lab::source::{self, Pace, Plan};
-use crate::lab::statistics::{Ratio, median};
+use crate::lab::statistics::{Ratio, Verdict, median};
 use crate::lab::{Experiment, Lab};
 use crate::server::BATCH;
 use crate::server::placement::MAX_WORKERS;
@@ -399,9 +399,9 @@ fn figure(measured: &[Round]) -> Figure {
 }
 
 fn finding(measured: &[Round]) -> String {
-    let told = |way: Way| {
+    let told = |way: Way, verdict: Verdict| {
         let (middle, low, high) = range(measured, way, lost);
-        format!("{middle:.0} ({low:.0}–{high:.0})")
+        format!("{middle:.0} ({low:.0}–{high:.0}{verdict})")
     };
     // One more each, so that none is 0.
     let figures =
@@ -409,16 +409,13 @@ fn finding(measured: &[Round]) -> String {
     let plain = Way::Overlap(Ending::Plain);
     let beside = |ending: Ending| {
         let ratio = Ratio::paired(&figures(Way::Overlap(ending)), &figures(plain));
-        match ratio {
-            Some(ratio) if !ratio.is_noise() => told(Way::Overlap(ending)),
-            _ => told(Way::Overlap(ending)) + ", within noise of that,",
-        }
+        told(Way::Overlap(ending), Verdict::of(ratio))
     };
     let handed_over = || of(measured, Way::HandOver);
     format!(
-        "A restart loses {} datagrams where the port is closed and opened again, {} where the new server overlaps with one that is just closed, {} where that one drains first, {} where each of its threads then closes its own socket, and {} of {} where the sockets are handed over.",
-        told(Way::Reopen),
-        told(plain),
+        "A restart loses {} datagrams where the port is closed and opened again, {} where the new server overlaps with one that is just closed; compared with that, {} where that one drains first and {} where each of its threads then closes its own socket; and {} of {} where the sockets are handed over.",
+        told(Way::Reopen, Verdict::Different),
+        told(plain, Verdict::Different),
         beside(Ending::Drained),
         beside(Ending::DrainedEach),
         handed_over().map(|round| round.lost).sum::<u64>(),

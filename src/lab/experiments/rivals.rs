@@ -10,7 +10,7 @@ use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::rival::{Model, Rival};
 use crate::lab::rounds::{Order, Rounds};
 use crate::lab::source::{Pace, Request};
-use crate::lab::statistics::{hottest, jain, median};
+use crate::lab::statistics::{Verdict, hottest, jain, median};
 use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
 use crate::server::placement::usable_cpus;
@@ -383,22 +383,24 @@ fn counted(count: usize, word: &str) -> String {
     format!("{count} {word}{plural}")
 }
 
-/// Who is ahead, with which figure, and whom chance alone may tell from it.
+/// Who is ahead, with which figure, and of whom that is not sure.
 fn leader(rounds: &Rounds, order: Order, unit: &str) -> String {
     let best = rounds.best(order);
     let figure = rounds.median(best);
     let digits = usize::from(figure < 100.0);
     let mut text = format!("{} ({figure:.digits$}{unit}", Model::ALL[best].name());
     if let Some(ratio) = rounds.ratio(best, REUSEPORT)
-        && !rounds.are_close(best, REUSEPORT)
+        && Verdict::of(Some(ratio)) == Verdict::Different
     {
         text += &format!(", {:.2} times reuseport's", ratio.mean);
     }
-    let close =
-        (0..Model::ALL.len()).filter(|&other| other != best && rounds.are_close(best, other));
-    let close: Vec<&str> = close.map(|other| Model::ALL[other].name()).collect();
-    if !close.is_empty() {
-        text += &format!("; within noise of it: {}", close.join(", "));
+    for verdict in [Verdict::WithinNoise, Verdict::TooNoisy, Verdict::Nothing] {
+        let so = (0..Model::ALL.len())
+            .filter(|&other| other != best && rounds.verdict(best, other) == verdict);
+        let so: Vec<&str> = so.map(|other| Model::ALL[other].name()).collect();
+        if !so.is_empty() {
+            text += &format!("; {}: {}", verdict.words(), so.join(", "));
+        }
     }
     text + ")"
 }

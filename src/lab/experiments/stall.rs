@@ -13,7 +13,7 @@ use crate::answer::{Outcome as Answer, Settings, Via};
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::ANY_PORT;
 use crate::lab::outcome::{Outcome, Table, rows};
-use crate::lab::statistics::Ratio;
+use crate::lab::statistics::{Ratio, Verdict};
 use crate::lab::stub::{self, Plan, Question, Reply};
 use crate::lab::{Experiment, Lab};
 use crate::server::placement::MAX_WORKERS;
@@ -441,12 +441,9 @@ fn finding(measured: &[Round], workers: usize, stalls: Stalls, periods: u32) -> 
         .map(|policy| {
             let look = |asking| look(of(measured, policy), asking, None, stalls);
             let (once, retried) = (look(Asking::Once), look(Asking::WithRetry));
-            let noise = match retry_helps(measured, policy, stalls) {
-                Some(ratio) if !ratio.is_noise() => "",
-                _ => ", within noise",
-            };
+            let verdict = Verdict::of(retry_helps(measured, policy, stalls));
             format!(
-                "{}: {} and {} (with retry {} and {}{noise})",
+                "{}: {} and {} (with retry {} and {}{verdict})",
                 policy.name,
                 percent(once.late_share()),
                 percent(once.hit_share()),
