@@ -33,10 +33,11 @@ impl Rounds {
         Ratio::paired(&self.0[contestant], &self.0[other])
     }
 
-    /// Who is ahead by the median.
+    /// Who is ahead by the geometric mean over the rounds, on which the ratios
+    /// go too.
     pub fn best(&self, order: Order) -> usize {
         let ahead = |a: &usize, b: &usize| {
-            let upwards = self.median(*a).total_cmp(&self.median(*b));
+            let upwards = self.logarithm(*a).total_cmp(&self.logarithm(*b));
             match order {
                 Order::Highest => upwards,
                 Order::Lowest => upwards.reverse(),
@@ -45,9 +46,22 @@ impl Rounds {
         (0..self.0.len()).max_by(ahead).unwrap_or(0)
     }
 
-    /// Whether the two differ.
-    pub fn verdict(&self, contestant: usize, other: usize) -> Verdict {
-        Verdict::of(self.ratio(contestant, other))
+    /// Of the geometric mean.
+    fn logarithm(&self, contestant: usize) -> f64 {
+        let figures = &self.0[contestant];
+        let sum: f64 = figures.iter().map(|figure| figure.ln()).sum();
+        sum / figures.len() as f64
+    }
+
+    /// How many times another's figure is that of the best, which was picked
+    /// because it is ahead: 95 % confidence holds for all the others together.
+    pub fn ratio_of_best(&self, best: usize, other: usize) -> Option<Ratio> {
+        Ratio::paired_as_one_of(self.0.len() - 1, &self.0[best], &self.0[other])
+    }
+
+    /// Whether another differs from the best.
+    pub fn verdict(&self, best: usize, other: usize) -> Verdict {
+        Verdict::of(self.ratio_of_best(best, other))
     }
 }
 
@@ -62,14 +76,32 @@ mod tests {
 
     #[test]
     fn the_best_is_told_from_those_that_are_worse() {
-        let rounds = rounds(&[&[10.0, 20.0, 30.0], &[11.0, 18.0, 33.0], &[5.0, 10.1, 14.9]]);
+        let rounds = rounds(&[&[10.0, 20.0, 30.0], &[10.5, 18.0, 29.0], &[5.0, 10.1, 14.9]]);
         assert_eq!(
             (rounds.best(Order::Highest), rounds.best(Order::Lowest)),
             (0, 2)
         );
         assert_eq!(rounds.verdict(0, 1), Verdict::WithinNoise);
-        assert_eq!(rounds.verdict(2, 0), Verdict::Different);
+        assert_eq!(rounds.verdict(0, 2), Verdict::Different);
         assert_eq!(rounds.median(1), 18.0);
+    }
+
+    #[test]
+    fn the_best_is_ahead_in_the_rounds_and_not_by_the_median() {
+        let rounds = rounds(&[&[9.0, 20.0, 31.0], &[18.0, 19.0, 62.0]]);
+        assert!(rounds.median(0) > rounds.median(1));
+        assert_eq!(rounds.best(Order::Highest), 1);
+        assert!(rounds.ratio_of_best(1, 0).unwrap().mean > 1.0);
+    }
+
+    #[test]
+    fn more_contestants_make_it_harder_to_differ() {
+        let (one, other): (&[f64], &[f64]) = (&[10.0, 11.0, 10.0], &[9.0, 9.3, 9.0]);
+        let two = rounds(&[one, other]);
+        assert_eq!(two.verdict(0, 1), Verdict::Different);
+        let eight = rounds(&[one, other, other, other, other, other, other, other]);
+        assert_eq!(eight.verdict(0, 1), Verdict::WithinNoise);
+        assert_eq!(eight.ratio(0, 1), two.ratio(0, 1));
     }
 
     #[test]

@@ -151,13 +151,18 @@ pub struct Mean {
 impl Mean {
     /// The mean by Student's t; `None` of fewer than two figures.
     pub fn of(sample: &[f64]) -> Option<Mean> {
+        Mean::with_confidence(sample, CONFIDENCE)
+    }
+
+    /// The same where the mean is in the interval that often.
+    fn with_confidence(sample: &[f64], confidence: f64) -> Option<Mean> {
         if sample.len() < 2 {
             return None;
         }
         let (size, data) = (sample.len() as f64, Data::new(sample.to_vec()));
         let (mean, deviation) = (data.mean()?, data.std_dev()?);
         let t = StudentsT::new(0.0, 1.0, size - 1.0).ok()?;
-        let reach = t.inverse_cdf((1.0 + CONFIDENCE) / 2.0) * deviation / size.sqrt();
+        let reach = t.inverse_cdf((1.0 + confidence) / 2.0) * deviation / size.sqrt();
         Some(Mean {
             mean,
             low: mean - reach,
@@ -197,13 +202,21 @@ impl Ratio {
     /// logarithms of their ratios. `None` for fewer than two rounds, or figures
     /// that are not above 0.
     pub fn paired(figures: &[f64], others: &[f64]) -> Option<Ratio> {
+        Ratio::paired_as_one_of(1, figures, others)
+    }
+
+    /// The same as one of so many comparisons, each of which gets its part of
+    /// the chance to be wrong, so that all are right 95 times of 100 (O. Dunn,
+    /// "Multiple Comparisons Among Means", JASA 56, 1961).
+    pub fn paired_as_one_of(comparisons: usize, figures: &[f64], others: &[f64]) -> Option<Ratio> {
         let rounds = figures.len().min(others.len());
         let both = || figures.iter().zip(others);
         if rounds < 2 || both().any(|(a, b)| *a <= 0.0 || *b <= 0.0) {
             return None;
         }
         let logarithms: Vec<f64> = both().map(|(a, b)| (a / b).ln()).collect();
-        let Mean { mean, low, high } = Mean::of(&logarithms)?;
+        let confidence = 1.0 - (1.0 - CONFIDENCE) / comparisons.max(1) as f64;
+        let Mean { mean, low, high } = Mean::with_confidence(&logarithms, confidence)?;
         Some(Ratio {
             mean: mean.exp(),
             low: low.exp(),
@@ -333,6 +346,10 @@ mod tests {
         assert!(is_near(ratio.high.ln(), -0.7001, 1e-4));
         assert!(!ratio.is_noise());
         assert!(Ratio::paired(&[1.0, 2.0], &[2.0, 1.0]).unwrap().is_noise());
+        // Five comparisons share 5 %; t of 9 degrees of freedom is 3.2498 for 1 %.
+        let of_five = Ratio::paired_as_one_of(5, &first, &second).unwrap();
+        assert!(is_near(of_five.low.ln(), -2.8440, 1e-3));
+        assert!(is_near(of_five.high.ln(), -0.3160, 1e-3));
         assert_eq!(Ratio::paired(&[1.0], &[1.0]), None);
         assert_eq!(Mean::of(&[1.0]), None);
         assert_eq!(Ratio::paired(&[1.0, 0.0], &[1.0, 1.0]), None);
