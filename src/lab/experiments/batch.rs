@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use crate::lab::figure::{Axis, Figure, Lines, Panel};
@@ -20,7 +21,7 @@ use crate::server::{Config, Listen, Server};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "batch",
     question: "What does batching buy and cost?",
-    method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds with changing order, over 4 flows from one thread of this process: first as fast as answers come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the seven comparisons together. System calls are what the worker counts: each batch is one call to receive it and one to send its replies; waits that end with nothing are told apart. The source, which sends 32 at a time at most, competes for the CPUs, and on loopback a reply's delivery is part of the worker's call. Not covered: several workers, a network card, replies that the kernel refuses.",
+    method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds of random order, over 4 flows from one thread of this process: first as fast as answers come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the seven comparisons together. System calls are what the worker counts: each batch is one call to receive it and one to send its replies; waits that end with nothing are told apart. The source, which sends 32 at a time at most, competes for the CPUs, and on loopback a reply's delivery is part of the worker's call. Not covered: several workers, a network card, replies that the kernel refuses.",
     expectation: "Two system calls a query at batch 1, fewer with each doubling for as long as datagrams wait to be taken. The calls' own cost goes down with them, but most of the cost is the kernel's way through its network stack, which each datagram still goes alone: the gain is modest and ends early. A worker takes what is there and does not wait for more, so that batching costs no latency.",
     run,
 };
@@ -105,10 +106,12 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         duration: Duration::from_millis(lab.choose(250, 20)),
         visits: Vec::new(),
     };
+    let mut random = lab.random();
     for (load, rounds) in [(Load::Most, rounds), (Load::Half, later_rounds)] {
         for round in 0..rounds {
-            // Nobody is always the first, whom the pause before favours.
-            servers.rotate_left(1);
+            // Nobody always follows the same one, or is the first, whom the
+            // pause before favours.
+            servers.shuffle(&mut random);
             for server in &servers {
                 trial.visit(server, load, round)?;
             }

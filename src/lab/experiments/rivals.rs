@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use crate::lab::figure::{Bars, Figure, Panel};
@@ -19,7 +20,7 @@ use crate::server::placement::usable_cpus;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "rivals",
     question: "Which way of sharing a port is best?",
-    method: "Five rivals serve the same small zone with the same answering code, batch and number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one socket in one epoll instance that all wait in; one receiver that hands batches over crossbeam-channel to the workers, a thread more; and SO_REUSEPORT among processes of one worker each. All run throughout; one is asked at a time, in rounds with changing order, over 64 flows from one thread of this process: first a little, then as fast as answers come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the four comparisons together. CPU time and context switches are those of the rival's threads. The source competes with them for the CPUs, and on loopback it pays for the delivery of requests and they for that of replies. Not covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
+    method: "Five rivals serve the same small zone with the same answering code, batch and number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one socket in one epoll instance that all wait in; one receiver that hands batches over crossbeam-channel to the workers, a thread more; and SO_REUSEPORT among processes of one worker each. All run throughout; one is asked at a time, in rounds of random order, over 64 flows from one thread of this process: first a little, then as fast as answers come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the four comparisons together. CPU time and context switches are those of the rival's threads. The source competes with them for the CPUs, and on loopback it pays for the delivery of requests and they for that of replies. Not covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
     expectation: "Sockets of their own spare workers the lock of a common queue and useless wake-ups, and a hand-off costs a wake-up more for each batch; but a common queue serves whoever is free, so that with few flows or few CPUs it is more even and its slowest answers are faster. Threads and processes are the same to the kernel. What a common queue costs shows with many cores only.",
     run,
 };
@@ -122,6 +123,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         duration: Duration::from_millis(lab.choose(250, 30)),
         visits: Vec::new(),
     };
+    let mut random = lab.random();
     for (load, rounds) in [
         (Load::Low, 1),
         (Load::Most, rounds),
@@ -129,8 +131,9 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         (Load::High, later_rounds),
     ] {
         for round in 0..rounds {
-            // Nobody is always the first, whom the pause before favours.
-            rivals.rotate_left(1);
+            // Nobody always follows the same one, or is the first, whom the
+            // pause before favours.
+            rivals.shuffle(&mut random);
             for rival in &mut rivals {
                 contest.visit(rival, load, round)?;
             }
