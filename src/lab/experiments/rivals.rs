@@ -20,7 +20,7 @@ use crate::server::placement::usable_cpus;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "rivals",
     question: "Which way of sharing a port is best?",
-    method: "Five rivals serve the same small zone with the same answering code, batch and number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one socket in one epoll instance that all wait in; one receiver that hands batches over crossbeam-channel to the workers, a thread more; and SO_REUSEPORT among processes of one worker each. All run throughout; one is asked at a time, in rounds of random order, over 64 flows from one thread of this process: first a little, then as fast as answers come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the four comparisons together. CPU time and context switches are those of the rival's threads. The source competes with them for the CPUs, and on loopback it pays for the delivery of requests and they for that of replies. Not covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
+    method: "Five rivals serve the same small zone with the same answering code, batch and number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one socket in one epoll instance that all wait in; one receiver that hands batches over crossbeam-channel to the workers, a thread more; and SO_REUSEPORT among processes of one worker each. All run throughout; one is asked at a time, in rounds of random order, over 64 flows from one thread of this process: first a little, then as fast as answers come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, where latency counts from when a request was due, and is that of the answers that came: rivals are compared at different rates there. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the four comparisons together. CPU time and context switches are those of the rival's threads. The source competes with them for the CPUs, and on loopback it pays for the delivery of requests and they for that of replies. Not covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
     expectation: "Sockets of their own spare workers the lock of a common queue and useless wake-ups, and a hand-off costs a wake-up more for each batch; but a common queue serves whoever is free, so that with few flows or few CPUs it is more even and its slowest answers are faster. Threads and processes are the same to the kernel. What a common queue costs shows with many cores only.",
     run,
 };
@@ -36,6 +36,8 @@ const FLOWS: usize = 64;
 const WINDOW: usize = 4;
 /// So many CPUs or fewer show little of what workers cost each other.
 const FEW_CPUS: usize = 8;
+/// The share lost above which the finding tells of it.
+const TOLD_LOSS: f64 = 0.001;
 /// Queries a second that keep nobody busy.
 const LOW_RATE: u64 = 2000;
 
@@ -293,12 +295,7 @@ fn latencies(visits: &[Visit]) -> Table {
         for load in [Load::Low, Load::Half, Load::High] {
             let middle = |measure| middle(visits, model, load, measure);
             let whole = |measure| format!("{:.0}", middle(measure));
-            let own = visits
-                .iter()
-                .filter(|visit| visit.rival == model.name() && visit.load == load);
-            let [lost, sent] = own.fold([0, 0], |[lost, sent], visit| {
-                [lost + visit.lost, sent + visit.sent]
-            });
+            let [lost, sent] = lost_of_sent(visits, model, load);
             table.row([
                 model.name().into(),
                 load.name().into(),
@@ -314,6 +311,15 @@ fn latencies(visits: &[Visit]) -> Table {
         }
     }
     table
+}
+
+fn lost_of_sent(visits: &[Visit], model: Model, load: Load) -> [u64; 2] {
+    let own = visits
+        .iter()
+        .filter(|visit| visit.rival == model.name() && visit.load == load);
+    own.fold([0, 0], |[lost, sent], visit| {
+        [lost + visit.lost, sent + visit.sent]
+    })
 }
 
 fn figure(visits: &[Visit]) -> Figure {
@@ -376,9 +382,28 @@ fn finding(visits: &[Visit], workers: usize) -> String {
         String::new()
     };
     format!(
-        "With {}, most answers come from {most}, the least CPU time is that of {cheapest}, and the lowest p99 at half load that of {fastest}; the source alone kept {busy:.2} of a CPU busy{hidden}.",
-        counted(workers, "worker")
+        "With {}, most answers come from {most}, the least CPU time is that of {cheapest}, and the lowest p99, each at half its own rate, that of {fastest}{}; the source alone kept {busy:.2} of a CPU busy{hidden}.",
+        counted(workers, "worker"),
+        losses(visits),
     )
+}
+
+/// Who has lost so much at half its rate that its latency, which is that of the
+/// answers that came, looks better than it was.
+fn losses(visits: &[Visit]) -> String {
+    let shares = Model::ALL.into_iter().filter_map(|model| {
+        let [lost, sent] = lost_of_sent(visits, model, Load::Half);
+        let share = lost as f64 / sent.max(1) as f64;
+        (share > TOLD_LOSS).then(|| format!("{:.1} % ({})", share * 100.0, model.name()))
+    });
+    let shares: Vec<String> = shares.collect();
+    match shares.as_slice() {
+        [] => String::new(),
+        shares => format!(
+            ", of the answers that came; not answered: {}",
+            shares.join(", ")
+        ),
+    }
 }
 
 fn counted(count: usize, word: &str) -> String {
