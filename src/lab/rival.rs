@@ -116,22 +116,20 @@ impl Rival {
         })
     }
 
-    /// Requests that each worker has answered so far.
+    /// Requests that each worker has received so far.
     ///
     /// # Errors
     ///
     /// A process that has ended.
-    pub fn answered(&mut self) -> anyhow::Result<Vec<u64>> {
+    pub fn received(&mut self) -> anyhow::Result<Vec<u64>> {
         match &mut self.crew {
             Crew::Server(server) => {
                 let totals = server.totals();
-                Ok(totals.iter().map(|totals| totals.answered()).collect())
+                Ok(totals.iter().map(|totals| totals.received).collect())
             }
             Crew::Threads(threads) => {
                 let counters = threads.counters.iter();
-                Ok(counters
-                    .map(|counters| counters.read().answered())
-                    .collect())
+                Ok(counters.map(|counters| counters.read().received).collect())
             }
             Crew::Processes(processes) => processes.iter_mut().map(Process::received).collect(),
         }

@@ -18,7 +18,7 @@ const RIVALS: [&str; 5] = [
 const LOADS: [&str; 4] = ["low", "most", "50 %", "90 %"];
 
 fn by_worker(row: &Value) -> Vec<u64> {
-    let workers = row["answered_by_worker"].as_array().unwrap();
+    let workers = row["received_by_worker"].as_array().unwrap();
     workers
         .iter()
         .map(|count| count.as_u64().unwrap())
@@ -36,7 +36,7 @@ fn holds(result: &Value, workers: usize) {
         let number = |name: &str| row[name].as_u64().unwrap();
         assert_eq!(number("sent"), number("answered") + number("lost"), "{row}");
         assert_eq!(by_worker(row).len(), workers);
-        // What comes late or not at all has been counted by who answered it.
+        // What comes late or not at all has been counted by who received it.
         assert!(
             by_worker(row).iter().sum::<u64>() >= number("answered"),
             "{row}"

@@ -102,7 +102,7 @@ struct Visit {
     switches_per_query: Option<f64>,
     /// CPU time of the source, as a share of one CPU.
     source_busy: Option<f64>,
-    answered_by_worker: Vec<u64>,
+    received_by_worker: Vec<u64>,
     jain: f64,
     hottest: f64,
     #[serde(flatten)]
@@ -163,7 +163,7 @@ impl Contest<'_> {
         self.lab.step(format!("{name}, load: {}", load.name()))?;
         let pace = load.pace(middle(&self.visits, rival.model, Load::Most, RATE));
         let (source, start) = (Tasks::current(), Instant::now());
-        let before = rival.answered()?;
+        let before = rival.received()?;
         let (cost, own_cost) = (rival.tasks.cost(), source.cost());
         let demand = Demand {
             flows: FLOWS,
@@ -175,7 +175,7 @@ impl Contest<'_> {
         let cost = rival.tasks.cost_since(cost);
         let own_cost = source.cost_since(own_cost);
         let elapsed = start.elapsed().as_secs_f64();
-        let after = rival.answered()?;
+        let after = rival.received()?;
         let by_worker: Vec<u64> = after.iter().zip(before).map(|(a, b)| a - b).collect();
         let queries = tally.answered.max(1) as f64;
         self.visits.push(Visit {
@@ -197,7 +197,7 @@ impl Contest<'_> {
             source_busy: own_cost.map(|cost| cost.cpu.as_secs_f64() / elapsed),
             jain: jain(&by_worker),
             hottest: hottest(&by_worker),
-            answered_by_worker: by_worker,
+            received_by_worker: by_worker,
             latency: Latency::of(&tally.latency_ns),
         });
         Ok(())
