@@ -452,8 +452,9 @@ fn finding(measured: &[Round], workers: usize, stalls: Stalls, periods: u32) -> 
             )
         })
         .collect();
+    let plural = if periods == 1 { "" } else { "s" };
     format!(
-        "When one of {workers} workers stands still for {} ms of every {} ms, so many answers are late and so many clients hit within {periods} stalls: {}.",
+        "When one of {workers} workers stands still for {} ms of every {} ms, so many answers are late and so many clients hit within {periods} stall{plural}: {}.",
         stalls.length.as_millis(),
         stalls.every.as_millis(),
         told.join(", ")
