@@ -18,15 +18,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
 use anyhow::{Context, bail};
+use arrayvec::ArrayVec;
 use crossbeam_channel::{Receiver, Sender, unbounded};
 use signal_hook::consts::SIGUSR1;
 
 use super::group::{ANY_PORT, Group};
 use super::load::{APEX, ZONE};
 use super::tasks::Tasks;
-use crate::answer::{self, Settings, Via, respond};
+use crate::answer::{self, Outcome, Settings, Via};
 use crate::server::counters::Counters;
-use crate::server::worker::IDLE_WAIT;
+use crate::server::worker::{Answers, IDLE_WAIT, Responder};
 use crate::server::{BATCH, Config, Listen, RECEIVE_BUFFER, Server, Sharing};
 use crate::sys::batch::{Batch, Wait};
 use crate::sys::epoll::Epoll;
@@ -252,7 +253,7 @@ impl Threads {
             zones: zones.clone(),
             settings: Settings::default(),
             counters: self.counters[index].clone(),
-            key: Key::new(),
+            keys: vec![Key::new(); BATCH],
         }
     }
 }
@@ -298,10 +299,12 @@ struct Desk {
     zones: Arc<Zones>,
     settings: Settings,
     counters: Arc<Counters>,
-    key: Key,
+    /// A key for each slot of a batch.
+    keys: Vec<Key>,
 }
 
 impl Desk {
+    /// As a `Worker` does, in the same steps.
     fn answer(&mut self, batch: &mut Batch, received: usize) {
         self.counters.batch(received);
         let via = Via::Udp(answer::Worker {
@@ -309,16 +312,19 @@ impl Desk {
             cpu: None,
             batch: received as u16,
         });
-        for slot in 0..received {
-            let (request, reply) = batch.exchange(slot);
-            let outcome = respond(
-                &self.zones,
-                &self.settings,
-                via,
-                request,
-                &mut self.key,
-                reply,
-            );
+        let keys = &mut self.keys[..received];
+        let mut prepared = ArrayVec::<_, BATCH>::new();
+        for (slot, key) in keys.iter_mut().enumerate() {
+            prepared.push(Answers.prepare(&self.zones, batch.request(slot), key));
+        }
+        Answers.fetch(&prepared, keys);
+        for (slot, (prepared, key)) in prepared.into_iter().zip(keys).enumerate() {
+            let outcome = if batch.is_from_port_zero(slot) {
+                Outcome::Ignored
+            } else {
+                let (request, reply) = batch.exchange(slot);
+                Answers.finish(prepared, &self.settings, via, request, key, reply)
+            };
             self.counters.outcome(outcome);
             batch.set_reply(slot, outcome.length());
         }
