@@ -18,7 +18,7 @@ fn a_wider_batch_needs_fewer_calls() {
             if number("answered") == 0.0 && row["load"] == "half" {
                 continue;
             }
-            let (calls, filled) = (number("system_calls_per_query"), number("mean_batch"));
+            let (calls, filled) = (number("receives_and_sends_per_query"), number("mean_batch"));
             assert!(filled >= 1.0 && filled <= width as f64, "{row}");
             assert!((calls * filled - 2.0).abs() < 1e-9, "{row}");
             if width == 1 {
@@ -26,7 +26,7 @@ fn a_wider_batch_needs_fewer_calls() {
             }
         }
         let most = own.find(|row| row["load"] == "most").unwrap();
-        calls_at_most.push(most["system_calls_per_query"].as_f64().unwrap());
+        calls_at_most.push(most["receives_and_sends_per_query"].as_f64().unwrap());
     }
     // 256 queries wait at a time, so that some are taken together.
     assert!(calls_at_most[7] < 2.0, "{calls_at_most:?}");

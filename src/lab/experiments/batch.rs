@@ -21,7 +21,7 @@ use crate::server::{Config, Listen, Server};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "batch",
     question: "What does batching buy and cost?",
-    method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds of random order, over 4 flows from one thread of this process: first as fast as answers come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the seven comparisons together. System calls are what the worker counts: each batch is one call to receive it and one to send its replies; waits that end with nothing are told apart. The source, which sends 32 at a time at most, competes for the CPUs, and on loopback a reply's delivery is part of the worker's call. Not covered: several workers, a network card, replies that the kernel refuses.",
+    method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds of random order, over 4 flows from one thread of this process: first as fast as answers come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the seven comparisons together. Receives and sends are the batches that the worker counts, times 2: one call to receive it and one to send its replies, so long as the kernel refuses none; waits that end with nothing are told apart. The source, which sends 32 at a time at most, competes for the CPUs, and on loopback a reply's delivery is part of the worker's call. Not covered: several workers, a network card, replies that the kernel refuses.",
     expectation: "Two system calls a query at batch 1, fewer with each doubling for as long as datagrams wait to be taken. The calls' own cost goes down with them, but most of the cost is the kernel's way through its network stack, which each datagram still goes alone: the gain is modest and ends early. A worker takes what is there and does not wait for more, so that batching costs no latency.",
     run,
 };
@@ -62,32 +62,30 @@ struct Visit {
     latency: Latency,
 }
 
-/// System calls of a worker.
+/// How a worker was called upon.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 struct Calls {
-    receive_calls: u64,
-    send_calls: u64,
+    batches: u64,
     /// Waits that ended with nothing.
-    empty_calls: u64,
-    /// Receiving and sending.
-    system_calls_per_query: f64,
+    empty_waits: u64,
+    /// Batches times 2: one call to receive it, one to send its replies.
+    receives_and_sends_per_query: f64,
     /// Datagrams that a receive brought.
     mean_batch: f64,
 }
 
 impl Calls {
-    /// What the worker did between two looks at its counters. It sends each
-    /// batch with one call, as long as the kernel refuses no reply.
+    /// What the worker did between two looks at its counters. It counts batches,
+    /// and sends each with one call as long as the kernel refuses no reply.
     fn between(before: &Totals, after: &Totals) -> Calls {
         let batches = |totals: &Totals| totals.batches.iter().sum::<u64>();
-        let calls = batches(after) - batches(before);
+        let batches = batches(after) - batches(before);
         let queries = (after.received - before.received) as f64;
         Calls {
-            receive_calls: calls,
-            send_calls: calls,
-            empty_calls: after.idle_wakeups - before.idle_wakeups,
-            system_calls_per_query: 2.0 * calls as f64 / queries.max(1.0),
-            mean_batch: queries / calls.max(1) as f64,
+            batches,
+            empty_waits: after.idle_wakeups - before.idle_wakeups,
+            receives_and_sends_per_query: 2.0 * batches as f64 / queries.max(1.0),
+            mean_batch: queries / batches.max(1) as f64,
         }
     }
 }
@@ -222,7 +220,7 @@ impl Load {
 /// One figure of a visit, where it is to be had.
 type Measure = fn(&Visit) -> Option<f64>;
 const RATE: Measure = |visit| Some(visit.answers_per_s);
-const CALLS: Measure = |visit| Some(visit.calls.system_calls_per_query);
+const CALLS: Measure = |visit| Some(visit.calls.receives_and_sends_per_query);
 const FILLED: Measure = |visit| Some(visit.calls.mean_batch);
 const CPU: Measure = |visit| visit.cpu_us_per_query;
 const P50: Measure = |visit| Some(visit.latency.latency_us_p50);
@@ -262,7 +260,7 @@ fn table(visits: &[Visit]) -> Table {
             "batch",
             "answers/s",
             "times batch 1",
-            "calls a query",
+            "receives + sends a query",
             "filled",
             "CPU µs a query",
             "p50",
@@ -314,9 +312,9 @@ fn figure(visits: &[Visit]) -> Figure {
                 vec![line("answers", Load::Most, RATE)],
             ),
             panel(
-                "System calls",
+                "Receives and sends",
                 "a query",
-                vec![line("calls", Load::Most, CALLS)],
+                vec![line("receives and sends", Load::Most, CALLS)],
             ),
             panel("Latency at half the rate of batch 1", "µs", latency),
         ],
@@ -336,7 +334,7 @@ fn finding(visits: &[Visit]) -> String {
     let latency = latency.map_or("not to be compared".into(), |ratio| ratio.to_string());
     let at_most = |index: usize, measure| middle(visits, WIDTHS[index], Load::Most, measure);
     format!(
-        "Most answers come from {most}, and the least CPU time is that of {cheapest}; system calls fall from {:.2} to {:.2} a query, as batch {} takes {:.1} datagrams on average; its p99 against that of batch 1, both at half the rate of batch 1, is {latency}.",
+        "Most answers come from {most}, and the least CPU time is that of {cheapest}; a query takes {:.2} receives and sends at batch 1 and {:.2} at batch {}, which is filled with {:.1} datagrams on average; its p99 against that of batch 1, both at half the rate of batch 1, is {latency}.",
         at_most(ONE, CALLS),
         at_most(widest, CALLS),
         WIDTHS[widest],
@@ -385,17 +383,14 @@ mod tests {
             ..before
         };
         let calls = Calls::between(&before, &after);
+        assert_eq!((calls.batches, calls.empty_waits), (4, 1));
         assert_eq!(
-            (calls.receive_calls, calls.send_calls, calls.empty_calls),
-            (4, 4, 1)
-        );
-        assert_eq!(
-            (calls.system_calls_per_query, calls.mean_batch),
+            (calls.receives_and_sends_per_query, calls.mean_batch),
             (0.08, 25.0)
         );
         let nothing = Calls::between(&after, &after);
         assert_eq!(
-            (nothing.system_calls_per_query, nothing.mean_batch),
+            (nothing.receives_and_sends_per_query, nothing.mean_batch),
             (0.0, 0.0)
         );
     }
