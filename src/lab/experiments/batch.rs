@@ -1,6 +1,6 @@
 //! `batch`: what it brings to take several datagrams with one call.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rand::seq::SliceRandom;
 use serde::Serialize;
@@ -58,6 +58,8 @@ struct Visit {
     #[serde(flatten)]
     calls: Calls,
     cpu_us_per_query: Option<f64>,
+    /// CPU time of the source, as a share of one CPU.
+    source_busy: Option<f64>,
     #[serde(flatten)]
     latency: Latency,
 }
@@ -184,9 +186,12 @@ impl Trial<'_> {
             duration: self.duration,
             patience,
         };
-        let (before, cost) = (server.totals()[0], tasks.cost());
+        let (source, start) = (Tasks::current(), Instant::now());
+        let (before, cost, own_cost) = (server.totals()[0], tasks.cost(), source.cost());
         let tally = load::ask(self.lab, server.addresses()[0], &self.questions, &demand)?;
         let cost = tasks.cost_since(cost);
+        let own_cost = source.cost_since(own_cost);
+        let elapsed = start.elapsed().as_secs_f64();
         let queries = tally.answered.max(1) as f64;
         self.visits.push(Visit {
             batch: *batch,
@@ -202,6 +207,7 @@ impl Trial<'_> {
             answers_per_s: tally.answers_per_s(),
             calls: Calls::between(&before, &server.totals()[0]),
             cpu_us_per_query: cost.map(|cost| cost.cpu.as_secs_f64() * 1e6 / queries),
+            source_busy: own_cost.map(|cost| cost.cpu.as_secs_f64() / elapsed),
             latency: Latency::of(&tally.latency_ns),
         });
         Ok(())
@@ -223,6 +229,7 @@ const RATE: Measure = |visit| Some(visit.answers_per_s);
 const CALLS: Measure = |visit| Some(visit.calls.receives_and_sends_per_query);
 const FILLED: Measure = |visit| Some(visit.calls.mean_batch);
 const CPU: Measure = |visit| visit.cpu_us_per_query;
+const BUSY: Measure = |visit| visit.source_busy;
 const P50: Measure = |visit| Some(visit.latency.latency_us_p50);
 const P99: Measure = |visit| Some(visit.latency.latency_us_p99);
 
@@ -263,6 +270,7 @@ fn table(visits: &[Visit]) -> Table {
             "receives + sends a query",
             "filled",
             "CPU µs a query",
+            "source's CPU",
             "p50",
             "p99",
             "filled then",
@@ -281,6 +289,7 @@ fn table(visits: &[Visit]) -> Table {
             format!("{:.3}", most(CALLS)),
             format!("{:.1}", most(FILLED)),
             format!("{:.2}", most(CPU)),
+            format!("{:.2}", most(BUSY)),
             format!("{:.0}", half(P50)),
             format!("{:.0}", half(P99)),
             format!("{:.1}", half(FILLED)),
@@ -334,11 +343,14 @@ fn finding(visits: &[Visit]) -> String {
     let latency = latency.map_or("not to be compared".into(), |ratio| ratio.to_string());
     let at_most = |index: usize, measure| middle(visits, WIDTHS[index], Load::Most, measure);
     format!(
-        "Most answers come from {most}, and the least CPU time is that of {cheapest}; a query takes {:.2} receives and sends at batch 1 and {:.2} at batch {}, which is filled with {:.1} datagrams on average; its p99 against that of batch 1, both at half the rate of batch 1, is {latency}.",
+        "Most answers come from {most}, and the least CPU time is that of {cheapest}; a query takes {:.2} receives and sends at batch 1 and {:.2} at batch {}, which is filled with {:.1} datagrams on average; its p99 against that of batch 1, both at half the rate of batch 1, is {latency}. As fast as answers came, the source alone kept {:.2} of a CPU busy at batch 1 and {:.2} at batch {}; near 1, the limit is its own.",
         at_most(ONE, CALLS),
         at_most(widest, CALLS),
         WIDTHS[widest],
         at_most(widest, FILLED),
+        at_most(ONE, BUSY),
+        at_most(widest, BUSY),
+        WIDTHS[widest],
     )
 }
 
