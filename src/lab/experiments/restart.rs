@@ -30,7 +30,7 @@ use crate::zone::Zones;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "restart",
     question: "How many datagrams does a restart lose?",
-    method: "64 flows on loopback ask at a steady rate, 20,000 a second, whether they are answered or not. Meanwhile the server, N threads with a socket each, is replaced by another: closed, and 20 ms later opened again; by one that joins the SO_REUSEPORT group first, the old one then being closed as it is, or when every thread has answered what is queued, or each socket as soon as its thread has (as this server does); by one that gets the old one's sockets. Each request is followed by its message ID: lost is what has no answer after 400 ms. Port unreachable counts how often the kernel told a client, which may be once for several datagrams. Old and new server are threads of one process and share the descriptors; another process would get the same sockets over a Unix socket (SCM_RIGHTS). Not covered: the time that a real server takes to load its zones, and TCP.",
+    method: "64 flows on loopback ask at a steady rate, 20,000 a second, whether they are answered or not. Meanwhile the server, N threads with a socket each, is replaced by another: closed, and 20 ms later opened again; by one that joins the SO_REUSEPORT group first, the old one then being closed as it is, or when every thread has answered what is queued, or each socket as soon as its thread has (as this server does); by one that gets the old one's sockets. Each request is followed by its message ID: lost is what has no answer after 400 ms. Errors are how often the kernel told a client of one, mostly that the port is unreachable, which may be once for several datagrams. Old and new server are threads of one process and share the descriptors; another process would get the same sockets over a Unix socket (SCM_RIGHTS). Not covered: the time that a real server takes to load its zones, and TCP.",
     expectation: "While nobody has the port, everything is lost. With an overlap only what is queued on a socket when it is closed is lost. Draining answers that, but what comes between a thread's last look and the close is lost still, the more the longer the socket stays open. A socket that is handed over keeps its queue, and nothing is lost.",
     run,
 };
@@ -111,8 +111,9 @@ struct Round {
     lost: u64,
     /// Lost, because a buffer was full.
     dropped: u64,
-    /// Times that the kernel told a client of a port where nobody is.
-    port_unreachable: u64,
+    /// Times that the kernel told a client of an error: mostly of a port where
+    /// nobody is.
+    errors_told: u64,
     /// Microseconds from the order to restart until the old server was gone
     /// and the new one there.
     took_us: u64,
@@ -177,7 +178,7 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
             answered: tally.answered,
             lost: tally.lost,
             dropped: dropped + new.dropped(),
-            port_unreachable: tally.errors,
+            errors_told: tally.errors,
             took_us: took.as_micros() as u64,
         })
     })
@@ -353,7 +354,7 @@ fn table(measured: &[Round], sockets: usize) -> Table {
             "sent",
             "lost",
             "least–most",
-            "port unreachable",
+            "errors told",
             "buffer full",
             "restart, ms",
         ],
@@ -366,7 +367,7 @@ fn table(measured: &[Round], sockets: usize) -> Table {
             format!("{:.0}", median(|round| round.sent as f64)),
             format!("{middle:.1}"),
             format!("{low:.0}–{high:.0}"),
-            format!("{:.1}", median(|round| round.port_unreachable as f64)),
+            format!("{:.1}", median(|round| round.errors_told as f64)),
             format!("{:.1}", median(|round| round.dropped as f64)),
             format!("{:.1}", median(|round| round.took_us as f64 / 1000.0)),
         ]);
@@ -413,8 +414,15 @@ fn finding(measured: &[Round]) -> String {
     };
     let handed_over = || of(measured, Way::HandOver);
     format!(
-        "A restart loses {} datagrams where the port is closed and opened again, {} where the new server overlaps with one that is just closed; compared with that, {} where that one drains first and {} where each of its threads then closes its own socket; and {} of {} where the sockets are handed over.",
+        "Of some {:.0} datagrams a restart loses {} where nobody has the port for {} ms, {} where the new server overlaps with one that is just closed; compared with that, {} where that one drains first and {} where each of its threads then closes its own socket; and {} of {} in all where new threads go on reading the same sockets.",
+        median(
+            &measured
+                .iter()
+                .map(|round| round.sent as f64)
+                .collect::<Vec<_>>()
+        ),
         told(Way::Reopen, Verdict::Different),
+        START.as_millis(),
         told(plain, Verdict::Different),
         beside(Ending::Drained),
         beside(Ending::DrainedEach),
