@@ -1,6 +1,7 @@
 //! Workers that tell in their replies on which CPU each datagram was received
 //! and on which one they ran, and the client that asks them and counts.
 
+use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket as Client};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -133,13 +134,16 @@ pub struct Tally {
     pub local: u64,
     /// Received on the client's CPU.
     pub on_client_cpu: u64,
+    /// By the CPU that received them.
+    pub by_cpu: BTreeMap<usize, u64>,
     /// `SO_INCOMING_CPU` of the worker's socket named the CPU.
     pub told: u64,
     /// That of the client's named one, of the reply.
     pub told_to_client: u64,
 }
 
-/// Sends so many datagrams from one CPU, each when the one before is answered.
+/// Sends a datagram for each of the IDs from one CPU, each when the one before
+/// is answered.
 ///
 /// # Errors
 ///
@@ -147,14 +151,14 @@ pub struct Tally {
 pub fn ask(
     clients: &[Client],
     cpu: usize,
-    datagrams: u16,
+    ids: &[u16],
     stop: &AtomicBool,
 ) -> anyhow::Result<Tally> {
     if !take(Seat { cpu, pinned: true }) {
         bail!("cannot hold the client on CPU {cpu}");
     }
     let (mut tally, mut datagram) = (Tally::default(), [0; DATAGRAM]);
-    for (id, client) in (0..datagrams).zip(clients.iter().cycle()) {
+    for (&id, client) in ids.iter().zip(clients.iter().cycle()) {
         if stop.load(Ordering::Relaxed) {
             break;
         }
@@ -171,6 +175,7 @@ pub fn ask(
         tally.answered += 1;
         tally.local += u64::from(seen.received == seen.ran);
         tally.on_client_cpu += u64::from(usize::from(seen.received) == cpu);
+        *tally.by_cpu.entry(seen.received.into()).or_default() += 1;
         tally.told += u64::from(seen.told == Some(seen.received));
         tally.told_to_client += u64::from(cpu::incoming(client)?.is_some());
     }

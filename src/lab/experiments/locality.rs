@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use anyhow::Context;
+use rand::RngExt;
 use serde::Serialize;
 
 use crate::lab::figure::{Bars, Figure, Panel};
@@ -20,7 +21,7 @@ use crate::sys::steer::{self, Steer};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "locality",
     question: "Does the worker run where the packet arrived?",
-    method: "A worker for each CPU (or as many as --sockets, 64 at most, 16 with --quick), held on its CPU or not, answers 256 flows of a client that is held on each of up to 8 CPUs in turn and sends one datagram after another. Every --steer policy, in rounds with new workers and ports; on loopback and, as root, between two network namespaces over a veth pair, as it is and with receive packet steering, which spreads flows over CPUs as a network card with several queues does. A filter on the socket notes the receiving CPU of each datagram in the length that it leaves of it, since SO_INCOMING_CPU is noted for connected UDP sockets only; it is read, too. Not covered: real network cards, CPUs beyond 1,390.",
+    method: "A worker for each CPU (or as many as --sockets, 64 at most, 16 with --quick), held on its CPU or not, answers 256 flows of a client that is held on each of up to 8 CPUs in turn, with new ports on each, and sends one datagram with a random ID after another. Every --steer policy, in rounds with new workers and ports; on loopback and, as root, between two network namespaces over a veth pair, as it is and with receive packet steering, which spreads flows over CPUs as a network card with several queues does. A filter on the socket notes the receiving CPU of each datagram in the length that it leaves of it, since SO_INCOMING_CPU is noted for connected UDP sockets only; it is read, too. Each datagram is a flow of its own, so that their choices are independent; a share is called chance's where it differs from that of a worker drawn by lot for each datagram by no more than chance does 95 times of 100. Workers that are not held, and a single one, are not judged. Not covered: real network cards, CPUs beyond 1,390.",
     expectation: "Without a network card a datagram is received on the CPU that sends it. hash, query-id and random know nothing of CPUs: the worker is where the datagram was received as often as chance has it. cpu chooses the worker held on the receiving CPU, always, and with workers that are not held, only where the scheduler happens to run them there.",
     run,
 };
@@ -29,7 +30,9 @@ pub const EXPERIMENT: Experiment = Experiment {
 const MOST_WORKERS: usize = 64;
 const MOST_WORKERS_QUICK: usize = 16;
 const MOST_CLIENT_CPUS: usize = 8;
+/// Flows from one CPU, of a datagram each.
 const FLOWS: usize = 256;
+const FLOWS_QUICK: usize = 100;
 /// Standard deviations within which 95 of 100 figures lie.
 const SURE: f64 = 1.96;
 
@@ -62,6 +65,8 @@ struct Measured {
     local: u64,
     /// `local` of all.
     share: f64,
+    /// The share that a worker drawn by lot for each datagram would have.
+    chance: f64,
     /// Datagrams received on the client's CPU.
     on_client_cpu: u64,
     /// Datagrams after which `SO_INCOMING_CPU` of the worker's socket named the
@@ -118,16 +123,18 @@ fn measure_round(
         for pinned in [true, false] {
             let how = if pinned { "pinned" } else { "not pinned" };
             lab.step(format!("{}: {policy}, {how}", network.name))?;
+            let seats = seats(lab);
             let new = |(client_cpu, tally): (usize, Tally)| Measured {
                 network: network.name,
                 policy,
                 pinned,
                 round,
-                workers: workers(lab),
+                workers: seats.len(),
                 client_cpu,
                 datagrams: tally.answered,
                 local: tally.local,
                 share: tally.local as f64 / tally.answered.max(1) as f64,
+                chance: chance(&tally, &seats),
                 on_client_cpu: tally.on_client_cpu,
                 told: tally.told,
                 told_to_client: tally.told_to_client,
@@ -138,9 +145,23 @@ fn measure_round(
     Ok(())
 }
 
-fn workers(lab: &Lab) -> usize {
-    lab.sockets(allowed_cpus().len())
-        .min(lab.choose(MOST_WORKERS, MOST_WORKERS_QUICK))
+/// The CPUs that the workers are held on.
+fn seats(lab: &Lab) -> Vec<usize> {
+    let cpus = allowed_cpus();
+    let workers = lab
+        .sockets(cpus.len())
+        .min(lab.choose(MOST_WORKERS, MOST_WORKERS_QUICK));
+    cpus.iter().copied().cycle().take(workers).collect()
+}
+
+/// The share of datagrams for which a worker drawn by lot sits on the CPU that
+/// received them.
+fn chance(tally: &Tally, seats: &[usize]) -> f64 {
+    let hits = tally.by_cpu.iter().map(|(cpu, &datagrams)| {
+        let seated = seats.iter().filter(|seat| *seat == cpu).count();
+        datagrams as f64 * seated as f64 / seats.len() as f64
+    });
+    hits.sum::<f64>() / tally.answered.max(1) as f64
 }
 
 /// Lets the client ask from one CPU after the other.
@@ -150,14 +171,12 @@ fn measure(
     steer: Option<Steer>,
     pinned: bool,
 ) -> anyhow::Result<Vec<(usize, Tally)>> {
-    let cpus = allowed_cpus();
-    let seats: Vec<usize> = cpus.iter().copied().cycle().take(workers(lab)).collect();
+    let (cpus, seats) = (allowed_cpus(), seats(lab));
     let sockets = network.at_server(|address| bind(address, seats.len()))?;
     if let Some(steer) = steer {
         steer::attach(&sockets[0], steer, &seats).context("cannot steer the group")?;
     }
-    let clients = network.at_client(|| connect(sockets[0].local(), FLOWS))?;
-    let (datagrams, stop) = (lab.choose(FLOWS as u16, 100), AtomicBool::new(false));
+    let (datagrams, stop) = (lab.choose(FLOWS, FLOWS_QUICK), AtomicBool::new(false));
     thread::scope(|scope| {
         let _stopping = Stopping(&stop);
         for (socket, &cpu) in sockets.iter().zip(&seats) {
@@ -166,10 +185,11 @@ fn measure(
             scope.spawn(move || serve(socket, seat, stop));
         }
         let ask = |&cpu: &usize| {
-            let asking = scope.spawn({
-                let (clients, stop) = (&clients, lab.stop());
-                move || ask(clients, cpu, datagrams, stop)
-            });
+            // From the same ports the hash would choose the same workers again.
+            let clients = network.at_client(|| connect(sockets[0].local(), datagrams))?;
+            let ids: Vec<u16> = lab.random().random_iter().take(datagrams).collect();
+            let stop = lab.stop();
+            let asking = scope.spawn(move || ask(&clients, cpu, &ids, stop));
             let tally = asking
                 .join()
                 .unwrap_or_else(|p| std::panic::resume_unwind(p));
@@ -239,16 +259,18 @@ fn summary(group: &[Measured]) -> Summary {
         sum(group, count) as f64 / sum(group, |m| m.datagrams).max(1) as f64
     };
     let rounds = group.chunk_by(|a, b| a.round == b.round);
-    // The hash decides once for each flow, and so does what spreads them; the
-    // client asks from each CPU with the same flows.
-    let flows = rounds.clone().map(|round| round[0].datagrams).sum();
-    let local = share(group, |m| m.local);
+    let (datagrams, local) = (sum(group, |m| m.datagrams), share(group, |m| m.local));
+    let chance = group
+        .iter()
+        .map(|m| m.chance * m.datagrams as f64)
+        .sum::<f64>();
+    let chance = chance / datagrams.max(1) as f64;
     let by_round = rounds.map(|round| share(round, |m| m.local));
     Summary {
         network: group[0].network,
         policy: group[0].policy,
         pinned: group[0].pinned,
-        datagrams: sum(group, |m| m.datagrams),
+        datagrams,
         local,
         rounds: by_round.fold((1.0, 0.0), |(low, high), share| {
             (share.min(low), share.max(high))
@@ -257,7 +279,7 @@ fn summary(group: &[Measured]) -> Summary {
         told: share(group, |m| m.told),
         // Workers that are not held are moved about or not: nothing in that is
         // independent from one datagram to the next.
-        is_chance: group[0].pinned && is_chance(local, allowed_cpus().len(), flows),
+        is_chance: group[0].pinned && group[0].workers > 1 && is_chance(local, chance, datagrams),
     }
 }
 
@@ -265,12 +287,11 @@ fn sum(measured: &[Measured], count: fn(&Measured) -> u64) -> u64 {
     measured.iter().map(count).sum()
 }
 
-/// True where so many independent choices among the CPUs may well have made
-/// the share.
-fn is_chance(share: f64, cpus: usize, chances: u64) -> bool {
-    let expected = 1.0 / cpus as f64;
-    let deviation = (expected * (1.0 - expected) / chances.max(1) as f64).sqrt();
-    cpus > 1 && (share - expected).abs() <= SURE * deviation
+/// True where so many independent draws may well have made the share, which
+/// they are expected to make `expected`.
+fn is_chance(share: f64, expected: f64, draws: u64) -> bool {
+    let deviation = (expected * (1.0 - expected) / draws.max(1) as f64).sqrt();
+    deviation > 0.0 && (share - expected).abs() <= SURE * deviation
 }
 
 fn percent(share: f64) -> String {
@@ -381,9 +402,21 @@ mod tests {
     #[test]
     fn chance_has_a_range() {
         // Half of 256, give or take 16.
-        assert!(is_chance(0.5, 2, 256) && is_chance(0.56, 2, 256));
-        assert!(!is_chance(0.57, 2, 256) && !is_chance(1.0, 2, 256));
+        assert!(is_chance(0.5, 0.5, 256) && is_chance(0.56, 0.5, 256));
+        assert!(!is_chance(0.57, 0.5, 256) && !is_chance(1.0, 0.5, 256));
         // One CPU leaves nothing to chance.
-        assert!(!is_chance(1.0, 1, 256));
+        assert!(!is_chance(1.0, 1.0, 256));
+    }
+
+    #[test]
+    fn chance_is_the_share_of_workers_seated_where_datagrams_arrive() {
+        let tally = Tally {
+            answered: 10,
+            by_cpu: [(0, 5), (1, 4), (7, 1)].into(),
+            ..Tally::default()
+        };
+        // Two of three workers on CPU 0, one on CPU 1, none on CPU 7.
+        let share = chance(&tally, &[0, 1, 0]);
+        assert!((share - 14.0 / 30.0).abs() < 1e-12, "{share}");
     }
 }
