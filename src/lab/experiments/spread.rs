@@ -381,7 +381,7 @@ fn figure(measured: &[Round], sockets: usize, policies: &[Policy]) -> Figure {
     }
 }
 
-/// Client ports with which an ideal hash is even 19 times of 20, as a power of
+/// Client ports with which an ideal hash is even 39 times of 40, as a power of
 /// two; `None` where no number of ports does.
 fn ports_needed(lab: &Lab, trials: usize, sockets: usize) -> Option<usize> {
     let mut random = lab.random();
@@ -413,14 +413,17 @@ fn finding(measured: &[Round], sockets: usize, ports: Option<usize>) -> String {
             "the hash is not what chance would be (p {})",
             probability(test.p)
         ),
-        None => "there is nothing to choose".into(),
+        None if sockets == 1 => "there is nothing to choose".into(),
+        None => "there were too few flows to judge the hash".into(),
     };
+    let within = (EVEN - 1.0) * 100.0;
     let advice = match ports {
         Some(ports) => format!(
-            "a load test needs some {ports} client ports for the busiest socket to stay within {:.0} % of the mean",
-            (EVEN - 1.0) * 100.0
+            "a load test needs some {ports} client ports for the busiest socket to stay within {within:.0} % of the mean, 39 times of 40"
         ),
-        None => format!("no number of client ports makes {sockets} sockets even"),
+        None => format!(
+            "not even 65,536 client ports, all that one address has, bring {sockets} sockets within {within:.0} % of the mean"
+        ),
     };
     let single = |policy: &str| {
         measured
