@@ -37,6 +37,7 @@ fn connections_are_spread_over_listeners() {
     let result = measure("spread", &["--tcp", "--sockets", "3"]);
     for row in rows(&result) {
         assert_eq!(row["policy"], "hash, TCP");
+        assert!(row["sockets_of_a_flow"].is_null(), "{row}");
         assert_eq!(
             shares(row).iter().sum::<u64>(),
             row["flows"].as_u64().unwrap()

@@ -75,8 +75,8 @@ struct Round {
     round: usize,
     /// What was chosen for, by socket: flows, or datagrams.
     shares: Vec<u64>,
-    /// The most sockets that one flow was seen on.
-    sockets_of_a_flow: usize,
+    /// The most sockets that one flow was seen on; a connection is made once.
+    sockets_of_a_flow: Option<usize>,
     hottest: f64,
     jain: f64,
     chi_square: Option<f64>,
@@ -140,7 +140,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
 /// Where the datagrams of a round went.
 struct Counted {
     shares: Vec<u64>,
-    sockets_of_a_flow: usize,
+    sockets_of_a_flow: Option<usize>,
 }
 
 fn send(
@@ -174,7 +174,7 @@ fn send(
             waiting = 0;
         }
     }
-    let sockets_of_a_flow = seen_on.iter().map(BTreeSet::len).max().unwrap_or(0);
+    let sockets_of_a_flow = seen_on.iter().map(BTreeSet::len).max();
     if policy.chooses_by_flow() {
         shares = by_flow(&seen_on, sockets);
     }
@@ -212,7 +212,7 @@ fn connect(sockets: usize, flows: usize) -> anyhow::Result<Counted> {
     }
     Ok(Counted {
         shares,
-        sockets_of_a_flow: 1,
+        sockets_of_a_flow: None,
     })
 }
 
@@ -404,12 +404,12 @@ fn finding(measured: &[Round], sockets: usize, ports: Option<usize>) -> String {
             .iter()
             .filter(|round| round.policy.starts_with("hash"))
     };
-    let one_socket = by_flow().all(|round| round.sockets_of_a_flow == 1);
+    let of_a_flow = by_flow().filter_map(|round| round.sockets_of_a_flow).max();
     let tests: Vec<Option<ChiSquare>> = by_flow().map(|round| chi_square(&round.shares)).collect();
-    let kept = if one_socket {
-        "Each flow lands on one socket"
-    } else {
-        "Some flows land on several sockets"
+    let kept = match of_a_flow {
+        None => "",
+        Some(1) => "each flow lands on one socket, and ",
+        Some(_) => "some flows land on several sockets, and ",
     };
     let spread = match statistics::pooled(&tests, sockets) {
         Some(test) if test.p > 0.001 => format!(
@@ -437,12 +437,14 @@ fn finding(measured: &[Round], sockets: usize, ports: Option<usize>) -> String {
             .iter()
             .find(|round| round.policy == policy && round.flows == 1)
     };
-    let steered = match single("query-id") {
-        Some(round) if round.sockets > 1 => format!(
-            "; query-id spreads even one flow, over {} of the sockets",
-            round.sockets_of_a_flow
-        ),
+    let steered = single("query-id").and_then(|round| round.sockets_of_a_flow);
+    let steered = match steered {
+        Some(reached) if sockets > 1 => {
+            format!("; query-id spreads even one flow, over {reached} of the sockets")
+        }
         _ => String::new(),
     };
-    format!("{kept}, and {spread}{steered}; {advice}.")
+    let mut finding = format!("{kept}{spread}{steered}; {advice}.");
+    finding[..1].make_ascii_uppercase();
+    finding
 }
