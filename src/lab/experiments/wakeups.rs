@@ -110,7 +110,7 @@ fn measure(lab: &Lab, way: Way, threads: usize) -> anyhow::Result<Measured> {
     let waiters = Waiters::start(way.waits, threads)?;
     let clients = clients(way.flows, waiters.address())?;
     let (mut random, end) = (lab.random(), Instant::now() + time);
-    let (mut takers, mut sent) = (Vec::new(), 0);
+    let (mut takers, mut sent, mut useless) = (Vec::new(), 0, 0);
     let first = waiters.settle(0)?;
     let mut before = first.clone();
     while sent < most && (sent == 0 || Instant::now() < end) {
@@ -119,6 +119,7 @@ fn measure(lab: &Lab, way: Way, threads: usize) -> anyhow::Result<Measured> {
         sent += 1;
         let after = waiters.settle(sent as u64)?;
         takers.extend(taker(&before, &after));
+        useless += useless_wakeups(&before, &after);
         before = after;
     }
     let total = |figure: fn(&State) -> u64| -> u64 {
@@ -126,16 +127,14 @@ fn measure(lab: &Lab, way: Way, threads: usize) -> anyhow::Result<Measured> {
         first.iter().zip(&before).map(change).sum()
     };
     let shares: Vec<u64> = before.iter().map(|state| state.taken).collect();
-    // Each wait that ends for nothing but its time is a wake-up of our making.
-    let wakeups = total(|state| state.switches).saturating_sub(total(|state| state.ticks));
     Ok(Measured {
         way: way.name,
         threads,
         flows: way.flows,
         datagrams: sent,
         taken_once: takers.len(),
-        wakeups,
-        useless: wakeups.saturating_sub(sent as u64),
+        wakeups: first.iter().zip(&before).map(wakeups).sum(),
+        useless,
         returns: total(|state| state.returns),
         empty_returns: total(|state| state.empty),
         hottest: hottest(&shares),
@@ -144,6 +143,19 @@ fn measure(lab: &Lab, way: Way, threads: usize) -> anyhow::Result<Measured> {
         same_again: same_again(&takers),
         longest_idle: longest_idle(&takers, threads),
     })
+}
+
+/// How often a thread woke between two moments. A wait that ends for nothing
+/// but its time is a wake-up of our making.
+fn wakeups((before, after): (&State, &State)) -> u64 {
+    (after.switches - before.switches).saturating_sub(after.ticks - before.ticks)
+}
+
+/// The same of the threads that took nothing.
+fn useless_wakeups(before: &[State], after: &[State]) -> u64 {
+    let pairs = before.iter().zip(after);
+    let took_nothing = pairs.filter(|(before, after)| before.taken == after.taken);
+    took_nothing.map(wakeups).sum()
 }
 
 /// The thread that took the one datagram between two moments.
@@ -260,22 +272,30 @@ fn finding(measured: &[Measured], threads: usize) -> String {
 /// Who gets the work, in words.
 fn order(measured: &Measured) -> String {
     let shares = &measured.shares;
-    let busiest = shares
-        .iter()
-        .position(|share| shares.iter().max() == Some(share));
+    let most = shares.iter().copied().max().unwrap_or(0);
+    let busiest = shares.iter().position(|share| *share == most);
     if measured.same_again >= MOSTLY {
+        let often = often(most as f64 / shares.iter().sum::<u64>().max(1) as f64);
         match busiest {
             _ if shares.len() == 1 => "the only one".into(),
-            _ if measured.way == ONE_FLOW => "always the flow's".into(),
-            Some(0) => "always the first in line".into(),
-            Some(last) if last + 1 == shares.len() => "always the last in line".into(),
-            _ => "always the same".into(),
+            _ if measured.way == ONE_FLOW => format!("{often} the flow's"),
+            Some(0) => format!("{often} the first in line"),
+            Some(last) if last + 1 == shares.len() => format!("{often} the last in line"),
+            _ => format!("{often} the same"),
         }
     } else if measured.longest_idle >= MOSTLY {
-        "each in turn".into()
+        format!("{} the longest idle", often(measured.longest_idle))
     } else {
         format!("the busiest takes {:.2} times the mean", measured.hottest)
     }
+}
+
+/// All is "always"; less than that is rounded down.
+fn often(share: f64) -> String {
+    if share >= 1.0 {
+        return "always".into();
+    }
+    format!("in {:.0} %", (share * 100.0).floor())
 }
 
 #[cfg(test)]
@@ -293,16 +313,38 @@ mod tests {
         assert_eq!(longest_idle(&[0, 1, 1, 0], 2), 2.0 / 3.0);
     }
 
-    #[test]
-    fn the_taker_is_who_took_one() {
-        let state = |taken| State {
+    fn woken(switches: u64, taken: u64, ticks: u64) -> State {
+        State {
             sleeps: true,
-            switches: 0,
+            switches,
             returns: 0,
             taken,
             empty: 0,
-            ticks: 0,
-        };
+            ticks,
+        }
+    }
+
+    #[test]
+    fn useless_is_who_took_nothing() {
+        let before = [woken(5, 1, 0), woken(7, 2, 1), woken(9, 0, 0)];
+        // One takes it and wakes twice, one wakes for its time and once more,
+        // one sleeps on.
+        let after = [woken(7, 2, 0), woken(9, 2, 2), woken(9, 0, 0)];
+        assert_eq!(useless_wakeups(&before, &after), 1);
+    }
+
+    #[test]
+    fn always_is_without_exception() {
+        assert_eq!(often(1.0), "always");
+        assert_eq!(
+            (often(0.97), often(0.9999)),
+            ("in 97 %".into(), "in 99 %".into())
+        );
+    }
+
+    #[test]
+    fn the_taker_is_who_took_one() {
+        let state = |taken| woken(0, taken, 0);
         let before = [state(3), state(5)];
         assert_eq!(taker(&before, &[state(3), state(6)]), Some(1));
         assert_eq!(taker(&before, &[state(4), state(6)]), None);
