@@ -26,26 +26,9 @@ const BUFFER: usize = 1 << 20;
 
 /// The group.
 pub struct Group {
-    sockets: Vec<Member>,
-}
-
-struct Member {
-    socket: UdpSocket,
-    batch: Batch,
-}
-
-impl Member {
-    fn bind(address: SocketAddr) -> anyhow::Result<Member> {
-        let options = UdpOptions {
-            grouped: true,
-            receive_buffer: BUFFER,
-            timeout: PATIENCE,
-        };
-        let socket = UdpSocket::bind(address, &options, &mut Vec::new())
-            .context("cannot bind one more socket of the group; `ulimit -n` limits how many")?;
-        let batch = Batch::new(&socket, MAX_WIDTH, DATAGRAM, 0);
-        Ok(Member { socket, batch })
-    }
+    sockets: Vec<UdpSocket>,
+    /// One for all: thousands would be most of the time that binding takes.
+    inbox: Batch,
 }
 
 impl Group {
@@ -55,8 +38,10 @@ impl Group {
     ///
     /// What the kernel says, with what to do.
     pub fn bind(sockets: usize) -> anyhow::Result<Group> {
+        let first = bind(ANY_PORT)?;
         let mut group = Group {
-            sockets: vec![Member::bind(ANY_PORT)?],
+            inbox: Batch::new(&first, MAX_WIDTH, DATAGRAM, 0),
+            sockets: vec![first],
         };
         while group.sockets.len() < sockets {
             group.join()?;
@@ -70,7 +55,7 @@ impl Group {
     ///
     /// As `bind`.
     pub fn join(&mut self) -> anyhow::Result<()> {
-        self.sockets.push(Member::bind(self.address())?);
+        self.sockets.push(bind(self.address())?);
         Ok(())
     }
 
@@ -82,7 +67,7 @@ impl Group {
 
     /// The address that all are bound to.
     pub fn address(&self) -> SocketAddr {
-        self.sockets[0].socket.local()
+        self.sockets[0].local()
     }
 
     /// Sockets of the group.
@@ -97,7 +82,7 @@ impl Group {
 
     /// Any of its sockets; what is set on one for the group holds for all.
     pub fn socket(&self) -> &UdpSocket {
-        &self.sockets[0].socket
+        &self.sockets[0]
     }
 
     /// Puts a program on the group, with socket *i* meant for the *i*-th CPU
@@ -132,14 +117,24 @@ impl Group {
                     sent - collected
                 );
             }
-            for (index, Member { socket, batch }) in self.sockets.iter_mut().enumerate() {
-                let received = batch.receive(socket, Wait::No)?;
-                (0..received).for_each(|slot| see(index, batch.request(slot)));
+            for (index, socket) in self.sockets.iter().enumerate() {
+                let received = self.inbox.receive(socket, Wait::No)?;
+                (0..received).for_each(|slot| see(index, self.inbox.request(slot)));
                 collected += received;
             }
         }
         Ok(())
     }
+}
+
+fn bind(address: SocketAddr) -> anyhow::Result<UdpSocket> {
+    let options = UdpOptions {
+        grouped: true,
+        receive_buffer: BUFFER,
+        timeout: PATIENCE,
+    };
+    UdpSocket::bind(address, &options, &mut Vec::new())
+        .context("cannot bind one more socket of the group; `ulimit -n` limits how many")
 }
 
 /// Client sockets, each a flow to `peer`.
