@@ -1,8 +1,8 @@
 //! `spread`: how evenly flows come out over the sockets of a group.
 
 use std::collections::BTreeSet;
-use std::io::ErrorKind;
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{TcpListener, TcpStream};
+use std::time::Duration;
 
 use anyhow::Context;
 use rand::RngExt;
@@ -13,6 +13,7 @@ use crate::lab::group::{ANY_PORT, Group, MAX_WAITING, clients};
 use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::statistics::{self, ChiSquare, Range, chi_square, hottest, ideal, jain};
 use crate::lab::{Experiment, Lab};
+use crate::sys::epoll::Epoll;
 use crate::sys::socket::{connect_tcp, listen_grouped};
 use crate::sys::steer::Steer;
 
@@ -20,7 +21,7 @@ use crate::sys::steer::Steer;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "spread",
     question: "How evenly does the hash spread F flows over N sockets?",
-    method: "F client sockets on loopback send at least 1,024 datagrams with random message IDs to a group of N sockets that nobody reads; then each socket's are counted. Several rounds with new ports, for every policy of --steer. With --tcp, F connections over N listeners. The band is where a round of an ideal hash lies 95 times of 100, computed by trial; rounds are counted in it one by one. The p of query-id says nothing of the kernel: the IDs come from the seeded generator, and the choice is the ID modulo N.",
+    method: "F client sockets on loopback send at least 1,024 datagrams with random message IDs to a group of N sockets that nobody reads; then each socket's are counted. Several rounds with new ports, fewer from 256 sockets on, for every policy of --steer. With --tcp, F connections over N listeners. The band is where a round of an ideal hash lies 95 times of 100, computed by trial; rounds are counted in it one by one. The p of query-id says nothing of the kernel: the IDs come from the seeded generator, and the choice is the ID modulo N.",
     expectation: "The hash looks at addresses and ports only: a flow always lands on one socket, and few flows come out as unevenly as chance has it. query-id and random decide for each datagram and spread even a single flow. cpu follows the sender on loopback, where a datagram is received on the CPU that sends it.",
     run,
 };
@@ -31,6 +32,10 @@ const SOCKETS: usize = 4;
 const FLOWS: [usize; 7] = [1, 4, 16, 64, 256, 1024, 4096];
 /// Datagrams of a round, at least: what shares are to be told from.
 const DATAGRAMS: usize = 1024;
+/// From so many sockets on a round takes long, and there are fewer of them.
+const MANY_SOCKETS: usize = 256;
+/// How long a connection on loopback may take.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// Times that chance is asked what it would have done.
 const TRIALS: usize = 2000;
 /// A load test is even where the busiest socket has this times the mean.
@@ -98,32 +103,35 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         ],
     };
     let flows = lab.choose(&FLOWS[..], &FLOWS[..5]);
-    let (rounds, trials) = (lab.choose(10, 3), lab.choose(TRIALS, 100));
-    lab.plan(policies.len() * flows.len() + 1);
-    let mut measured = Vec::new();
+    let rounds = match sockets {
+        ..MANY_SOCKETS => lab.choose(10, 3),
+        _ => lab.choose(3, 1),
+    };
+    let trials = lab.choose(TRIALS, 100);
+    lab.plan(policies.len() * flows.len() * (rounds + 1) + 1);
+    let mut loads = Vec::new();
     for &policy in policies {
         for &flows in flows {
-            lab.step(format!("{}: {flows} flows", policy.name()))?;
-            let datagrams = match policy {
-                Policy::Connections => flows,
-                _ => DATAGRAMS.next_multiple_of(flows),
-            };
-            let balls = if policy.chooses_by_flow() {
-                flows
-            } else {
-                datagrams
-            };
-            let ideal = ideal(trials, balls, sockets, &mut lab.random(), hottest);
-            for round in 0..rounds {
-                lab.check()?;
-                let counted = match policy {
-                    Policy::Connections => connect(sockets, flows)?,
-                    _ => send(lab, policy, sockets, flows, datagrams)?,
-                };
-                measured.push(judge(policy, flows, datagrams, round, counted, ideal));
-            }
+            lab.step("what an ideal hash does")?;
+            loads.push(Load::new(lab, policy, flows, sockets, trials));
         }
     }
+    let mut measured = Vec::new();
+    for round in 0..rounds {
+        // New ports for each round; a group serves all loads, since binding a
+        // large one takes longer than anything else.
+        let mut bound = Bound::new(policies, sockets)?;
+        for load in &loads {
+            let Load { policy, flows, .. } = load;
+            lab.step(format!("{}: {flows} flows", policy.name()))?;
+            measured.push(judge(load, round, bound.count(lab, load)?));
+        }
+    }
+    let place = |round: &Round| {
+        let is_its = |load: &Load| (load.policy.name(), load.flows) == (round.policy, round.flows);
+        (loads.iter().position(is_its), round.round)
+    };
+    measured.sort_by_key(place);
     lab.step("how many ports a load test needs")?;
     let ports = ports_needed(lab, trials, sockets);
     Ok(Outcome {
@@ -137,20 +145,72 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
     })
 }
 
+/// What is sent to a group, and what chance would make of it.
+struct Load {
+    policy: Policy,
+    flows: usize,
+    datagrams: usize,
+    ideal: Range,
+}
+
+impl Load {
+    fn new(lab: &Lab, policy: Policy, flows: usize, sockets: usize, trials: usize) -> Load {
+        let datagrams = match policy {
+            Policy::Connections => flows,
+            _ => DATAGRAMS.next_multiple_of(flows),
+        };
+        let balls = if policy.chooses_by_flow() {
+            flows
+        } else {
+            datagrams
+        };
+        Load {
+            policy,
+            flows,
+            datagrams,
+            ideal: ideal(trials, balls, sockets, &mut lab.random(), hottest),
+        }
+    }
+}
+
+/// The sockets of a round.
+enum Bound {
+    Sockets(Group),
+    Listeners(Listeners),
+}
+
+impl Bound {
+    fn new(policies: &[Policy], sockets: usize) -> anyhow::Result<Bound> {
+        match policies {
+            [Policy::Connections] => Listeners::open(sockets).map(Bound::Listeners),
+            _ => Group::bind(sockets).map(Bound::Sockets),
+        }
+    }
+
+    fn count(&mut self, lab: &Lab, load: &Load) -> anyhow::Result<Counted> {
+        match self {
+            Bound::Sockets(group) => send(lab, group, load),
+            Bound::Listeners(listeners) => listeners.connect(lab, load.flows),
+        }
+    }
+}
+
 /// Where the datagrams of a round went.
 struct Counted {
     shares: Vec<u64>,
     sockets_of_a_flow: Option<usize>,
 }
 
-fn send(
-    lab: &Lab,
-    policy: Policy,
-    sockets: usize,
-    flows: usize,
-    datagrams: usize,
-) -> anyhow::Result<Counted> {
-    let mut group = Group::bind(sockets)?;
+fn send(lab: &Lab, group: &mut Group, load: &Load) -> anyhow::Result<Counted> {
+    let Load {
+        policy,
+        flows,
+        datagrams,
+        ..
+    } = *load;
+    let sockets = group.len();
+    // A program stays on the group until the next one takes its place; the hash
+    // is measured before all of them.
     if let Policy::Steered(steer) = policy {
         group.steer(steer)?;
     }
@@ -164,6 +224,7 @@ fn send(
         clients[flow].send(&[&id.to_be_bytes()[..], &(flow as u32).to_be_bytes()].concat())?;
         waiting += 1;
         if waiting == MAX_WAITING || datagram == datagrams {
+            lab.check()?;
             group.collect(waiting, |socket, datagram| {
                 let flow = datagram[2..]
                     .first_chunk()
@@ -194,51 +255,61 @@ fn by_flow(seen_on: &[BTreeSet<usize>], sockets: usize) -> Vec<u64> {
     shares
 }
 
-/// The same with connections and listeners.
-fn connect(sockets: usize, flows: usize) -> anyhow::Result<Counted> {
-    let mut listeners = vec![listen_grouped(ANY_PORT)?];
-    let address = listeners[0].local_addr()?;
-    while listeners.len() < sockets {
-        listeners.push(listen_grouped(address).context("cannot open one more listener")?);
-    }
-    let mut shares = vec![0; sockets];
-    let mut open: Vec<(TcpStream, TcpStream)> = Vec::new();
-    for _ in 0..flows {
-        let client =
-            connect_tcp(address).context("cannot open one more connection; raise `ulimit -n`")?;
-        let (listener, accepted) = accept(&listeners, address)?;
-        shares[listener] += 1;
-        open.push((client, accepted));
-    }
-    Ok(Counted {
-        shares,
-        sockets_of_a_flow: None,
-    })
+/// A group of listeners.
+struct Listeners {
+    listeners: Vec<TcpListener>,
+    /// Tells which of them got a connection; to try each takes long.
+    epoll: Epoll,
 }
 
-/// The listener that got the connection just made.
-fn accept(listeners: &[TcpListener], address: SocketAddr) -> anyhow::Result<(usize, TcpStream)> {
-    loop {
-        for (index, listener) in listeners.iter().enumerate() {
-            match listener.accept() {
-                Ok((accepted, _)) => return Ok((index, accepted)),
-                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(error) => {
-                    return Err(error).with_context(|| format!("cannot accept on {address}"));
-                }
-            }
+impl Listeners {
+    fn open(count: usize) -> anyhow::Result<Listeners> {
+        let (mut listeners, epoll) = (Vec::<TcpListener>::new(), Epoll::new()?);
+        while listeners.len() < count {
+            let address = listeners
+                .first()
+                .map_or(Ok(ANY_PORT), TcpListener::local_addr)?;
+            let listener = listen_grouped(address).context("cannot open one more listener")?;
+            epoll.add(&listener, listeners.len())?;
+            listeners.push(listener);
         }
+        Ok(Listeners { listeners, epoll })
+    }
+
+    fn connect(&mut self, lab: &Lab, flows: usize) -> anyhow::Result<Counted> {
+        let address = self.listeners[0].local_addr()?;
+        let mut shares = vec![0; self.listeners.len()];
+        let mut open: Vec<(TcpStream, TcpStream)> = Vec::new();
+        for _ in 0..flows {
+            lab.check()?;
+            let client = connect_tcp(address)
+                .context("cannot open one more connection; raise `ulimit -n`")?;
+            let (listener, accepted) = self.accept()?;
+            shares[listener] += 1;
+            open.push((client, accepted));
+        }
+        Ok(Counted {
+            shares,
+            sockets_of_a_flow: None,
+        })
+    }
+
+    /// The listener that got the connection just made.
+    fn accept(&mut self) -> anyhow::Result<(usize, TcpStream)> {
+        let ready = self.epoll.wait(PATIENCE)?.next();
+        let index = ready.context("no listener gets the connection")?;
+        let (accepted, _) = self.listeners[index].accept().context("cannot accept")?;
+        Ok((index, accepted))
     }
 }
 
-fn judge(
-    policy: Policy,
-    flows: usize,
-    datagrams: usize,
-    round: usize,
-    counted: Counted,
-    ideal: Range,
-) -> Round {
+fn judge(load: &Load, round: usize, counted: Counted) -> Round {
+    let Load {
+        policy,
+        flows,
+        datagrams,
+        ideal,
+    } = *load;
     let Counted {
         shares,
         sockets_of_a_flow,
