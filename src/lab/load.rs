@@ -4,15 +4,18 @@
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow};
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use super::Lab;
+use super::group::ANY_PORT;
 use super::question::request;
 use super::source::{self, Pace, Plan, Request, Tally};
+use super::tasks::{Cost, Tasks};
+use crate::server::{Config, Listen};
 use crate::zone::text::Library;
 use crate::zone::{self, Zones};
 
@@ -58,6 +61,22 @@ pub fn questions() -> anyhow::Result<Vec<Request>> {
     (0..HOSTS).map(question).collect()
 }
 
+/// A server on loopback that differs from others by what an experiment sets:
+/// unpinned workers that sleep at once, UDP only.
+pub fn config(workers: usize) -> Config {
+    Config {
+        listen: vec![Listen {
+            address: ANY_PORT,
+            required: true,
+        }],
+        workers: Some(workers),
+        pin: false,
+        looks: 0,
+        tcp: None,
+        ..Config::default()
+    }
+}
+
 /// How a server is asked.
 #[derive(Clone, Copy, Debug)]
 pub struct Demand {
@@ -69,6 +88,68 @@ pub struct Demand {
     pub duration: Duration,
     /// After which time a request is lost.
     pub patience: Duration,
+}
+
+impl Demand {
+    /// Requests a second; none in the closed loop.
+    pub fn offered_per_s(&self) -> Option<u64> {
+        match self.pace {
+            Pace::Open { rate } => Some(rate),
+            Pace::Closed { .. } => None,
+        }
+    }
+}
+
+/// What became of the requests, and what it took.
+pub struct Measured {
+    /// The requests.
+    pub tally: Tally,
+    /// What the server's threads took.
+    pub cost: Option<Cost>,
+    /// CPU time of the source, as a share of one CPU.
+    pub source_busy: Option<f64>,
+}
+
+impl Measured {
+    /// CPU time of the server, in microseconds.
+    pub fn cpu_us_per_query(&self) -> Option<f64> {
+        let cost = self.cost?;
+        Some(cost.cpu.as_secs_f64() * 1e6 / self.queries())
+    }
+
+    /// Context switches of the server.
+    pub fn switches_per_query(&self) -> Option<f64> {
+        Some(self.cost?.switches as f64 / self.queries())
+    }
+
+    fn queries(&self) -> f64 {
+        self.tally.answered.max(1) as f64
+    }
+}
+
+/// Asks a server, whose threads `server` are, and looks at what that takes.
+///
+/// # Errors
+///
+/// As `ask`.
+pub fn measure(
+    lab: &Lab,
+    peer: SocketAddr,
+    server: &Tasks,
+    questions: &[Request],
+    demand: &Demand,
+) -> anyhow::Result<Measured> {
+    let (source, start) = (Tasks::current(), Instant::now());
+    let (cost, own_cost) = (server.cost(), source.cost());
+    let tally = ask(lab, peer, questions, demand)?;
+    let cost = server.cost_since(cost);
+    let own_cost = source.cost_since(own_cost);
+    let elapsed = start.elapsed().as_secs_f64();
+    Ok(Measured {
+        tally,
+        cost,
+        source_busy: own_cost.map(|cost| cost.cpu.as_secs_f64() / elapsed),
+    })
 }
 
 /// Asks a server over and over. The source sleeps where it may.

@@ -23,12 +23,12 @@ use crossbeam_channel::{Receiver, Sender, unbounded};
 use signal_hook::consts::SIGUSR1;
 
 use super::group::{ANY_PORT, Group};
-use super::load::{APEX, ZONE};
+use super::load::{self, APEX, ZONE};
 use super::tasks::Tasks;
 use crate::answer::{self, Outcome, Settings, Via};
 use crate::server::counters::Counters;
 use crate::server::worker::{Answers, IDLE_WAIT, Responder};
-use crate::server::{BATCH, Config, Listen, RECEIVE_BUFFER, Server, Sharing};
+use crate::server::{BATCH, Config, RECEIVE_BUFFER, Server, Sharing};
 use crate::sys::batch::{Batch, Wait};
 use crate::sys::epoll::Epoll;
 use crate::sys::process::{end_with_parent, signal, unnamed_file};
@@ -141,17 +141,8 @@ type Started = anyhow::Result<(SocketAddr, Tasks, Crew)>;
 
 fn serve(workers: usize, sharing: Sharing, zones: &Arc<Zones>) -> Started {
     let config = Config {
-        listen: vec![Listen {
-            address: ANY_PORT,
-            required: true,
-        }],
-        workers: Some(workers),
-        pin: false,
         sharing,
-        tcp: None,
-        // The way to wait is what is compared.
-        looks: 0,
-        ..Config::default()
+        ..load::config(workers)
     };
     let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones.clone()));
     let server = server?;

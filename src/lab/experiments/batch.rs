@@ -1,12 +1,11 @@
 //! `batch`: what it brings to take several datagrams with one call.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
 use crate::lab::figure::{Axis, Figure, Lines, Panel};
-use crate::lab::group::ANY_PORT;
 use crate::lab::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
 use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::rounds::{Order, Rounds};
@@ -15,7 +14,7 @@ use crate::lab::statistics::{Verdict, median};
 use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
 use crate::server::counters::Totals;
-use crate::server::{Config, Listen, Server};
+use crate::server::{Config, Server};
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -136,16 +135,8 @@ struct Subject {
 impl Subject {
     fn start(batch: usize) -> anyhow::Result<Subject> {
         let config = Config {
-            listen: vec![Listen {
-                address: ANY_PORT,
-                required: true,
-            }],
-            workers: Some(1),
-            pin: false,
             batch,
-            tcp: None,
-            looks: 0,
-            ..Config::default()
+            ..load::config(1)
         };
         let zones = load::zones()?;
         let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones));
@@ -186,28 +177,21 @@ impl Trial<'_> {
             duration: self.duration,
             patience,
         };
-        let (source, start) = (Tasks::current(), Instant::now());
-        let (before, cost, own_cost) = (server.totals()[0], tasks.cost(), source.cost());
-        let tally = load::ask(self.lab, server.addresses()[0], &self.questions, &demand)?;
-        let cost = tasks.cost_since(cost);
-        let own_cost = source.cost_since(own_cost);
-        let elapsed = start.elapsed().as_secs_f64();
-        let queries = tally.answered.max(1) as f64;
+        let (peer, before) = (server.addresses()[0], server.totals()[0]);
+        let measured = load::measure(self.lab, peer, tasks, &self.questions, &demand)?;
+        let tally = &measured.tally;
         self.visits.push(Visit {
             batch: *batch,
             load,
             round,
-            offered_per_s: match pace {
-                Pace::Open { rate } => Some(rate),
-                Pace::Closed { .. } => None,
-            },
+            offered_per_s: demand.offered_per_s(),
             sent: tally.sent,
             answered: tally.answered,
             lost: tally.lost,
             answers_per_s: tally.answers_per_s(),
             calls: Calls::between(&before, &server.totals()[0]),
-            cpu_us_per_query: cost.map(|cost| cost.cpu.as_secs_f64() * 1e6 / queries),
-            source_busy: own_cost.map(|cost| cost.cpu.as_secs_f64() / elapsed),
+            cpu_us_per_query: measured.cpu_us_per_query(),
+            source_busy: measured.source_busy,
             latency: Latency::of(&tally.latency_ns),
         });
         Ok(())

@@ -1,6 +1,6 @@
 //! `rivals`: the ways for workers to share a port, side by side.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use serde::Serialize;
@@ -12,7 +12,6 @@ use crate::lab::rival::{Model, Rival};
 use crate::lab::rounds::{Order, Rounds};
 use crate::lab::source::{Pace, Request};
 use crate::lab::statistics::{Verdict, hottest, jain, median};
-use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
 use crate::server::placement::usable_cpus;
 
@@ -162,39 +161,32 @@ impl Contest<'_> {
         let name = rival.model.name();
         self.lab.step(format!("{name}, load: {}", load.name()))?;
         let pace = load.pace(middle(&self.visits, rival.model, Load::Most, RATE));
-        let (source, start) = (Tasks::current(), Instant::now());
         let before = rival.received()?;
-        let (cost, own_cost) = (rival.tasks.cost(), source.cost());
         let demand = Demand {
             flows: FLOWS,
             pace,
             duration: self.duration,
             patience: load.patience(),
         };
-        let tally = load::ask(self.lab, rival.address, &self.questions, &demand)?;
-        let cost = rival.tasks.cost_since(cost);
-        let own_cost = source.cost_since(own_cost);
-        let elapsed = start.elapsed().as_secs_f64();
+        let (peer, questions) = (rival.address, &self.questions);
+        let measured = load::measure(self.lab, peer, &rival.tasks, questions, &demand)?;
         let after = rival.received()?;
         let by_worker: Vec<u64> = after.iter().zip(before).map(|(a, b)| a - b).collect();
-        let queries = tally.answered.max(1) as f64;
+        let tally = &measured.tally;
         self.visits.push(Visit {
             rival: name,
             workers: by_worker.len(),
             load,
             round,
-            offered_per_s: match pace {
-                Pace::Open { rate } => Some(rate),
-                Pace::Closed { .. } => None,
-            },
+            offered_per_s: demand.offered_per_s(),
             sent: tally.sent,
             answered: tally.answered,
             lost: tally.lost,
             held_back: tally.held_back,
             answers_per_s: tally.answers_per_s(),
-            cpu_us_per_query: cost.map(|cost| cost.cpu.as_secs_f64() * 1e6 / queries),
-            switches_per_query: cost.map(|cost| cost.switches as f64 / queries),
-            source_busy: own_cost.map(|cost| cost.cpu.as_secs_f64() / elapsed),
+            cpu_us_per_query: measured.cpu_us_per_query(),
+            switches_per_query: measured.switches_per_query(),
+            source_busy: measured.source_busy,
             jain: jain(&by_worker),
             hottest: hottest(&by_worker),
             received_by_worker: by_worker,

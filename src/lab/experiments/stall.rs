@@ -11,14 +11,14 @@ use serde::Serialize;
 
 use crate::answer::{Outcome as Answer, Settings, Via};
 use crate::lab::figure::{Bars, Figure, Panel};
-use crate::lab::group::ANY_PORT;
+use crate::lab::load;
 use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::statistics::{Ratio, Verdict};
 use crate::lab::stub::{self, Plan, Question, Reply};
 use crate::lab::{Experiment, Lab};
 use crate::server::placement::MAX_WORKERS;
 use crate::server::worker::Responder;
-use crate::server::{Config, Listen, Server, Sharing};
+use crate::server::{Config, Server, Sharing};
 use crate::sys::steer::Steer;
 use crate::wire::{Key, Rcode};
 use crate::zone::Zones;
@@ -227,17 +227,9 @@ fn ask(
     periods: u32,
 ) -> anyhow::Result<Vec<Question>> {
     let config = Config {
-        listen: vec![Listen {
-            address: ANY_PORT,
-            required: true,
-        }],
-        workers: Some(workers),
-        pin: false,
         sharing: policy.sharing,
         steer: policy.steer,
-        tcp: None,
-        looks: 0,
-        ..Config::default()
+        ..load::config(workers)
     };
     let server = Server::start_with(&config, Arc::new(Zones::default()), responder(stalls))
         .context("cannot start the server")?;
