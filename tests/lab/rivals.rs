@@ -1,6 +1,7 @@
 //! `rivals`: whoever shares the port, and how, everything is answered.
 
 use std::fs;
+use std::io::{Write, stderr};
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -82,7 +83,10 @@ fn ctrl_c_ends_its_processes() {
     let started = loop {
         match children(running.id()) {
             None => {
-                eprintln!("skipped: this kernel does not list the children of a process");
+                let _ = writeln!(
+                    stderr(),
+                    "SKIPPED: this kernel does not list the children of a process"
+                );
                 running.kill().unwrap();
                 running.wait().unwrap();
                 return;
