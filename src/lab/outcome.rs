@@ -99,7 +99,7 @@ pub struct Place {
     pub cpu: String,
     /// CPUs that the process may use.
     pub cpus: usize,
-    /// The program's version, with the commit it was built from.
+    /// The commit that the program was built from; `unknown` outside a clone.
     pub commit: String,
     /// When, in UTC.
     pub date: String,
@@ -120,18 +120,10 @@ impl Place {
                 .map_or(std::env::consts::ARCH, |(_, model)| model)
                 .into(),
             cpus: crate::server::placement::allowed_cpus().len(),
-            commit: commit().into(),
+            commit: env!("SHARDNS_COMMIT").into(),
             date: format!("{:.0}", now),
         }
     }
-}
-
-/// The commit that the program was built from; `unknown` outside a clone.
-fn commit() -> &'static str {
-    git_version::git_version!(
-        args = ["--always", "--dirty", "--abbrev=12"],
-        fallback = "unknown"
-    )
 }
 
 impl Outcome {
