@@ -21,7 +21,7 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::{Value, json};
 use shardns::sys::memory::{prefer_huge_pages, use_huge_pages};
-use shardns::wire::Key;
+use shardns::wire::LookupName;
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
 use support::{BATCH, Kind, one_by_one, requests, together, zone_file};
@@ -78,17 +78,17 @@ fn measure(names: usize, rounds: usize) -> anyhow::Result<()> {
     let pss_mib = pss_mib()?;
     println!("{}", json!({"names": names, "pss_mib": pss_mib}));
     let requests = requests(names, Kind::Hit, QUERIES);
-    let (mut keys, mut out) = (vec![Key::new(); BATCH], vec![0; 1232]);
+    let (mut lookups, mut out) = (vec![LookupName::new(); BATCH], vec![0; 1232]);
     for round in 0..rounds {
         drop(zones);
         let start = Instant::now();
         zones = load(&path)?;
         let load_s = start.elapsed().as_secs_f64();
         let start = Instant::now();
-        one_by_one(&zones, &requests, &mut keys[0], &mut out);
+        one_by_one(&zones, &requests, &mut lookups[0], &mut out);
         let one_by_one_ns = start.elapsed().as_secs_f64() * 1e9 / QUERIES as f64;
         let start = Instant::now();
-        together(&zones, &requests, &mut keys, &mut out);
+        together(&zones, &requests, &mut lookups, &mut out);
         let together_ns = start.elapsed().as_secs_f64() * 1e9 / QUERIES as f64;
         println!(
             "{}",

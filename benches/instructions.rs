@@ -10,7 +10,7 @@ use std::hint::black_box;
 use std::process::Command;
 
 use shardns::answer::{self, Outcome, Settings, Via, Worker};
-use shardns::wire::{Key, Name, Rcode, RrType};
+use shardns::wire::{LookupName, Name, Rcode, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
 
@@ -95,7 +95,7 @@ fn ask((_, name, rtype): (&str, &str, RrType), rounds: u32, edns: bool, who: &st
     if edns {
         request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
     }
-    let (settings, mut key, mut reply) = (Settings::default(), Key::new(), [0; 1232]);
+    let (settings, mut name, mut reply) = (Settings::default(), LookupName::new(), [0; 1232]);
     let via = Via::Udp(Worker {
         index: 0,
         cpu: None,
@@ -114,7 +114,7 @@ fn ask((_, name, rtype): (&str, &str, RrType), rounds: u32, edns: bool, who: &st
     for _ in 0..rounds {
         let request = black_box(&request[..]);
         black_box(answer::respond(
-            &zones, &settings, via, request, &mut key, &mut reply,
+            &zones, &settings, via, request, &mut name, &mut reply,
         ));
     }
 }

@@ -10,13 +10,13 @@ mod support;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
-use shardns::wire::Key;
+use shardns::wire::LookupName;
 use shardns::zone::Zones;
 use support::{BATCH, Kind, SIZES, one_by_one, requests, together, zones};
 
 fn kinds(criterion: &mut Criterion) {
     let mut out = vec![0; 1232];
-    let mut key = Key::new();
+    let mut name = LookupName::new();
     for names in SIZES {
         let zones = zones(names);
         let mut group = criterion.benchmark_group(format!("respond/{names}"));
@@ -24,7 +24,7 @@ fn kinds(criterion: &mut Criterion) {
             let requests = requests(names, kind, 4096);
             group.throughput(Throughput::Elements(requests.len() as u64));
             group.bench_function(kind.name(), |bencher| {
-                bencher.iter(|| one_by_one(&zones, &requests, &mut key, &mut out))
+                bencher.iter(|| one_by_one(&zones, &requests, &mut name, &mut out))
             });
         }
     }
@@ -32,7 +32,7 @@ fn kinds(criterion: &mut Criterion) {
 
 fn batches(criterion: &mut Criterion) {
     let mut out = vec![0; 1232];
-    let mut keys = vec![Key::new(); BATCH];
+    let mut lookups = vec![LookupName::new(); BATCH];
     let mut group = criterion.benchmark_group("batch");
     for names in SIZES {
         let zones = zones(names);
@@ -40,10 +40,10 @@ fn batches(criterion: &mut Criterion) {
         let requests = requests(names, Kind::Hit, 200_000);
         group.throughput(Throughput::Elements(requests.len() as u64));
         group.bench_function(BenchmarkId::new("one by one", names), |bencher| {
-            bencher.iter(|| one_by_one(&zones, &requests, &mut keys[0], &mut out))
+            bencher.iter(|| one_by_one(&zones, &requests, &mut lookups[0], &mut out))
         });
         group.bench_function(BenchmarkId::new("together", names), |bencher| {
-            bencher.iter(|| together(&zones, &requests, &mut keys, &mut out))
+            bencher.iter(|| together(&zones, &requests, &mut lookups, &mut out))
         });
     }
 }
@@ -72,9 +72,9 @@ fn threads(criterion: &mut Criterion) {
 fn slowest_of(threads: usize, zones: &Zones, requests: &[Vec<u8>]) -> Duration {
     std::thread::scope(|scope| {
         let work = || {
-            let (mut keys, mut out) = (vec![Key::new(); BATCH], vec![0; 1232]);
+            let (mut names, mut out) = (vec![LookupName::new(); BATCH], vec![0; 1232]);
             let start = Instant::now();
-            together(zones, requests, &mut keys, &mut out);
+            together(zones, requests, &mut names, &mut out);
             start.elapsed()
         };
         let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();

@@ -93,14 +93,14 @@
 //!
 //! ```
 //! use shardns::answer::{self, Outcome, Settings, Via};
-//! use shardns::wire::{Key, Rcode};
+//! use shardns::wire::{LookupName, Rcode};
 //! use shardns::zone::Zones;
 //!
 //! // Without zones, everything is refused.
 //! let request = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\0\0\x01\0\x01";
-//! let (mut key, mut reply) = (Key::new(), [0; 512]);
+//! let (mut name, mut reply) = (LookupName::new(), [0; 512]);
 //! let zones = Zones::default();
-//! let outcome = answer::respond(&zones, &Settings::default(), Via::Tcp, request, &mut key, &mut reply);
+//! let outcome = answer::respond(&zones, &Settings::default(), Via::Tcp, request, &mut name, &mut reply);
 //! assert!(matches!(outcome, Outcome::Replied { rcode: Rcode::Refused, .. }));
 //! ```
 

@@ -3,13 +3,13 @@
 mod support;
 
 use shardns::answer::{self, Via};
-use shardns::wire::Key;
+use shardns::wire::LookupName;
 use support::{UDP, cases};
 
 #[test]
 fn respond_allocates_nothing() {
     let settings = support::settings();
-    let mut key = Key::new();
+    let mut name = LookupName::new();
     let mut reply = vec![0; 65_535];
     for file in cases::all() {
         for case in &file.cases {
@@ -20,7 +20,7 @@ fn respond_allocates_nothing() {
                     &settings,
                     via,
                     &case.request,
-                    &mut key,
+                    &mut name,
                     &mut reply,
                 );
             });

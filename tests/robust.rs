@@ -8,14 +8,14 @@ use std::collections::BTreeSet;
 
 use proptest::prelude::*;
 use shardns::answer::{self, Outcome, Via};
-use shardns::wire::Key;
+use shardns::wire::LookupName;
 use shardns::zone::Zones;
 use support::decode::decode;
 use support::{UDP, cases, oracle};
 
 struct Bench {
     zones: Zones,
-    key: Key,
+    name: LookupName,
     reply: Vec<u8>,
     asked: usize,
 }
@@ -24,7 +24,7 @@ impl Bench {
     fn new(zones: Zones) -> Bench {
         Bench {
             zones,
-            key: Key::new(),
+            name: LookupName::new(),
             reply: vec![0; 65_535],
             asked: 0,
         }
@@ -38,7 +38,7 @@ impl Bench {
                 &settings,
                 via,
                 request,
-                &mut self.key,
+                &mut self.name,
                 &mut self.reply,
             );
             self.asked += 1;

@@ -14,7 +14,7 @@ use shardns::server::holders::{Protocol, holders};
 use shardns::server::worker::Responder;
 use shardns::server::{Config, Event, Listen, Server, Sharing, tcp};
 use shardns::sys::steer::Steer;
-use shardns::wire::Key;
+use shardns::wire::LookupName;
 use shardns::zone::Zones;
 use support::cases::{self, CaseFile};
 use support::{UDP, query};
@@ -305,11 +305,11 @@ fn respond_after(first: impl Fn(&[u8]) + Copy + Send + 'static) -> impl Responde
           settings: &Settings,
           via: Via,
           request: &[u8],
-          key: &mut Key,
+          name: &mut LookupName,
           out: &mut [u8]|
           -> Outcome {
         first(request);
-        answer::respond(zones, settings, via, request, key, out)
+        answer::respond(zones, settings, via, request, name, out)
     }
 }
 
@@ -513,11 +513,16 @@ fn a_stopped_server_has_closed_the_socket_that_its_workers_shared() {
 #[test]
 fn a_small_receive_buffer_drops_and_the_drops_are_counted() {
     let gate = Gate::leak();
-    let responder =
-        move |_: &Zones, _: &Settings, _: Via, _: &[u8], _: &mut Key, _: &mut [u8]| -> Outcome {
-            gate.pass();
-            Outcome::Ignored
-        };
+    let responder = move |_: &Zones,
+                          _: &Settings,
+                          _: Via,
+                          _: &[u8],
+                          _: &mut LookupName,
+                          _: &mut [u8]|
+          -> Outcome {
+        gate.pass();
+        Outcome::Ignored
+    };
     let mut config = config(&["127.0.0.1:0"], 1);
     config.receive_buffer = 4096;
     let mut server = Server::start_with(&config, Arc::new(support::demo()), responder).unwrap();

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use shardns::answer::{self, Prepared, Settings, Via, Worker};
 use shardns::sys::memory::use_huge_pages;
-use shardns::wire::{Key, Name, RrType};
+use shardns::wire::{LookupName, Name, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
 
@@ -148,24 +148,24 @@ const VIA: Via = Via::Udp(Worker {
 pub const BATCH: usize = 32;
 
 /// Answers each request before it looks at the next.
-pub fn one_by_one(zones: &Zones, requests: &[Vec<u8>], key: &mut Key, out: &mut [u8]) {
+pub fn one_by_one(zones: &Zones, requests: &[Vec<u8>], name: &mut LookupName, out: &mut [u8]) {
     let settings = Settings::default();
     for request in requests {
-        black_box(answer::respond(zones, &settings, VIA, request, key, out));
+        black_box(answer::respond(zones, &settings, VIA, request, name, out));
     }
 }
 
 /// Answers the requests in batches, as a worker does.
-pub fn together(zones: &Zones, requests: &[Vec<u8>], keys: &mut [Key], out: &mut [u8]) {
+pub fn together(zones: &Zones, requests: &[Vec<u8>], names: &mut [LookupName], out: &mut [u8]) {
     let settings = Settings::default();
     for batch in requests.chunks(BATCH) {
-        let read = batch.iter().zip(keys.iter_mut());
+        let read = batch.iter().zip(names.iter_mut());
         let prepared: Vec<Prepared> = read
-            .map(|(request, key)| Prepared::read(zones, request, key))
+            .map(|(request, name)| Prepared::read(zones, request, name))
             .collect();
-        Prepared::fetch(&prepared, keys);
-        for ((prepared, request), key) in prepared.iter().zip(batch).zip(keys.iter_mut()) {
-            black_box(prepared.finish(&settings, VIA, request, key, out));
+        Prepared::fetch(&prepared, names);
+        for ((prepared, request), name) in prepared.iter().zip(batch).zip(names.iter_mut()) {
+            black_box(prepared.finish(&settings, VIA, request, name, out));
         }
     }
 }

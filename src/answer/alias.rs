@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use super::MAX_ALIASES;
 use super::edns::ExtendedError;
 use super::reply::{Owner, Reply};
-use crate::wire::Key;
+use crate::wire::LookupName;
 use crate::wire::RrType;
 use crate::wire::header::{HEADER, class};
 use crate::wire::name::MAX_NAME;
@@ -40,10 +40,10 @@ impl<'z> Chain<'z> {
 
     /// Where the name that is looked for stands in the reply.
     #[inline]
-    pub fn owner(&self, key: &Key) -> Owner {
+    pub fn owner(&self, name: &LookupName) -> Owner {
         Owner {
             at: self.current,
-            length: key.length(),
+            length: name.length(),
         }
     }
 
@@ -97,15 +97,15 @@ impl<'z> Chain<'z> {
 
     /// Makes the name at `target` the one that is looked for. False where the
     /// chain has been there before.
-    pub fn turn_to(&mut self, target: usize, key: &mut Key, reply: &Reply<'_, '_>) -> bool {
-        if key.set(reply.written(target)).is_none() {
+    pub fn turn_to(&mut self, target: usize, name: &mut LookupName, reply: &Reply<'_, '_>) -> bool {
+        if name.set(reply.written(target)).is_none() {
             debug_assert!(false, "targets are names");
             return false;
         }
         self.current = target;
         let same = |&(at, length): &(u16, u8)| {
-            let name = &reply.written(at.into())[..length.into()];
-            name.eq_ignore_ascii_case(key.suffix(0))
+            let before = &reply.written(at.into())[..length.into()];
+            before.eq_ignore_ascii_case(name.suffix(0))
         };
         !self.owners[..self.length].iter().any(same)
     }

@@ -7,7 +7,7 @@ use super::query::Query;
 use super::reply::Reply;
 use super::{Settings, Via};
 use crate::wire::header::{HEADER, class};
-use crate::wire::{Key, Rcode, RrType};
+use crate::wire::{LookupName, Rcode, RrType};
 
 /// A character-string holds 255 octets (RFC 1035 §3.3).
 const MAX_STRING: usize = 255;
@@ -20,11 +20,11 @@ pub fn answer(
     settings: &Settings,
     via: Via,
     query: &Query,
-    key: &Key,
+    name: &LookupName,
     reply: &mut Reply<'_, '_>,
 ) -> Rcode {
     let mut text = Strings::new();
-    match key.suffix(0) {
+    match name.suffix(0) {
         b"\x07version\x04bind\0" | b"\x07version\x06server\0" => text.add(&settings.version),
         b"\x08hostname\x04bind\0" | b"\x02id\x06server\0" if !settings.identity.is_empty() => {
             text.add(&settings.identity)

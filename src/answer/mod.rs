@@ -12,7 +12,7 @@ use std::hint::black_box;
 
 use crate::wire::header::{HEADER, class};
 use crate::wire::name::MAX_NAME;
-use crate::wire::{Key, Rcode, RrType};
+use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::store::{FURTHEST_MOVE, Node, RECORD_HEAD};
 use crate::zone::{Found, Zone, Zones};
 use edns::ExtendedError;
@@ -106,7 +106,7 @@ impl Outcome {
 }
 
 /// Answers one request. `out` takes the reply; `settings.edns_size` octets
-/// serve every datagram, `MAX_MESSAGE` every connection. `key` is scratch
+/// serve every datagram, `MAX_MESSAGE` every connection. `name` is scratch
 /// space that spares building one for each query.
 #[inline]
 pub fn respond(
@@ -114,10 +114,10 @@ pub fn respond(
     settings: &Settings,
     via: Via,
     request: &[u8],
-    key: &mut Key,
+    name: &mut LookupName,
     out: &mut [u8],
 ) -> Outcome {
-    Prepared::read(zones, request, key).finish(settings, via, request, key, out)
+    Prepared::read(zones, request, name).finish(settings, via, request, name, out)
 }
 
 /// A request that has been read, and the zone that it is about: the first half
@@ -130,12 +130,12 @@ pub struct Prepared<'z> {
 }
 
 impl<'z> Prepared<'z> {
-    /// Reads a request; `key` becomes the name that is asked for.
+    /// Reads a request; `name` becomes the name that is asked for.
     #[inline]
-    pub fn read(zones: &'z Zones, request: &[u8], key: &mut Key) -> Prepared<'z> {
-        let query = Query::parse(request, key);
+    pub fn read(zones: &'z Zones, request: &[u8], name: &mut LookupName) -> Prepared<'z> {
+        let query = Query::parse(request, name);
         let zone = match &query {
-            Ok(query) => zones.find(key, query.rtype),
+            Ok(query) => zones.find(name, query.rtype),
             Err(_) => None,
         };
         Prepared { query, zone }
@@ -145,10 +145,10 @@ impl<'z> Prepared<'z> {
     /// depend on each other are under way together, so a batch waits about as
     /// long as one request would: first for all slots of the tables, then for
     /// all nodes.
-    pub fn fetch(batch: &[Prepared<'z>], keys: &[Key]) {
+    pub fn fetch(batch: &[Prepared<'z>], names: &[LookupName]) {
         let mut slots = [0; MAX_FETCHED];
-        for ((prepared, key), slot) in batch.iter().zip(keys).zip(&mut slots) {
-            *slot = prepared.zone.map_or(0, |zone| zone.first_slot(key));
+        for ((prepared, name), slot) in batch.iter().zip(names).zip(&mut slots) {
+            *slot = prepared.zone.map_or(0, |zone| zone.first_slot(name));
         }
         let mut read = 0u8;
         for (prepared, slot) in batch.iter().zip(slots) {
@@ -164,7 +164,7 @@ impl<'z> Prepared<'z> {
         settings: &Settings,
         via: Via,
         request: &[u8],
-        key: &mut Key,
+        name: &mut LookupName,
         out: &mut [u8],
     ) -> Outcome {
         let query = match self.query {
@@ -174,13 +174,13 @@ impl<'z> Prepared<'z> {
                 return reply::header_only(header, rcode, edns, settings, out);
             }
         };
-        let mut reply = Reply::begin(&query, key, request, settings, via, out);
+        let mut reply = Reply::begin(&query, name, request, settings, via, out);
         let rcode = if query.edns.map_or(0, |edns| edns.version) > 0 {
             Rcode::BadVers
         } else {
             match query.class {
-                class::IN | class::ANY => from_zones(self.zone, query.rtype, key, &mut reply),
-                class::CH => chaos::answer(settings, via, &query, key, &mut reply),
+                class::IN | class::ANY => from_zones(self.zone, query.rtype, name, &mut reply),
+                class::CH => chaos::answer(settings, via, &query, name, &mut reply),
                 _ => Rcode::Refused,
             }
         };
@@ -196,7 +196,7 @@ impl<'z> Prepared<'z> {
 fn from_zones(
     zone: Option<&Zone>,
     rtype: RrType,
-    key: &mut Key,
+    name: &mut LookupName,
     reply: &mut Reply<'_, '_>,
 ) -> Rcode {
     match (rtype, zone) {
@@ -205,7 +205,7 @@ fn from_zones(
             reply.explain(ExtendedError::NotSupported);
             Rcode::NotImp
         }
-        (rtype, Some(zone)) => from_zone(zone, rtype, key, reply),
+        (rtype, Some(zone)) => from_zone(zone, rtype, name, reply),
         (_, None) => {
             reply.explain(ExtendedError::NotAuthoritative);
             Rcode::Refused
@@ -215,14 +215,19 @@ fn from_zones(
 
 /// RFC 1034 §4.3.2 from step 3 on. What is mostly asked for is there.
 #[inline(always)]
-fn from_zone(zone: &Zone, rtype: RrType, key: &mut Key, reply: &mut Reply<'_, '_>) -> Rcode {
+fn from_zone(
+    zone: &Zone,
+    rtype: RrType,
+    name: &mut LookupName,
+    reply: &mut Reply<'_, '_>,
+) -> Rcode {
     reply.speak_with_authority(true);
-    match zone.find_set(key, rtype) {
+    match zone.find_set(name, rtype) {
         Ok(set) => {
-            reply.answer(&set, Owner::question(key));
+            reply.answer(&set, Owner::question(name));
             Rcode::NoError
         }
-        Err(node) => from_node(zone, node, rtype, key, reply),
+        Err(node) => from_node(zone, node, rtype, name, reply),
     }
 }
 
@@ -231,12 +236,12 @@ fn from_node<'z>(
     zone: &'z Zone,
     node: Option<Node<'z>>,
     rtype: RrType,
-    key: &mut Key,
+    name: &mut LookupName,
     reply: &mut Reply<'_, '_>,
 ) -> Rcode {
-    match zone.find_from(node, key, rtype) {
-        found @ (Found::Alias(_) | Found::Redirect(_)) => follow(zone, rtype, found, key, reply),
-        found => conclude(zone, found, Owner::question(key), reply),
+    match zone.find_from(node, name, rtype) {
+        found @ (Found::Alias(_) | Found::Redirect(_)) => follow(zone, rtype, found, name, reply),
+        found => conclude(zone, found, Owner::question(name), reply),
     }
 }
 
@@ -267,12 +272,12 @@ fn follow<'z>(
     zone: &'z Zone,
     rtype: RrType,
     mut found: Found<'z>,
-    key: &mut Key,
+    name: &mut LookupName,
     reply: &mut Reply<'_, '_>,
 ) -> Rcode {
     let mut aliases = alias::Chain::new();
     loop {
-        let owner = aliases.owner(key);
+        let owner = aliases.owner(name);
         let next = match found {
             Found::Alias(set) => aliases.follow(&set, owner, reply),
             Found::Redirect(set) => match aliases.redirect(&set, owner, reply) {
@@ -282,10 +287,10 @@ fn follow<'z>(
             found => return conclude(zone, found, owner, reply),
         };
         match next {
-            Some(target) if aliases.turn_to(target, key, reply) && zone.holds(key) => {}
+            Some(target) if aliases.turn_to(target, name, reply) && zone.holds(name) => {}
             _ => return Rcode::NoError,
         }
-        found = zone.find(key, rtype);
+        found = zone.find(name, rtype);
     }
 }
 
@@ -309,7 +314,7 @@ $TTL 60
         let library = Library::Embedded(&[("example.com.zone", ZONE)]);
         let loaded = crate::zone::load(library, "example.com.zone".as_ref(), None).unwrap();
         let zones = Zones::new(vec![loaded.zone.unwrap()]).unwrap();
-        let (settings, mut key) = (Settings::default(), Key::new());
+        let (settings, mut name) = (Settings::default(), LookupName::new());
         for label in 1..=63 {
             let mut request = vec![0x12, 0x34, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, label as u8];
             request.extend(std::iter::repeat_n(b'X', label));
@@ -318,10 +323,10 @@ $TTL 60
             (expected[2], expected[7]) = (0x85, 1);
             expected.extend(b"\xc0\x0c\0\x01\0\x01\0\0\0\x3c\0\x04\xc0\0\x02\x01");
             let mut out = vec![0xaa; expected.len()];
-            let outcome = respond(&zones, &settings, Via::Tcp, &request, &mut key, &mut out);
+            let outcome = respond(&zones, &settings, Via::Tcp, &request, &mut name, &mut out);
             assert_eq!((outcome.length(), &out), (expected.len(), &expected));
             out.pop();
-            let outcome = respond(&zones, &settings, Via::Tcp, &request, &mut key, &mut out);
+            let outcome = respond(&zones, &settings, Via::Tcp, &request, &mut name, &mut out);
             let truncated = Outcome::Replied {
                 length: request.len(),
                 rcode: Rcode::NoError,
@@ -330,7 +335,7 @@ $TTL 60
             assert_eq!(outcome, truncated);
             assert_eq!((out[2], out[7]), (0x87, 0));
             request.pop();
-            let outcome = respond(&zones, &settings, Via::Tcp, &request, &mut key, &mut out);
+            let outcome = respond(&zones, &settings, Via::Tcp, &request, &mut name, &mut out);
             assert_eq!(outcome.length(), HEADER, "the question is not whole");
         }
     }

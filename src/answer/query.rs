@@ -3,7 +3,7 @@
 
 use super::edns::Edns;
 use crate::wire::header::{HEADER, flag};
-use crate::wire::{Cursor, Key, Rcode, RrType};
+use crate::wire::{Cursor, LookupName, Rcode, RrType};
 
 /// What a reply repeats of a request's header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +17,7 @@ pub struct Header {
 /// The counts of questions, answers and authorities of nearly every query.
 const ONE_QUESTION: u64 = 1 << 32;
 
-/// A request that can be answered. Its name is in the `Key` it was parsed with.
+/// A request that can be answered. Its name is in the `LookupName` it was parsed with.
 #[derive(Clone, Copy, Debug)]
 pub struct Query {
     /// The header's flags.
@@ -41,9 +41,9 @@ pub enum Unanswerable {
 }
 
 impl Query {
-    /// Reads a request; `key` becomes its name, ready for finding.
+    /// Reads a request; `name` becomes its name, ready for finding.
     #[inline]
-    pub fn parse(request: &[u8], key: &mut Key) -> Result<Query, Unanswerable> {
+    pub fn parse(request: &[u8], name: &mut LookupName) -> Result<Query, Unanswerable> {
         let Some((head, rest)) = request.split_first_chunk::<HEADER>() else {
             return Err(malformed(request));
         };
@@ -54,15 +54,15 @@ impl Query {
         let counts = u64::from_be_bytes(*head.last_chunk::<8>().expect("a header is longer"));
         // RFC 1035 §4.1 and RFC 9619: a query is one question, whole, with
         // nothing behind its last record.
-        Query::read(flags, counts, rest, key).ok_or_else(|| malformed(request))
+        Query::read(flags, counts, rest, name).ok_or_else(|| malformed(request))
     }
 
     /// Reads what is behind the header, whose four counts `counts` are.
     #[inline(always)]
-    fn read(flags: u16, counts: u64, rest: &[u8], key: &mut Key) -> Option<Query> {
-        // The key takes only names without compression.
-        key.set(rest)?;
-        let (question, rest) = rest.split_at_checked(key.length() + 4)?;
+    fn read(flags: u16, counts: u64, rest: &[u8], name: &mut LookupName) -> Option<Query> {
+        // Only a name without compression is taken.
+        name.set(rest)?;
+        let (question, rest) = rest.split_at_checked(name.length() + 4)?;
         let [upper, lower, class @ ..] = *question.last_chunk::<4>()?;
         let (rtype, class) = (
             RrType(u16::from_be_bytes([upper, lower])),

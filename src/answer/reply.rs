@@ -7,7 +7,7 @@ use super::query::{Header, Query};
 use super::{MAX_MESSAGE, MIN_UDP, Outcome, Settings, Via};
 use crate::wire::header::{HEADER, flag};
 use crate::wire::octets;
-use crate::wire::{Cursor, Key, Rcode};
+use crate::wire::{Cursor, LookupName, Rcode};
 use crate::zone::store::{Composed, QUESTION_TAIL, RECORD_HEAD, Set};
 
 /// A name that stands in the reply in one piece: the question's, or the target
@@ -48,12 +48,12 @@ const ONE_QUESTION: u64 = 1 << 48;
 
 impl<'o, 's> Reply<'o, 's> {
     /// Copies the question as it was asked and settles how long the reply may
-    /// get. `key` is set to its name; `out` has room for the longest reply on
+    /// get. `name` is set to its name; `out` has room for the longest reply on
     /// this way in.
     #[inline(always)]
     pub fn begin(
         query: &Query,
-        key: &Key,
+        name: &LookupName,
         request: &[u8],
         settings: &'s Settings,
         via: Via,
@@ -66,7 +66,7 @@ impl<'o, 's> Reply<'o, 's> {
         };
         let limit = limit.min(out.len());
         let opt = if query.edns.is_some() { OPT } else { 0 };
-        let at = HEADER + key.length() + QUESTION_TAIL;
+        let at = HEADER + name.length() + QUESTION_TAIL;
         // The header too, for the ID; the rest of it is written at the end.
         octets::copy(&mut out[..at], &request[..at]);
         Reply {
@@ -274,12 +274,12 @@ impl<'o, 's> Reply<'o, 's> {
 }
 
 impl Owner {
-    /// The name of the question, which `key` is set to.
+    /// The name of the question, which `name` is set to.
     #[inline]
-    pub fn question(key: &Key) -> Owner {
+    pub fn question(name: &LookupName) -> Owner {
         Owner {
             at: HEADER,
-            length: key.length(),
+            length: name.length(),
         }
     }
 

@@ -9,7 +9,7 @@ use rand_chacha::ChaCha8Rng;
 
 use super::sources::{self, plural};
 use super::tell;
-use crate::wire::{Key, Name, RrType};
+use crate::wire::{LookupName, Name, RrType};
 use crate::zone::store::Node;
 use crate::zone::{Found, Zones};
 
@@ -106,7 +106,7 @@ fn missing_name(
     owners: &[Node<'_>],
     random: &mut ChaCha8Rng,
 ) -> anyhow::Result<Name> {
-    let mut key = Key::new();
+    let mut name = LookupName::new();
     for _ in 0..ATTEMPTS {
         let beside = owners[random.random_range(0..owners.len())].name();
         let parent = &beside[(1 + usize::from(beside[0])).min(beside.len() - 1)..];
@@ -115,11 +115,11 @@ fn missing_name(
             (0..LABEL).map(|_| b"abcdefghijklmnopqrstuvwxyz0123456789"[random.random_range(0..36)]),
         );
         wire.extend_from_slice(parent);
-        if key.set(&wire).is_none() {
+        if name.set(&wire).is_none() {
             continue;
         }
-        let zone = zones.find(&key, RrType::A);
-        if zone.is_some_and(|zone| matches!(zone.find(&key, RrType::A), Found::NoName)) {
+        let zone = zones.find(&name, RrType::A);
+        if zone.is_some_and(|zone| matches!(zone.find(&name, RrType::A), Found::NoName)) {
             return Ok(Name::from_wire(&wire)?);
         }
     }

@@ -217,18 +217,18 @@ mod tests {
     use super::*;
     use crate::answer::{self, Outcome, Settings, Via};
     use crate::lab::question::octets;
-    use crate::wire::{Key, Rcode};
+    use crate::wire::{LookupName, Rcode};
     use trust_dns_proto::rr::{DNSClass, RecordType};
 
     #[test]
     fn the_zone_answers_the_questions() {
-        let (zones, mut key, mut out) = (zones().unwrap(), Key::new(), [0; 512]);
+        let (zones, mut lookup, mut out) = (zones().unwrap(), LookupName::new(), [0; 512]);
         assert_eq!(questions().unwrap().len(), HOSTS);
         let mut rcode = |host: usize| {
             let name = format!("host{host}.{APEX}.");
             let request = octets(1, &name, RecordType::A, DNSClass::IN).unwrap();
             let settings = Settings::default();
-            match answer::respond(&zones, &settings, Via::Tcp, &request, &mut key, &mut out) {
+            match answer::respond(&zones, &settings, Via::Tcp, &request, &mut lookup, &mut out) {
                 Outcome::Replied { rcode, .. } => rcode,
                 Outcome::Ignored => panic!("{name} is ignored"),
             }

@@ -33,7 +33,7 @@ use crate::sys::batch::{Batch, Wait};
 use crate::sys::epoll::Epoll;
 use crate::sys::process::{end_with_parent, signal, unnamed_file};
 use crate::sys::socket::{UdpOptions, UdpSocket};
-use crate::wire::Key;
+use crate::wire::LookupName;
 use crate::zone::Zones;
 
 /// How the port is shared.
@@ -244,7 +244,7 @@ impl Threads {
             zones: zones.clone(),
             settings: Settings::default(),
             counters: self.counters[index].clone(),
-            keys: vec![Key::new(); BATCH],
+            names: vec![LookupName::new(); BATCH],
         }
     }
 }
@@ -290,8 +290,8 @@ struct Desk {
     zones: Arc<Zones>,
     settings: Settings,
     counters: Arc<Counters>,
-    /// A key for each slot of a batch.
-    keys: Vec<Key>,
+    /// A name for each slot of a batch.
+    names: Vec<LookupName>,
 }
 
 impl Desk {
@@ -303,18 +303,18 @@ impl Desk {
             cpu: None,
             batch: received as u16,
         });
-        let keys = &mut self.keys[..received];
+        let names = &mut self.names[..received];
         let mut prepared = ArrayVec::<_, BATCH>::new();
-        for (slot, key) in keys.iter_mut().enumerate() {
-            prepared.push(Answers.prepare(&self.zones, batch.request(slot), key));
+        for (slot, name) in names.iter_mut().enumerate() {
+            prepared.push(Answers.prepare(&self.zones, batch.request(slot), name));
         }
-        Answers.fetch(&prepared, keys);
-        for (slot, (prepared, key)) in prepared.into_iter().zip(keys).enumerate() {
+        Answers.fetch(&prepared, names);
+        for (slot, (prepared, name)) in prepared.into_iter().zip(names).enumerate() {
             let outcome = if batch.is_from_port_zero(slot) {
                 Outcome::Ignored
             } else {
                 let (request, reply) = batch.exchange(slot);
-                Answers.finish(prepared, &self.settings, via, request, key, reply)
+                Answers.finish(prepared, &self.settings, via, request, name, reply)
             };
             self.counters.outcome(outcome);
             batch.set_reply(slot, outcome.length());

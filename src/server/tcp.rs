@@ -19,7 +19,7 @@ use super::counters::Counters;
 use super::panics;
 use crate::answer::{self, MAX_MESSAGE, Outcome, Settings, Via};
 use crate::sys::is_out_of_files;
-use crate::wire::{Cursor, Key};
+use crate::wire::{Cursor, LookupName};
 use crate::zone::Zones;
 
 /// Octets that say how long the message behind them is (RFC 1035 §4.2.2).
@@ -140,7 +140,7 @@ impl TcpServer {
                 zones,
                 settings,
                 counters,
-                key: Key::new(),
+                name: LookupName::new(),
                 reply: vec![0; PREFIX + MAX_MESSAGE].into(),
             },
             chunk: vec![0; READ_CHUNK].into(),
@@ -694,7 +694,7 @@ struct Answerer {
     zones: Arc<Zones>,
     settings: Arc<Settings>,
     counters: Arc<Counters>,
-    key: Key,
+    name: LookupName,
     /// Room for a reply and its prefix.
     reply: Box<[u8]>,
 }
@@ -705,7 +705,7 @@ impl Answerer {
     fn answer(&mut self, request: &[u8], output: &mut Vec<u8>) -> bool {
         self.counters.request();
         let (prefix, reply) = self.reply.split_at_mut(PREFIX);
-        // What a panic leaves behind is good for the next request: the key is
+        // What a panic leaves behind is good for the next request: the name is
         // set and the reply is written anew.
         let caught = panics::catch(|| {
             answer::respond(
@@ -713,7 +713,7 @@ impl Answerer {
                 &self.settings,
                 Via::Tcp,
                 request,
-                &mut self.key,
+                &mut self.name,
                 reply,
             )
         });

@@ -14,7 +14,7 @@ use crate::answer::{self, Outcome, Prepared, Settings, Via};
 use crate::sys::batch::{Batch, MAX_WIDTH, Wait};
 use crate::sys::epoll::Epoll;
 use crate::sys::socket::UdpSocket;
-use crate::wire::Key;
+use crate::wire::LookupName;
 use crate::zone::Zones;
 
 /// How long a worker waits for a datagram before it looks whether it shall
@@ -40,11 +40,16 @@ pub trait Responder: Copy + Send + 'static {
     /// A request that has been read.
     type Prepared<'z>: Copy;
 
-    /// Reads a request; `key` is its own until it is answered.
-    fn prepare<'z>(self, zones: &'z Zones, request: &[u8], key: &mut Key) -> Self::Prepared<'z>;
+    /// Reads a request; `name` is its own until it is answered.
+    fn prepare<'z>(
+        self,
+        zones: &'z Zones,
+        request: &[u8],
+        name: &mut LookupName,
+    ) -> Self::Prepared<'z>;
 
     /// Looks at a whole batch between reading and answering.
-    fn fetch(self, batch: &[Self::Prepared<'_>], keys: &[Key]);
+    fn fetch(self, batch: &[Self::Prepared<'_>], names: &[LookupName]);
 
     /// Answers a request that has been read.
     fn finish(
@@ -53,7 +58,7 @@ pub trait Responder: Copy + Send + 'static {
         settings: &Settings,
         via: Via,
         request: &[u8],
-        key: &mut Key,
+        name: &mut LookupName,
         out: &mut [u8],
     ) -> Outcome;
 }
@@ -66,15 +71,15 @@ impl Responder for Answers {
     type Prepared<'z> = Prepared<'z>;
 
     #[inline]
-    fn prepare<'z>(self, zones: &'z Zones, request: &[u8], key: &mut Key) -> Prepared<'z> {
-        Prepared::read(zones, request, key)
+    fn prepare<'z>(self, zones: &'z Zones, request: &[u8], name: &mut LookupName) -> Prepared<'z> {
+        Prepared::read(zones, request, name)
     }
 
     #[inline]
-    fn fetch(self, batch: &[Prepared<'_>], keys: &[Key]) {
+    fn fetch(self, batch: &[Prepared<'_>], names: &[LookupName]) {
         // One request alone gains nothing.
         if batch.len() > 1 {
-            Prepared::fetch(batch, keys);
+            Prepared::fetch(batch, names);
         }
     }
 
@@ -85,25 +90,28 @@ impl Responder for Answers {
         settings: &Settings,
         via: Via,
         request: &[u8],
-        key: &mut Key,
+        name: &mut LookupName,
         out: &mut [u8],
     ) -> Outcome {
-        prepared.finish(settings, via, request, key, out)
+        prepared.finish(settings, via, request, name, out)
     }
 }
 
 /// A function of the shape of `answer::respond`, for experiments and tests.
 impl<F> Responder for F
 where
-    F: Fn(&Zones, &Settings, Via, &[u8], &mut Key, &mut [u8]) -> Outcome + Copy + Send + 'static,
+    F: Fn(&Zones, &Settings, Via, &[u8], &mut LookupName, &mut [u8]) -> Outcome
+        + Copy
+        + Send
+        + 'static,
 {
     type Prepared<'z> = &'z Zones;
 
-    fn prepare<'z>(self, zones: &'z Zones, _: &[u8], _: &mut Key) -> &'z Zones {
+    fn prepare<'z>(self, zones: &'z Zones, _: &[u8], _: &mut LookupName) -> &'z Zones {
         zones
     }
 
-    fn fetch(self, _: &[&Zones], _: &[Key]) {}
+    fn fetch(self, _: &[&Zones], _: &[LookupName]) {}
 
     fn finish(
         self,
@@ -111,10 +119,10 @@ where
         settings: &Settings,
         via: Via,
         request: &[u8],
-        key: &mut Key,
+        name: &mut LookupName,
         out: &mut [u8],
     ) -> Outcome {
-        self(zones, settings, via, request, key, out)
+        self(zones, settings, via, request, name, out)
     }
 }
 
@@ -146,8 +154,8 @@ pub struct Worker<R> {
     responder: R,
     lanes: Vec<Lane>,
     epoll: Option<Epoll>,
-    /// A key for each slot of a batch.
-    keys: Vec<Key>,
+    /// A name for each slot of a batch.
+    names: Vec<LookupName>,
     vigil: Vigil,
 }
 
@@ -256,7 +264,7 @@ impl<R: Responder> Worker<R> {
             responder,
             lanes,
             epoll,
-            keys: vec![Key::new(); width],
+            names: vec![LookupName::new(); width],
             vigil: Vigil::default(),
         })
     }
@@ -377,26 +385,26 @@ impl<R: Responder> Worker<R> {
             hand,
             ..
         } = &mut self.lanes[lane];
-        let (responder, keys) = (self.responder, &mut self.keys[..hand.length]);
+        let (responder, names) = (self.responder, &mut self.names[..hand.length]);
         let mut prepared = ArrayVec::<_, MAX_WIDTH>::new();
-        for (slot, key) in keys.iter_mut().enumerate() {
+        for (slot, name) in names.iter_mut().enumerate() {
             hand.current = slot;
             let request = if hand.is_broken(slot) {
                 &[]
             } else {
                 batch.request(slot)
             };
-            prepared.push(responder.prepare(zones, request, key));
+            prepared.push(responder.prepare(zones, request, name));
         }
-        responder.fetch(&prepared, keys);
+        responder.fetch(&prepared, names);
         let via = Via::Udp(answer::Worker {
             index: *index,
             cpu: *cpu,
             batch: hand.length as u16,
         });
-        for (slot, (prepared, key)) in prepared
+        for (slot, (prepared, name)) in prepared
             .into_iter()
-            .zip(keys)
+            .zip(names)
             .enumerate()
             .skip(hand.answered)
         {
@@ -407,7 +415,7 @@ impl<R: Responder> Worker<R> {
                     Outcome::Ignored
                 } else {
                     let (request, reply) = batch.exchange(slot);
-                    responder.finish(prepared, settings, via, request, key, reply)
+                    responder.finish(prepared, settings, via, request, name, reply)
                 };
                 counters.outcome(outcome);
                 length = outcome.length();

@@ -4,13 +4,13 @@
 
 pub mod cursor;
 pub mod header;
-pub mod key;
+pub mod lookup_name;
 pub mod name;
 pub mod octets;
 pub mod rtype;
 
 pub use cursor::Cursor;
 pub use header::Rcode;
-pub use key::Key;
+pub use lookup_name::LookupName;
 pub use name::{Name, NameError};
 pub use rtype::RrType;

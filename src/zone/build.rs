@@ -14,7 +14,7 @@ use super::names::NameId;
 use super::store::{self, Builder, NodeRef};
 use super::text::fault::{Fault, Place};
 use super::text::{self, Library, Record, Records};
-use crate::wire::{Key, Name, RrType};
+use crate::wire::{LookupName, Name, RrType};
 
 /// A zone that was read, with what is wrong with it.
 pub struct Loaded {
@@ -78,7 +78,7 @@ fn without_soa(records: &mut Records, origin: Option<Name>) -> Option<NameId> {
         return None;
     }
     let apex = origin.or(soa_owner).or(records.first_origin)?;
-    Some(records.names.add(&Key::of(&apex), 0))
+    Some(records.names.add(&LookupName::of(&apex), 0))
 }
 
 fn rejected(records: Records) -> Loaded {
@@ -98,7 +98,7 @@ fn apex(records: &Records, origin: Option<Name>) -> Option<NameId> {
     match origin {
         None => owners.next(),
         Some(origin) => {
-            let apex = records.names.find(&Key::of(&origin), 0)?;
+            let apex = records.names.find(&LookupName::of(&origin), 0)?;
             owners.find(|&owner| owner == apex)
         }
     }
@@ -269,7 +269,7 @@ impl<'d> Assembler<'d> {
 
     fn addresses(&mut self, target: &Name, rtype: RrType, required: bool) {
         let draft = self.draft;
-        let Some(id) = draft.covering(&Key::of(target)) else {
+        let Some(id) = draft.covering(&LookupName::of(target)) else {
             return;
         };
         // Glue helps to reach a name server and is nobody else's answer.

@@ -8,7 +8,7 @@ use super::store::RECORD_HEAD;
 use super::text::Record;
 use super::text::fault::{Faults, Place};
 use super::text::rdata;
-use crate::wire::{Key, Name, RrType};
+use crate::wire::{LookupName, Name, RrType};
 
 /// Looks at the whole draft. What seems to be missing is not missed where it
 /// may stand on a line that could not be read.
@@ -225,7 +225,7 @@ impl Checker<'_> {
         if !target.is_within(&apex) {
             return None;
         }
-        let found = draft.covering(&Key::of(target));
+        let found = draft.covering(&LookupName::of(target));
         let has = |rtype| found.is_some_and(|found| draft.set(found, rtype).is_some());
         if has(RrType::CNAME) {
             return Some(format!(
@@ -240,8 +240,8 @@ impl Checker<'_> {
             return None;
         }
         let below_owner = draft.is_cut(owner) && target.is_within(&draft.records.names.name(owner));
-        let key = Key::of(target);
-        let hidden = (0..=key.labels()).find_map(|label| draft.records.names.find(&key, label));
+        let name = LookupName::of(target);
+        let hidden = (0..=name.labels()).find_map(|label| draft.records.names.find(&name, label));
         let elsewhere =
             hidden.is_some_and(|id| draft.standing(id) != Standing::Served || draft.is_cut(id));
         if below_owner {

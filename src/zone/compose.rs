@@ -8,7 +8,7 @@ use super::text::rdata;
 use crate::wire::header::HEADER;
 use crate::wire::name::MAX_NAME;
 use crate::wire::rtype::{Field, Kind};
-use crate::wire::{Key, RrType};
+use crate::wire::{LookupName, RrType};
 
 /// Compression pointers have 14 bits, and targets may move.
 const FURTHEST_TARGET: usize = 0x3fff - FURTHEST_MOVE;
@@ -28,7 +28,7 @@ pub struct Composer {
     base: usize,
     seen: Vec<Seen>,
     lowered: Vec<u8>,
-    key: Key,
+    name: LookupName,
     head: Head,
     answer_length: usize,
     extra_required: usize,
@@ -61,7 +61,7 @@ impl Composer {
             base: 0,
             seen: Vec::new(),
             lowered: Vec::new(),
-            key: Key::new(),
+            name: LookupName::new(),
             head: Head {
                 rtype: RrType(0),
                 ttl: 0,
@@ -167,13 +167,13 @@ impl Composer {
 
     /// Writes a name, by a pointer from where it has been seen on.
     fn name(&mut self, wire: &[u8], compress: bool) {
-        let mut key = std::mem::take(&mut self.key);
-        let valid = key.set(wire);
+        let mut name = std::mem::take(&mut self.name);
+        let valid = name.set(wire);
         debug_assert!(valid.is_some(), "RDATA was checked when it was read");
         let mut label = 0;
-        while label < key.labels() {
+        while label < name.labels() {
             let seen = if compress {
-                self.find(&key, label)
+                self.find(&name, label)
             } else {
                 None
             };
@@ -182,33 +182,33 @@ impl Composer {
                 self.out.extend((0xc000 | target).to_be_bytes());
                 break;
             }
-            self.see(&key, label, self.base + self.out.len());
+            self.see(&name, label, self.base + self.out.len());
             self.out
-                .extend_from_slice(&wire[key.start(label)..key.start(label + 1)]);
+                .extend_from_slice(&wire[name.start(label)..name.start(label + 1)]);
             label += 1;
         }
-        if label == key.labels() {
+        if label == name.labels() {
             self.out.push(0);
         }
-        self.key = key;
+        self.name = name;
     }
 
-    fn find(&self, key: &Key, label: usize) -> Option<u16> {
-        let (hash, name) = (key.hash_of(label), key.suffix(label));
+    fn find(&self, name: &LookupName, label: usize) -> Option<u16> {
+        let (hash, name) = (name.hash_of(label), name.suffix(label));
         let equal = |seen: &&Seen| {
             seen.hash == hash && &self.lowered[seen.lowered.0..seen.lowered.1] == name
         };
         self.seen.iter().find(equal).map(|seen| seen.target)
     }
 
-    fn see(&mut self, key: &Key, label: usize, target: usize) {
+    fn see(&mut self, name: &LookupName, label: usize, target: usize) {
         if target > FURTHEST_TARGET || self.seen.len() >= MAX_SEEN {
             return;
         }
         let start = self.lowered.len();
-        self.lowered.extend_from_slice(key.suffix(label));
+        self.lowered.extend_from_slice(name.suffix(label));
         self.seen.push(Seen {
-            hash: key.hash_of(label),
+            hash: name.hash_of(label),
             lowered: (start, self.lowered.len()),
             target: target as u16,
         });
@@ -217,14 +217,14 @@ impl Composer {
     /// The question stands before every answer. At a wildcard it is another
     /// name than the owner; only what follows the asterisk is the same.
     fn see_owner(&mut self, owner: &[u8]) {
-        let mut key = std::mem::take(&mut self.key);
-        let valid = key.set(owner);
+        let mut name = std::mem::take(&mut self.name);
+        let valid = name.set(owner);
         debug_assert!(valid.is_some(), "owners are names");
         let wildcard = owner.starts_with(b"\x01*");
-        for label in usize::from(wildcard)..key.labels() {
-            self.see(&key, label, HEADER + key.start(label));
+        for label in usize::from(wildcard)..name.labels() {
+            self.see(&name, label, HEADER + name.start(label));
         }
-        self.key = key;
+        self.name = name;
     }
 }
 

@@ -7,7 +7,7 @@ use std::ops::Range;
 use super::memory;
 use super::names::NameId;
 use super::text::{Record, Records, rdata};
-use crate::wire::{Key, RrType};
+use crate::wire::{LookupName, RrType};
 
 /// One record set: its records are `order[range]`.
 #[derive(Clone, Debug)]
@@ -108,14 +108,14 @@ impl Draft {
         id != self.apex && self.set(id, RrType::NS).is_some()
     }
 
-    /// The name that answers for `key` in this zone: itself, or the wildcard
+    /// The name that answers for `name` in this zone: itself, or the wildcard
     /// that covers it. `None` where neither exists, and outside of the zone.
-    pub fn covering(&self, key: &Key) -> Option<NameId> {
+    pub fn covering(&self, name: &LookupName) -> Option<NameId> {
         let names = &self.records.names;
-        if let Some(id) = names.find(key, 0) {
+        if let Some(id) = names.find(name, 0) {
             return (self.standing(id) != Standing::Outside).then_some(id);
         }
-        let encloser = (1..=key.labels()).find_map(|label| names.find(key, label))?;
+        let encloser = (1..=name.labels()).find_map(|label| names.find(name, label))?;
         let standing = self.standing(encloser);
         if standing != Standing::Served
             || self.is_cut(encloser)
@@ -124,9 +124,9 @@ impl Draft {
             return None;
         }
         let star = [b"\x01*", names.wire(encloser)].concat();
-        let mut key = Key::new();
-        key.set(&star)?;
-        names.find(&key, 0)
+        let mut name = LookupName::new();
+        name.set(&star)?;
+        names.find(&name, 0)
     }
 
     /// A counting sort: names are numbered, and records keep their order.
@@ -281,8 +281,8 @@ impl Draft {
 fn add_ancestors(records: &mut Records, apex: NameId) -> Vec<NameId> {
     let names = &mut records.names;
     let apex_wire = names.wire(apex).to_vec();
-    let apex_labels = Key::of(&names.name(apex)).labels();
-    let mut key = Key::new();
+    let apex_labels = LookupName::of(&names.name(apex)).labels();
+    let mut name = LookupName::new();
     let mut parents = Vec::new();
     memory::reserve(&mut parents, names.len());
     // The loop meets the names that it adds itself.
@@ -294,11 +294,11 @@ fn add_ancestors(records: &mut Records, apex: NameId) -> Vec<NameId> {
             parents.push(apex);
             continue;
         }
-        let valid = key.set(names.wire(id));
+        let valid = name.set(names.wire(id));
         debug_assert!(valid.is_some(), "only names are added");
-        let above = key.labels().checked_sub(apex_labels);
-        let inside = above.filter(|&above| above > 0 && key.suffix(above) == apex_wire);
-        parents.push(inside.map_or(id, |_| names.add(&key, 1)));
+        let above = name.labels().checked_sub(apex_labels);
+        let inside = above.filter(|&above| above > 0 && name.suffix(above) == apex_wire);
+        parents.push(inside.map_or(id, |_| names.add(&name, 1)));
     }
     parents
 }

@@ -5,12 +5,12 @@
 use std::ops::Range;
 
 use super::store::{self, Node, NodeRef, Set, Store};
-use crate::wire::{Key, Name, RrType};
+use crate::wire::{LookupName, Name, RrType};
 
 /// A zone, immutable.
 pub struct Zone {
     apex: Name,
-    key: Key,
+    name: LookupName,
     store: Store,
     apex_node: NodeRef,
     negative: NodeRef,
@@ -60,7 +60,7 @@ impl Zone {
         summary.octets = store.octets();
         Zone {
             apex,
-            key: Key::of(&apex),
+            name: LookupName::of(&apex),
             store,
             apex_node,
             negative,
@@ -74,8 +74,8 @@ impl Zone {
     }
 
     /// The apex, ready for finding.
-    pub fn key(&self) -> &Key {
-        &self.key
+    pub fn lookup_name(&self) -> &LookupName {
+        &self.name
     }
 
     /// How much it holds.
@@ -84,14 +84,14 @@ impl Zone {
     }
 
     /// True for names at or below the apex.
-    pub fn holds(&self, key: &Key) -> bool {
-        let above = key.labels().checked_sub(self.key.labels());
-        above.is_some_and(|label| key.suffix(label) == self.key.suffix(0))
+    pub fn holds(&self, name: &LookupName) -> bool {
+        let above = name.labels().checked_sub(self.name.labels());
+        above.is_some_and(|label| name.suffix(label) == self.name.suffix(0))
     }
 
     /// True where the name is itself a zone cut of this zone.
-    pub fn delegates(&self, key: &Key) -> bool {
-        let node = self.store.find(key, 0);
+    pub fn delegates(&self, name: &LookupName) -> bool {
+        let node = self.store.find(name, 0);
         node.is_some_and(|node| node.flags() & store::CUT != 0)
     }
 
@@ -103,16 +103,16 @@ impl Zone {
 
     /// What the zone says to the name, which it must hold, and the type;
     /// `RrType::ANY` is answered with one set (RFC 8482 §4.1).
-    pub fn find(&self, key: &Key, rtype: RrType) -> Found<'_> {
-        self.find_from(self.store.find(key, 0), key, rtype)
+    pub fn find(&self, name: &LookupName, rtype: RrType) -> Found<'_> {
+        self.find_from(self.store.find(name, 0), name, rtype)
     }
 
     /// The same in two halves: the set that was asked for, where the name has
     /// it, or else what the second half begins with. Callers that answer with
     /// the set at once spare themselves telling all the others apart.
     #[inline(always)]
-    pub fn find_set(&self, key: &Key, rtype: RrType) -> Result<Set<'_>, Option<Node<'_>>> {
-        let node = self.store.find(key, 0).ok_or(None)?;
+    pub fn find_set(&self, name: &LookupName, rtype: RrType) -> Result<Set<'_>, Option<Node<'_>>> {
+        let node = self.store.find(name, 0).ok_or(None)?;
         // Only DS is the parent's business at a cut.
         if node.flags() & store::CUT != 0 {
             return Err(Some(node));
@@ -121,18 +121,23 @@ impl Zone {
     }
 
     /// The second half, from what the first one left.
-    pub fn find_from<'z>(&'z self, node: Option<Node<'z>>, key: &Key, rtype: RrType) -> Found<'z> {
+    pub fn find_from<'z>(
+        &'z self,
+        node: Option<Node<'z>>,
+        name: &LookupName,
+        rtype: RrType,
+    ) -> Found<'z> {
         match node {
             Some(node) => at_node(node, rtype),
-            None => self.find_above(key, rtype),
+            None => self.find_above(name, rtype),
         }
     }
 
     /// The slot at which the search for the name begins. Reading it early, for
     /// many names in a row, lets the cache fetch them together.
     #[inline]
-    pub fn first_slot(&self, key: &Key) -> u64 {
-        self.store.first_slot(key)
+    pub fn first_slot(&self, name: &LookupName) -> u64 {
+        self.store.first_slot(name)
     }
 
     /// Reads the node behind a slot, for the same purpose.
@@ -152,8 +157,8 @@ impl Zone {
     }
 
     /// The name is not in the zone: what does its closest encloser say?
-    fn find_above(&self, key: &Key, rtype: RrType) -> Found<'_> {
-        let encloser = self.closest_encloser(key);
+    fn find_above(&self, name: &LookupName, rtype: RrType) -> Found<'_> {
+        let encloser = self.closest_encloser(name);
         if encloser.flags() & store::CUT != 0 {
             return referral(encloser);
         }
@@ -173,14 +178,14 @@ impl Zone {
     /// The longest suffix of the name that exists (RFC 4592 §3.3.1). All names
     /// between a name and the apex exist with it, so the place where existence
     /// ends is found by halving: 7 probes for 127 labels, none for the usual one.
-    fn closest_encloser(&self, key: &Key) -> Node<'_> {
-        let apex_label = key.labels() - self.key.labels();
+    fn closest_encloser(&self, name: &LookupName) -> Node<'_> {
+        let apex_label = name.labels() - self.name.labels();
         let mut found = self.store.node(self.apex_node);
         // Suffixes from `there` on exist, those up to `missing` do not.
         let (mut missing, mut there) = (0, apex_label);
         while there - missing > 1 {
             let middle = (missing + there) / 2;
-            match self.store.find(key, middle) {
+            match self.store.find(name, middle) {
                 Some(node) => (found, there) = (node, middle),
                 None => missing = middle,
             }

@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::ops::Range;
 
 use super::memory;
-use crate::wire::{Key, Name};
+use crate::wire::{LookupName, Name};
 
 /// A name's number, in the order of first appearance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -78,19 +78,19 @@ impl Names {
         Name::from_wire(self.wire(id)).expect("only names are added")
     }
 
-    /// The hash that `Key` gives the whole name.
+    /// The hash that `LookupName` gives the whole name.
     pub fn hash(&self, id: NameId) -> u64 {
         self.entries[id.index()].hash
     }
 
-    /// The number of the suffix of `key` that begins with `label`, if it has one.
-    pub fn find(&self, key: &Key, label: usize) -> Option<NameId> {
-        self.probe(key.hash_of(label), key.suffix(label)).ok()
+    /// The number of the suffix of `name` that begins with `label`, if it has one.
+    pub fn find(&self, name: &LookupName, label: usize) -> Option<NameId> {
+        self.probe(name.hash_of(label), name.suffix(label)).ok()
     }
 
     /// The number of that suffix, given to it now if it had none.
-    pub fn add(&mut self, key: &Key, label: usize) -> NameId {
-        self.add_hashed(key.hash_of(label), key.suffix(label))
+    pub fn add(&mut self, name: &LookupName, label: usize) -> NameId {
+        self.add_hashed(name.hash_of(label), name.suffix(label))
     }
 
     fn add_hashed(&mut self, hash: u64, wire: &[u8]) -> NameId {
@@ -183,23 +183,23 @@ mod tests {
     #[test]
     fn each_name_once_without_regard_to_case() {
         let mut names = Names::default();
-        let key = |text: &str| Key::of(&text.parse().unwrap());
-        assert_eq!(names.find(&key("a.example"), 0), None);
-        let first = names.add(&key("a.example"), 0);
-        assert_eq!(names.add(&key("A.EXAMPLE"), 0), first);
-        let above = names.add(&key("b.example"), 1);
-        assert_eq!(names.find(&key("example"), 0), Some(above));
+        let name = |text: &str| LookupName::of(&text.parse().unwrap());
+        assert_eq!(names.find(&name("a.example"), 0), None);
+        let first = names.add(&name("a.example"), 0);
+        assert_eq!(names.add(&name("A.EXAMPLE"), 0), first);
+        let above = names.add(&name("b.example"), 1);
+        assert_eq!(names.find(&name("example"), 0), Some(above));
         assert_eq!(
             (names.len(), names.name(first).to_string()),
             (2, "a.example.".into())
         );
         for number in 0..1000 {
-            names.add(&key(&format!("n{number}.example")), 0);
+            names.add(&name(&format!("n{number}.example")), 0);
         }
         assert_eq!(names.len(), 1002);
-        assert_eq!(names.find(&key("a.example"), 0), Some(first));
+        assert_eq!(names.find(&name("a.example"), 0), Some(first));
         assert_eq!(
-            names.wire(names.find(&key("n7.example"), 0).unwrap()),
+            names.wire(names.find(&name("n7.example"), 0).unwrap()),
             b"\x02n7\x07example\0"
         );
     }

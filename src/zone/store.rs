@@ -39,7 +39,7 @@ use arrayvec::ArrayVec;
 use super::memory;
 use crate::wire::header::{HEADER, class};
 use crate::wire::octets;
-use crate::wire::{Key, RrType};
+use crate::wire::{LookupName, RrType};
 
 /// The name is a zone cut: its NS set is a referral (RFC 1034 §4.2.1).
 pub const CUT: u8 = 1;
@@ -75,26 +75,26 @@ pub struct Store {
 }
 
 impl Store {
-    /// The node whose name is the suffix of `key` that begins with `label`.
+    /// The node whose name is the suffix of `name` that begins with `label`.
     #[inline(always)]
-    pub fn find(&self, key: &Key, label: usize) -> Option<Node<'_>> {
-        let slot = first_slot(key.hash_of(label), self.slots.len());
-        let (slot, node) = self.probe(slot, key, label)?;
-        if octets::equal(node.name(), key.suffix(label)) {
+    pub fn find(&self, name: &LookupName, label: usize) -> Option<Node<'_>> {
+        let slot = first_slot(name.hash_of(label), self.slots.len());
+        let (slot, node) = self.probe(slot, name, label)?;
+        if octets::equal(node.name(), name.suffix(label)) {
             return Some(node);
         }
-        self.find_behind(slot, key, label)
+        self.find_behind(slot, name, label)
     }
 
     /// The same behind slot `slot`, where another name has the tag, as one in
     /// four thousand million does.
     #[cold]
     #[inline(never)]
-    fn find_behind(&self, mut slot: usize, key: &Key, label: usize) -> Option<Node<'_>> {
+    fn find_behind(&self, mut slot: usize, name: &LookupName, label: usize) -> Option<Node<'_>> {
         loop {
             let node;
-            (slot, node) = self.probe(slot + 1, key, label)?;
-            if node.name() == key.suffix(label) {
+            (slot, node) = self.probe(slot + 1, name, label)?;
+            if node.name() == name.suffix(label) {
                 return Some(node);
             }
         }
@@ -103,8 +103,8 @@ impl Store {
     /// The first slot from `slot` on that has the tag of the suffix, and its
     /// node.
     #[inline(always)]
-    fn probe(&self, mut slot: usize, key: &Key, label: usize) -> Option<(usize, Node<'_>)> {
-        let tag = key.hash_of(label) as u32;
+    fn probe(&self, mut slot: usize, name: &LookupName, label: usize) -> Option<(usize, Node<'_>)> {
+        let tag = name.hash_of(label) as u32;
         loop {
             let Some(&found) = self.slots.get(slot) else {
                 // Behind the last one. There are always some.
@@ -123,8 +123,8 @@ impl Store {
 
     /// The slot at which the search for the whole name begins.
     #[inline]
-    pub fn first_slot(&self, key: &Key) -> u64 {
-        self.slots[first_slot(key.hash_of(0), self.slots.len())]
+    pub fn first_slot(&self, name: &LookupName) -> u64 {
+        self.slots[first_slot(name.hash_of(0), self.slots.len())]
     }
 
     /// Reads an octet of each of the two cache lines that a node with one
@@ -481,14 +481,14 @@ pub fn put_record_head(out: &mut Vec<u8>, rtype: RrType, ttl: u32) -> usize {
 mod tests {
     use super::*;
 
-    fn key(text: &str) -> Key {
-        Key::of(&text.parse().unwrap())
+    fn name(text: &str) -> LookupName {
+        LookupName::of(&text.parse().unwrap())
     }
 
     #[test]
     fn what_goes_in_comes_out() {
         let mut builder = Builder::new(2);
-        let apex = key("example");
+        let apex = name("example");
         let plain = NewSet {
             rtype: RrType::A,
             count: 1,
@@ -509,13 +509,13 @@ mod tests {
             ..plain
         });
         let parent = builder.end(apex.suffix(0), ALIAS).unwrap();
-        let star = key("*.example");
+        let star = name("*.example");
         let below = builder.end(star.suffix(0), 0).unwrap();
         builder.link_wildcard(parent, below);
         let nodes = [(apex.hash_of(0), parent), (star.hash_of(0), below)];
         let store = builder.finish(2, nodes.into_iter());
 
-        let node = store.find(&key("x.EXAMPLE"), 1).unwrap();
+        let node = store.find(&name("x.EXAMPLE"), 1).unwrap();
         assert_eq!(
             (node.flags(), node.sets(), node.name()),
             (ALIAS, 2, &b"\x07example\0"[..])
@@ -530,16 +530,16 @@ mod tests {
         assert_eq!((mx.extra_required, mx.extra_count), (1, 3));
         assert_eq!(mx.pointers().collect::<Vec<_>>(), [7, 9]);
         assert!(node.set(RrType::NS).is_none());
-        assert!(store.find(&key("other"), 0).is_none());
+        assert!(store.find(&name("other"), 0).is_none());
         assert_eq!(store.nodes().count(), 2);
     }
 
     #[test]
     fn a_name_is_found_behind_others_of_its_hash() {
-        let (other, wanted, third) = (key("a.example"), key("b.example"), key("c.example"));
+        let (other, wanted, third) = (name("a.example"), name("b.example"), name("c.example"));
         let mut builder = Builder::new(3);
         let nodes = [&other, &third, &wanted]
-            .map(|key| (wanted.hash_of(0), builder.end(key.suffix(0), 0).unwrap()));
+            .map(|name| (wanted.hash_of(0), builder.end(name.suffix(0), 0).unwrap()));
         let store = builder.finish(3, nodes.into_iter());
         let found = store.find(&wanted, 0).map(|node| node.name());
         assert_eq!(found, Some(wanted.suffix(0)));
@@ -550,13 +550,13 @@ mod tests {
         let mut builder = Builder::new(0);
         let mut nodes = Vec::new();
         for number in 0..5000 {
-            let key = key(&format!("h{number}.example"));
-            nodes.push((key.hash_of(0), builder.end(key.suffix(0), 0).unwrap()));
+            let name = name(&format!("h{number}.example"));
+            nodes.push((name.hash_of(0), builder.end(name.suffix(0), 0).unwrap()));
         }
         let store = builder.finish(nodes.len(), nodes.into_iter());
         for number in 0..10_000 {
-            let key = key(&format!("h{number}.example"));
-            assert_eq!(store.find(&key, 0).is_some(), number < 5000);
+            let name = name(&format!("h{number}.example"));
+            assert_eq!(store.find(&name, 0).is_some(), number < 5000);
         }
     }
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::lookup::Zone;
 use crate::wire::octets;
-use crate::wire::{Key, Name, RrType};
+use crate::wire::{LookupName, Name, RrType};
 
 /// Zones by name.
 #[derive(Default)]
@@ -57,13 +57,13 @@ impl Zones {
         let mut slots = vec![(0, 0); size];
         let mut depths = Vec::new();
         for (index, zone) in all.iter().enumerate() {
-            let mut slot = zone.key().hash_of(0) as usize & (size - 1);
+            let mut slot = zone.lookup_name().hash_of(0) as usize & (size - 1);
             while slots[slot].1 != 0 {
                 slot = (slot + 1) & (size - 1);
             }
-            slots[slot] = (zone.key().hash_of(0), index as u32 + 1);
+            slots[slot] = (zone.lookup_name().hash_of(0), index as u32 + 1);
             depths.push(Depth {
-                labels: zone.key().labels() as u8,
+                labels: zone.lookup_name().labels() as u8,
                 alone: Some(zone.clone()),
             });
         }
@@ -97,10 +97,11 @@ impl Zones {
     /// name; for DS at an apex the parent, if it is here (RFC 4035 §3.1.4.1). A
     /// zone further up that delegates another zone in between is not the parent.
     #[inline]
-    pub fn find(&self, key: &Key, rtype: RrType) -> Option<&Zone> {
-        let zone = self.deepest(key, key.labels())?;
-        if rtype == RrType::DS && zone.key().labels() == key.labels() && key.labels() > 0 {
-            return Some(self.parent(key).unwrap_or(zone));
+    pub fn find(&self, name: &LookupName, rtype: RrType) -> Option<&Zone> {
+        let zone = self.deepest(name, name.labels())?;
+        if rtype == RrType::DS && zone.lookup_name().labels() == name.labels() && name.labels() > 0
+        {
+            return Some(self.parent(name).unwrap_or(zone));
         }
         Some(zone)
     }
@@ -108,24 +109,24 @@ impl Zones {
     /// The zone that delegates the name.
     #[cold]
     #[inline(never)]
-    fn parent(&self, key: &Key) -> Option<&Zone> {
-        let above = self.deepest(key, key.labels() - 1)?;
-        above.delegates(key).then_some(above)
+    fn parent(&self, name: &LookupName) -> Option<&Zone> {
+        let above = self.deepest(name, name.labels() - 1)?;
+        above.delegates(name).then_some(above)
     }
 
     /// The deepest zone at or above the name whose apex has at most `most`
     /// labels, which the name has as well.
     #[inline(always)]
-    fn deepest(&self, key: &Key, most: usize) -> Option<&Zone> {
+    fn deepest(&self, name: &LookupName, most: usize) -> Option<&Zone> {
         for depth in &self.depths {
             let labels = usize::from(depth.labels);
             if labels > most {
                 continue;
             }
-            let start = key.labels() - labels;
+            let start = name.labels() - labels;
             let found = match &depth.alone {
-                Some(zone) => is_at(zone, key, start).then_some(&**zone),
-                None => self.at(key, start),
+                Some(zone) => is_at(zone, name, start).then_some(&**zone),
+                None => self.at(name, start),
             };
             if found.is_some() {
                 return found;
@@ -136,8 +137,8 @@ impl Zones {
 
     /// The zone whose apex is the suffix that begins with label `label`.
     #[inline(never)]
-    fn at(&self, key: &Key, label: usize) -> Option<&Zone> {
-        let hash = key.hash_of(label);
+    fn at(&self, name: &LookupName, label: usize) -> Option<&Zone> {
+        let hash = name.hash_of(label);
         let mask = self.slots.len() - 1;
         let mut slot = hash as usize & mask;
         loop {
@@ -148,7 +149,7 @@ impl Zones {
             // Names whose hashes agree are compared where there is one left.
             if known == hash {
                 let zone = &self.all[index as usize - 1];
-                if is_at(zone, key, label) {
+                if is_at(zone, name, label) {
                     return Some(zone);
                 }
             }
@@ -158,6 +159,6 @@ impl Zones {
 }
 
 #[inline(always)]
-fn is_at(zone: &Zone, key: &Key, label: usize) -> bool {
-    octets::equal(zone.key().suffix(0), key.suffix(label))
+fn is_at(zone: &Zone, name: &LookupName, label: usize) -> bool {
+    octets::equal(zone.lookup_name().suffix(0), name.suffix(label))
 }

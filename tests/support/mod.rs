@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shardns::answer::{self, Outcome, Settings, Via, Worker};
-use shardns::wire::Key;
+use shardns::wire::LookupName;
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zone, Zones};
 
@@ -71,7 +71,7 @@ pub fn ask(zones: &Zones, via: Via, request: &[u8]) -> Option<Vec<u8>> {
         &settings(),
         via,
         request,
-        &mut Key::new(),
+        &mut LookupName::new(),
         &mut reply,
     ) {
         Outcome::Ignored => None,

@@ -23,7 +23,7 @@ use crate::server::placement::MAX_WORKERS;
 use crate::server::worker::{Answers, Duty, Worker};
 use crate::sys::batch::{Batch, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
-use crate::wire::Key;
+use crate::wire::LookupName;
 use crate::zone::Zones;
 
 /// The experiment.
@@ -309,7 +309,7 @@ fn duty(socket: Arc<UdpSocket>, stop: Arc<AtomicBool>) -> Duty {
 
 /// Answers as a worker does, but for what is queued at the end.
 fn answer_until(stop: &AtomicBool, socket: &UdpSocket) {
-    let (zones, settings, mut key) = (Zones::default(), Settings::default(), Key::new());
+    let (zones, settings, mut name) = (Zones::default(), Settings::default(), LookupName::new());
     let via = Via::Udp(answer::Worker {
         index: 0,
         cpu: None,
@@ -321,7 +321,7 @@ fn answer_until(stop: &AtomicBool, socket: &UdpSocket) {
         let received = batch.receive(socket, Wait::ForOne).unwrap_or(0);
         for slot in 0..received {
             let (request, reply) = batch.exchange(slot);
-            let outcome = answer::respond(&zones, &settings, via, request, &mut key, reply);
+            let outcome = answer::respond(&zones, &settings, via, request, &mut name, reply);
             batch.set_reply(slot, outcome.length());
         }
         // What cannot be sent is lost, and counted by the clients.

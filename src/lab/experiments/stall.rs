@@ -20,7 +20,7 @@ use crate::server::placement::MAX_WORKERS;
 use crate::server::worker::Responder;
 use crate::server::{Config, Server, Sharing};
 use crate::sys::steer::Steer;
-use crate::wire::{Key, Rcode};
+use crate::wire::{LookupName, Rcode};
 use crate::zone::Zones;
 
 /// The experiment.
@@ -129,7 +129,7 @@ impl Stalls {
 /// Answers with the worker's number, which is late where it stands still.
 fn responder(stalls: Stalls) -> impl Responder {
     let start = Instant::now();
-    move |_: &Zones, _: &Settings, via: Via, request: &[u8], _: &mut Key, out: &mut [u8]| {
+    move |_: &Zones, _: &Settings, via: Via, request: &[u8], _: &mut LookupName, out: &mut [u8]| {
         let Via::Udp(worker) = via else {
             return Answer::Ignored;
         };

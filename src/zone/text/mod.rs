@@ -16,7 +16,7 @@ use std::sync::Arc;
 
 use super::memory;
 use super::names::{NameId, Names};
-use crate::wire::{Key, Name, RrType};
+use crate::wire::{LookupName, Name, RrType};
 use fault::{Faults, Place, Text};
 use scanner::{Entry, Scanner, Token};
 
@@ -208,7 +208,7 @@ struct Reader {
     /// Octets of a piece of a large text.
     piece: usize,
     records: Records,
-    key: Key,
+    name: LookupName,
     /// `$TTL`, for all that follows, included files too.
     default_ttl: Option<u32>,
     /// The last TTL that was written out (RFC 1035 §5.1).
@@ -226,7 +226,7 @@ impl Reader {
             library,
             piece,
             records: Records::default(),
-            key: Key::new(),
+            name: LookupName::new(),
             default_ttl: None,
             last_ttl: None,
             including: Vec::new(),
@@ -453,9 +453,9 @@ impl Reader {
             // Where the owner is broken, the lines that lean on it have none.
             scope.owner = None;
             let name = name(first, scope)?;
-            let set = self.key.set(name.as_wire());
+            let set = self.name.set(name.as_wire());
             debug_assert!(set.is_some(), "a Name is valid");
-            scope.owner = Some(self.records.names.add(&self.key, 0));
+            scope.owner = Some(self.records.names.add(&self.name, 0));
         }
         let Some(owner) = scope.owner else {
             return wrong(

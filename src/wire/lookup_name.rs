@@ -25,7 +25,7 @@ const SEED: u64 = 0x243f_6a88_85a3_08d3;
 /// The octets behind the name are zero as far as its last step can reach. Made
 /// once and set again for each name.
 #[derive(Clone)]
-pub struct Key {
+pub struct LookupName {
     lower: [u8; PADDED],
     starts: [u8; PLACES],
     /// Of the whole name.
@@ -34,22 +34,22 @@ pub struct Key {
     labels: u8,
 }
 
-impl Key {
-    /// The key of the root.
-    pub fn new() -> Key {
-        let mut key = Key {
+impl LookupName {
+    /// The root.
+    pub fn new() -> LookupName {
+        let mut name = LookupName {
             lower: [0; PADDED],
             starts: [0; PLACES],
             hash: 0,
             length: 1,
             labels: 0,
         };
-        key.hash = key.hash_from(0);
-        key
+        name.hash = name.hash_from(0);
+        name
     }
 
     /// Takes the uncompressed name at the start of `octets`. `None` where
-    /// there is no valid one; the key is then good for nothing until it is set
+    /// there is no valid one; what was set is then good for nothing until it is set
     /// again.
     // Not inlined: alone it keeps all that it needs in registers.
     #[inline(never)]
@@ -67,12 +67,12 @@ impl Key {
         Some(())
     }
 
-    /// The key of a name, for code that has no key to set.
-    pub fn of(name: &super::Name) -> Key {
-        let mut key = Key::new();
-        let valid = key.set(name.as_wire());
+    /// A name, for code that has no `LookupName` to set.
+    pub fn of(name: &super::Name) -> LookupName {
+        let mut lookup = LookupName::new();
+        let valid = lookup.set(name.as_wire());
         debug_assert!(valid.is_some(), "a Name is valid");
-        key
+        lookup
     }
 
     /// Octets of the whole name.
@@ -198,9 +198,9 @@ fn lower_words(lower: &mut [u8], name: &[u8]) {
     }
 }
 
-impl Default for Key {
-    fn default() -> Key {
-        Key::new()
+impl Default for LookupName {
+    fn default() -> LookupName {
+        LookupName::new()
     }
 }
 
@@ -232,7 +232,7 @@ mod tests {
 
     #[test]
     fn every_length_lowers_as_ascii_does() {
-        let mut key = Key::new();
+        let mut name = LookupName::new();
         for length in (1..=MAX_NAME).filter(|length| *length != 2) {
             for octet in [b'@', b'A', b'Z', b'[', b'a', b'z', 0, 0x80, 0xc1, 255] {
                 let mut wire = name_of(length, octet);
@@ -241,11 +241,11 @@ mod tests {
                 for behind in 0..2 {
                     wire.truncate(length);
                     wire.extend(std::iter::repeat_n(0xff, 40 * behind));
-                    assert!(key.set(&wire).is_some());
-                    assert_eq!(key.suffix(0), wire[..length].to_ascii_lowercase());
-                    let mut own = Key::new();
+                    assert!(name.set(&wire).is_some());
+                    assert_eq!(name.suffix(0), wire[..length].to_ascii_lowercase());
+                    let mut own = LookupName::new();
                     own.set(&wire[..length]);
-                    assert_eq!(key.hash_of(0), own.hash_of(0));
+                    assert_eq!(name.hash_of(0), own.hash_of(0));
                 }
             }
         }
@@ -255,21 +255,21 @@ mod tests {
     fn every_suffix_of_the_deepest_name_has_its_own_hash() {
         let mut deepest = b"\x01a".repeat(127);
         deepest.push(0);
-        let (mut key, mut own) = (Key::new(), Key::new());
-        key.set(&deepest);
+        let (mut name, mut own) = (LookupName::new(), LookupName::new());
+        name.set(&deepest);
         let mut hashes = std::collections::BTreeSet::new();
         for label in 0..=127 {
             own.set(&deepest[2 * label..]);
-            assert_eq!(key.hash_of(label), own.hash_of(0));
-            hashes.insert(key.hash_of(label));
+            assert_eq!(name.hash_of(label), own.hash_of(0));
+            hashes.insert(name.hash_of(label));
         }
         assert_eq!(hashes.len(), 128);
-        assert_eq!(own.hash_of(0), Key::new().hash_of(0));
+        assert_eq!(own.hash_of(0), LookupName::new().hash_of(0));
     }
 
     #[test]
     fn a_suffix_hashes_as_the_name_does() {
-        let key = Key::of(
+        let name = LookupName::of(
             &"a.BB.a-label-longer-than-eight-octets.example"
                 .parse()
                 .unwrap(),
@@ -279,15 +279,15 @@ mod tests {
             (3, "example"),
             (4, "."),
         ] {
-            let own = Key::of(&text.parse::<Name>().unwrap());
-            assert_eq!(key.suffix(label), own.suffix(0));
-            assert_eq!(key.hash_of(label), own.hash_of(0));
+            let own = LookupName::of(&text.parse::<Name>().unwrap());
+            assert_eq!(name.suffix(label), own.suffix(0));
+            assert_eq!(name.hash_of(label), own.hash_of(0));
         }
     }
 
     #[test]
     fn label_boundaries_count() {
-        let hash = |wire: &[u8]| Key::of(&Name::from_wire(wire).unwrap()).hash_of(0);
+        let hash = |wire: &[u8]| LookupName::of(&Name::from_wire(wire).unwrap()).hash_of(0);
         assert_ne!(hash(b"\x03a\x01b\0"), hash(b"\x01a\x01b\0"));
         assert_ne!(hash(b"\x02ab\0"), hash(b"\x01a\x01b\0"));
     }
@@ -296,16 +296,16 @@ mod tests {
     fn takes_the_longest_name_and_no_longer() {
         let mut deepest = b"\x01a".repeat(127);
         deepest.push(0);
-        let mut key = Key::new();
-        assert!(key.set(&deepest).is_some());
-        assert_eq!((key.length(), key.labels()), (255, 127));
+        let mut name = LookupName::new();
+        assert!(name.set(&deepest).is_some());
+        assert_eq!((name.length(), name.labels()), (255, 127));
         deepest.splice(254..254, *b"\x01a");
-        assert!(key.set(&deepest).is_none());
+        assert!(name.set(&deepest).is_none());
         let long = |label: usize| [&[label as u8], &[b'a'; 64][..label], &[0]].concat();
-        assert!(key.set(&long(63)).is_some());
-        assert!(key.set(&long(64)).is_none());
+        assert!(name.set(&long(63)).is_some());
+        assert!(name.set(&long(64)).is_none());
         for broken in [&b""[..], b"\x01a", b"\x40", b"\xc0\x0c"] {
-            assert!(key.set(broken).is_none());
+            assert!(name.set(broken).is_none());
         }
     }
 }
