@@ -29,7 +29,7 @@
 //! ```
 //!
 //! Read it in that order, top to bottom. How zones come to be is a second
-//! sitting: `src/zone/text/mod.rs` reads master files, `src/zone/draft.rs`
+//! sitting: `src/zone/text/mod.rs` reads master files, `src/zone/sorted.rs`
 //! sorts the records out, `src/zone/check.rs` names every fault,
 //! `src/zone/build.rs` and `src/zone/compose.rs` compose each answer once, and
 //! `src/zone/store.rs` draws how they are laid down.

@@ -113,7 +113,7 @@ impl<'z> Chain<'z> {
     /// One more name is behind us; `None` where it is one too many.
     fn pass(&mut self, owner: Owner, reply: &mut Reply<'_, '_>) -> Option<()> {
         let Some(place) = self.owners.get_mut(self.length) else {
-            reply.explain(ExtendedError::Other);
+            reply.set_ede(ExtendedError::Other);
             return None;
         };
         *place = (owner.at as u16, owner.length as u8);

@@ -32,7 +32,7 @@ pub fn answer(
         b"\x06worker\x06server\0" => text.add_worker(via),
         _ => return Rcode::Refused,
     }
-    reply.speak_with_authority(true);
+    reply.set_aa(true);
     if query.rtype == RrType::TXT || query.rtype == RrType::ANY {
         let mut fixed = [0; 8];
         fixed[..2].copy_from_slice(&RrType::TXT.0.to_be_bytes());

@@ -186,7 +186,7 @@ impl<'z> Prepared<'z> {
         };
         // An answer for all classes cannot speak for all of them (RFC 1035 §6.2).
         if query.class == class::ANY {
-            reply.speak_with_authority(false);
+            reply.set_aa(false);
         }
         reply.finish(rcode)
     }
@@ -202,12 +202,12 @@ fn from_zones(
     match (rtype, zone) {
         // No zone is given away, and mailbox lookups left with RFC 973.
         (RrType::AXFR | RrType::IXFR | RrType::MAILA | RrType::MAILB, _) => {
-            reply.explain(ExtendedError::NotSupported);
+            reply.set_ede(ExtendedError::NotSupported);
             Rcode::NotImp
         }
         (rtype, Some(zone)) => from_zone(zone, rtype, name, reply),
         (_, None) => {
-            reply.explain(ExtendedError::NotAuthoritative);
+            reply.set_ede(ExtendedError::NotAuthoritative);
             Rcode::Refused
         }
     }
@@ -221,7 +221,7 @@ fn from_zone(
     name: &mut LookupName,
     reply: &mut Reply<'_, '_>,
 ) -> Rcode {
-    reply.speak_with_authority(true);
+    reply.set_aa(true);
     match zone.find_set(name, rtype) {
         Ok(set) => {
             reply.answer(&set, Owner::question(name));
@@ -253,7 +253,7 @@ fn conclude(zone: &Zone, found: Found<'_>, owner: Owner, reply: &mut Reply<'_, '
         Found::Referral(set) => {
             // AA speaks of the name that was asked for, even where an alias of
             // it leads out of the zone's own data (RFC 1035 §4.1.1).
-            reply.speak_with_authority(owner.at != HEADER);
+            reply.set_aa(owner.at != HEADER);
             reply.authority(&set, owner)
         }
         Found::NoData | Found::NoName => reply.authority(&zone.negative(), owner),

@@ -83,7 +83,7 @@ impl<'o, 's> Reply<'o, 's> {
 
     /// Sets or clears the AA bit.
     #[inline]
-    pub fn speak_with_authority(&mut self, authoritative: bool) {
+    pub fn set_aa(&mut self, authoritative: bool) {
         self.flags &= !flag::AA;
         if authoritative {
             self.flags |= flag::AA;
@@ -91,7 +91,7 @@ impl<'o, 's> Reply<'o, 's> {
     }
 
     /// Says more about the reply, to clients that speak EDNS.
-    pub fn explain(&mut self, error: ExtendedError) {
+    pub fn set_ede(&mut self, error: ExtendedError) {
         self.error = Some(error);
     }
 
@@ -99,7 +99,7 @@ impl<'o, 's> Reply<'o, 's> {
     #[inline(always)]
     pub fn answer(&mut self, set: &Set<'_>, owner: Owner) -> bool {
         // Records right behind their own question are right as they lie.
-        if let Some((count, body)) = set.plain()
+        if let Some((count, body)) = set.verbatim()
             && owner.at == HEADER
             && self.at + body.len() <= self.room
         {
@@ -207,7 +207,7 @@ impl<'o, 's> Reply<'o, 's> {
         options.octets()
     }
 
-    /// Copies a set, and as much of its extra part as fits, to the end of the
+    /// Copies a set, and as much of its additional part as fits, to the end of the
     /// reply. Where the reply is not the one it was composed for, its pointers
     /// are moved.
     #[inline(never)]
@@ -220,11 +220,11 @@ impl<'o, 's> Reply<'o, 's> {
             return false;
         }
         let mut length = composed.body.len();
-        let mut extra_count = composed.extra_count;
+        let mut additional_count = composed.additional_count;
         if length > free {
-            (length, extra_count) = whole_sets(&composed, free);
+            (length, additional_count) = whole_sets(&composed, free);
             // RFC 9471 §3.1: a referral without this glue leads nowhere.
-            if length - composed.answer_length < composed.extra_required {
+            if length - composed.answer_length < composed.additional_required {
                 self.flags |= flag::TC;
             }
         }
@@ -234,7 +234,7 @@ impl<'o, 's> Reply<'o, 's> {
             self.move_pointers(&set, owner, start);
         }
         self.count(section, composed.count);
-        self.count(Section::Additional, extra_count);
+        self.count(Section::Additional, additional_count);
         true
     }
 
@@ -331,30 +331,30 @@ fn pointer(target: usize) -> [u8; 2] {
 }
 
 /// How much of a set's body fits into `free` octets without cutting through a
-/// record set, and how many extra records that leaves.
+/// record set, and how many additional records that leaves.
 #[cold]
 #[inline(never)]
 fn whole_sets(set: &Composed<'_>, free: usize) -> (usize, u16) {
-    let extra = &set.body[set.answer_length..];
-    let mut rest = Cursor::new(extra);
+    let additional = &set.body[set.answer_length..];
+    let mut rest = Cursor::new(additional);
     let (mut fitting, mut records, mut fitting_records) = (0, 0, 0);
     let mut last: Option<(&[u8], &[u8])> = None;
     while !rest.is_empty() {
         let before = rest.rest();
-        let used = extra.len() - before.len();
+        let used = additional.len() - before.len();
         let Some(head) = take_record(&mut rest) else {
             break;
         };
         if last.is_some_and(|last| last != head) {
             (fitting, fitting_records) = (used, records);
         }
-        if set.answer_length + extra.len() - rest.rest().len() > free {
+        if set.answer_length + additional.len() - rest.rest().len() > free {
             return (set.answer_length + fitting, fitting_records);
         }
         last = Some(head);
         records += 1;
     }
-    (set.body.len(), set.extra_count)
+    (set.body.len(), set.additional_count)
 }
 
 /// Takes a record; returns its owner and its type as they are written.

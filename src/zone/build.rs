@@ -1,4 +1,4 @@
-//! Records -> a zone that can be served: sorted out (`draft`), checked
+//! Records -> a zone that can be served: sorted (`sorted`), checked
 //! (`check`), every answer composed once (`compose`), all of it laid down in
 //! the store.
 
@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use super::check;
 use super::compose::Composer;
-use super::draft::{Draft, DraftSet, Standing};
 use super::lookup::{Summary, Zone};
 use super::memory;
 use super::names::NameId;
+use super::sorted::{Occlusion, Sorted, SortedSet};
 use super::store::{self, Builder, NodeRef};
 use super::text::fault::{Fault, Place};
 use super::text::{self, Library, Record, Records};
@@ -40,13 +40,13 @@ pub fn build(mut records: Records, origin: Option<Name>) -> Loaded {
     let Some(apex) = apex(&records, origin).or_else(|| without_soa(&mut records, origin)) else {
         return rejected(records);
     };
-    let mut draft = Draft::new(records, apex);
-    check::check(&mut draft);
-    if draft.records.faults.errors() > 0 {
-        return rejected(draft.records);
+    let mut sorted = Sorted::new(records, apex);
+    check::check(&mut sorted);
+    if sorted.records.faults.errors() > 0 {
+        return rejected(sorted.records);
     }
-    let zone = Assembler::new(&draft).assemble();
-    let mut records = draft.records;
+    let zone = Assembler::new(&sorted).assemble();
+    let mut records = sorted.records;
     match zone {
         Ok(zone) => Loaded {
             zone: Some(Arc::new(zone)),
@@ -105,7 +105,7 @@ fn apex(records: &Records, origin: Option<Name>) -> Option<NameId> {
 }
 
 struct Assembler<'d> {
-    draft: &'d Draft,
+    sorted: &'d Sorted,
     builder: Builder,
     composer: Composer,
     /// Node by name, where it has one.
@@ -117,10 +117,10 @@ struct Assembler<'d> {
 struct Full;
 
 impl<'d> Assembler<'d> {
-    fn new(draft: &'d Draft) -> Self {
-        let names = draft.records.names.len();
+    fn new(sorted: &'d Sorted) -> Self {
+        let names = sorted.records.names.len();
         Assembler {
-            draft,
+            sorted,
             builder: Builder::new(names),
             composer: Composer::new(),
             nodes: memory::filled(None, names),
@@ -129,20 +129,20 @@ impl<'d> Assembler<'d> {
     }
 
     fn assemble(mut self) -> Result<Zone, Full> {
-        for id in self.draft.records.names.ids() {
-            if self.draft.standing(id) == Standing::Served {
+        for id in self.sorted.records.names.ids() {
+            if self.sorted.occlusion(id) == Occlusion::Served {
                 self.node(id)?;
             }
         }
         self.link_wildcards();
         let negative = self.negative()?;
-        let draft = self.draft;
+        let sorted = self.sorted;
         self.summary.names = self.nodes.iter().flatten().count();
-        self.summary.records = draft.kept();
-        let names = draft.records.names.ids().zip(&self.nodes);
-        let found = names.filter_map(|(id, node)| Some((draft.records.names.hash(id), (*node)?)));
-        let apex = draft.records.names.name(draft.apex);
-        let apex_node = self.nodes[draft.apex.index()].expect("the apex is served");
+        self.summary.records = sorted.kept();
+        let names = sorted.records.names.ids().zip(&self.nodes);
+        let found = names.filter_map(|(id, node)| Some((sorted.records.names.hash(id), (*node)?)));
+        let apex = sorted.records.names.name(sorted.apex);
+        let apex_node = self.nodes[sorted.apex.index()].expect("the apex is served");
         Ok(Zone::new(
             apex,
             self.builder.finish(self.summary.names, found),
@@ -153,10 +153,10 @@ impl<'d> Assembler<'d> {
     }
 
     fn node(&mut self, id: NameId) -> Result<(), Full> {
-        let draft = self.draft;
-        let cut = draft.is_cut(id);
+        let sorted = self.sorted;
+        let cut = sorted.is_cut(id);
         let mut flags = if cut { store::CUT } else { 0 };
-        for set in draft.sets(id) {
+        for set in sorted.sets(id) {
             self.summary.record_sets += 1;
             // A cut keeps what the parent side answers: NS for referrals, DS,
             // and what proves them.
@@ -177,34 +177,34 @@ impl<'d> Assembler<'d> {
     }
 
     fn end(&mut self, id: NameId, flags: u8) -> Result<NodeRef, Full> {
-        let name = self.draft.records.names.wire(id);
+        let name = self.sorted.records.names.wire(id);
         self.builder.end(name, flags).ok_or(Full)
     }
 
     /// The SOA for negative answers, its TTL no longer than its MINIMUM
     /// (RFC 2308 §3), at a node that no name finds.
     fn negative(&mut self) -> Result<NodeRef, Full> {
-        let draft = self.draft;
-        let soa = draft
-            .set(draft.apex, RrType::SOA)
+        let sorted = self.sorted;
+        let soa = sorted
+            .set(sorted.apex, RrType::SOA)
             .expect("the apex was found by its SOA");
-        let record = draft.records(soa).next().expect("a set has a record");
-        let minimum = draft
+        let record = sorted.records(soa).next().expect("a set has a record");
+        let minimum = sorted
             .records
             .rdata(record)
             .last_chunk()
             .expect("a SOA ends in MINIMUM");
-        self.compose(draft.apex, soa, soa.ttl.min(u32::from_be_bytes(*minimum)));
+        self.compose(sorted.apex, soa, soa.ttl.min(u32::from_be_bytes(*minimum)));
         self.builder.set(&self.composer.finish());
-        self.end(draft.apex, 0)
+        self.end(sorted.apex, 0)
     }
 
     fn link_wildcards(&mut self) {
-        let names = &self.draft.records.names;
+        let names = &self.sorted.records.names;
         for id in names.ids() {
             if names.wire(id).starts_with(b"\x01*")
                 && let Some(node) = self.nodes[id.index()]
-                && let Some(parent) = self.draft.parent(id)
+                && let Some(parent) = self.sorted.parent(id)
                 && let Some(above) = self.nodes[parent.index()]
             {
                 self.builder.link_wildcard(above, node);
@@ -212,12 +212,12 @@ impl<'d> Assembler<'d> {
         }
     }
 
-    fn compose(&mut self, owner: NameId, set: &DraftSet, ttl: u32) {
-        let draft = self.draft;
+    fn compose(&mut self, owner: NameId, set: &SortedSet, ttl: u32) {
+        let sorted = self.sorted;
         self.composer
-            .begin(draft.records.names.wire(owner), set.rtype, ttl);
-        for record in draft.records(set) {
-            let fits = self.composer.record(draft.records.rdata(record));
+            .begin(sorted.records.names.wire(owner), set.rtype, ttl);
+        for record in sorted.records(set) {
+            let fits = self.composer.record(sorted.records.rdata(record));
             debug_assert!(fits, "`check` has found those that do not");
         }
         let pointing = [
@@ -228,19 +228,21 @@ impl<'d> Assembler<'d> {
             RrType::HTTPS,
         ];
         if pointing.contains(&set.rtype) {
-            self.extras(owner, set);
+            self.additional(owner, set);
         }
     }
 
     /// Addresses of the hosts that the records point at: first those without
     /// which a referral leads nowhere (RFC 9471 §3.1), then the others.
-    fn extras(&mut self, owner: NameId, set: &DraftSet) {
-        let draft = self.draft;
-        let cut = draft.is_cut(owner).then(|| draft.records.names.name(owner));
+    fn additional(&mut self, owner: NameId, set: &SortedSet) {
+        let sorted = self.sorted;
+        let cut = sorted
+            .is_cut(owner)
+            .then(|| sorted.records.names.name(owner));
         let mut targets: Vec<Name> = Vec::new();
-        for record in draft.records(set) {
+        for record in sorted.records(set) {
             let target =
-                check::target(&draft.records, record).or_else(|| self.own_target(owner, record));
+                check::target(&sorted.records, record).or_else(|| self.own_target(owner, record));
             targets.extend(target.filter(|target| !targets.contains(target)));
         }
         let in_domain = |target: &Name| cut.is_some_and(|cut| target.is_within(&cut));
@@ -257,9 +259,9 @@ impl<'d> Assembler<'d> {
     /// `.` in a service binding that is no alias stands for its owner
     /// (RFC 9460 §2.5.2). At a wildcard the owner is whatever was asked for.
     fn own_target(&self, owner: NameId, record: &Record) -> Option<Name> {
-        let names = &self.draft.records.names;
+        let names = &self.sorted.records.names;
         let binding = [RrType::SVCB, RrType::HTTPS].contains(&record.rtype);
-        let data = self.draft.records.rdata(record);
+        let data = self.sorted.records.rdata(record);
         let own = binding
             && data[..2] != [0, 0]
             && data[2] == 0
@@ -268,23 +270,25 @@ impl<'d> Assembler<'d> {
     }
 
     fn addresses(&mut self, target: &Name, rtype: RrType, required: bool) {
-        let draft = self.draft;
-        let Some(id) = draft.covering(&LookupName::of(target)) else {
+        let sorted = self.sorted;
+        let Some(id) = sorted.covering(&LookupName::of(target)) else {
             return;
         };
         // Glue helps to reach a name server and is nobody else's answer.
-        let served = draft.standing(id) == Standing::Served && !draft.is_cut(id);
+        let served = sorted.occlusion(id) == Occlusion::Served && !sorted.is_cut(id);
         if !served && rtype != RrType::NS {
             return;
         }
         for rtype in [RrType::A, RrType::AAAA] {
-            let Some(set) = draft.set(id, rtype) else {
+            let Some(set) = sorted.set(id, rtype) else {
                 continue;
             };
-            let records = draft.records(set).map(|record| draft.records.rdata(record));
+            let records = sorted
+                .records(set)
+                .map(|record| sorted.records.rdata(record));
             let owner = target.as_wire();
             self.composer
-                .extra(owner, rtype, set.ttl, records, required);
+                .additional(owner, rtype, set.ttl, records, required);
         }
     }
 }

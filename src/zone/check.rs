@@ -2,42 +2,43 @@
 //! fault is named at the record that shows it; none hides another.
 
 use super::compose::{self, Composer};
-use super::draft::{Draft, DraftSet, Standing};
 use super::names::NameId;
+use super::sorted::{Occlusion, Sorted, SortedSet};
 use super::store::RECORD_HEAD;
 use super::text::Record;
 use super::text::fault::{Faults, Place};
 use super::text::rdata;
 use crate::wire::{LookupName, Name, RrType};
 
-/// Looks at the whole draft. What seems to be missing is not missed where it
+/// Looks at the whole zone. What seems to be missing is not missed where it
 /// may stand on a line that could not be read.
-pub fn check(draft: &mut Draft) {
-    let mut faults = std::mem::take(&mut draft.records.faults);
-    let checker = Checker { draft };
+pub fn check(sorted: &mut Sorted) {
+    let mut faults = std::mem::take(&mut sorted.records.faults);
+    let checker = Checker { sorted };
     checker.apex(&mut faults);
-    for id in draft.records.names.ids() {
+    for id in sorted.records.names.ids() {
         checker.name(&mut faults, id);
     }
-    draft.records.faults = faults;
+    sorted.records.faults = faults;
 }
 
 struct Checker<'d> {
-    draft: &'d Draft,
+    sorted: &'d Sorted,
 }
 
 impl Checker<'_> {
     fn apex(&self, faults: &mut Faults) {
-        let draft = self.draft;
-        let apex = draft.records.names.name(draft.apex);
-        let soa = draft.set(draft.apex, RrType::SOA);
-        if let Some(second) = soa.and_then(|soa| draft.records(soa).nth(1)) {
+        let sorted = self.sorted;
+        let apex = sorted.records.names.name(sorted.apex);
+        let soa = sorted.set(sorted.apex, RrType::SOA);
+        if let Some(second) = soa.and_then(|soa| sorted.records(soa).nth(1)) {
             faults.error(
                 second.place,
                 format!("a second, different SOA at {apex}; a zone has one"),
             );
         }
-        if draft.set(draft.apex, RrType::NS).is_none() && !draft.records.unread.may_hold(RrType::NS)
+        if sorted.set(sorted.apex, RrType::NS).is_none()
+            && !sorted.records.unread.may_hold(RrType::NS)
         {
             let sentence = format!("no NS record at {apex}; a zone names its servers at its apex");
             let place = soa.map_or(Place::START, |soa| self.first(soa).place);
@@ -46,23 +47,23 @@ impl Checker<'_> {
     }
 
     fn name(&self, faults: &mut Faults, id: NameId) {
-        let draft = self.draft;
-        match draft.standing(id) {
-            Standing::Outside => self.outside(faults, id),
-            Standing::Redirected(owner) => self.redirected(faults, id, owner),
-            Standing::Hidden(cut) => {
+        let sorted = self.sorted;
+        match sorted.occlusion(id) {
+            Occlusion::Outside => self.outside(faults, id),
+            Occlusion::BelowDname(owner) => self.redirected(faults, id, owner),
+            Occlusion::BelowCut(cut) => {
                 self.hidden(faults, id, cut);
-                for set in draft.sets(id) {
+                for set in sorted.sets(id) {
                     self.ttls(faults, set);
                 }
             }
-            Standing::Served => {
+            Occlusion::Served => {
                 self.exclusive(faults, id);
                 self.wildcard(faults, id);
-                if draft.is_cut(id) {
+                if sorted.is_cut(id) {
                     self.hidden(faults, id, id);
                 }
-                for set in draft.sets(id) {
+                for set in sorted.sets(id) {
                     self.ttls(faults, set);
                     self.soa_elsewhere(faults, id, set);
                     self.targets(faults, id, set);
@@ -73,7 +74,7 @@ impl Checker<'_> {
     }
 
     fn outside(&self, faults: &mut Faults, id: NameId) {
-        let apex = self.draft.records.names.name(self.draft.apex);
+        let apex = self.sorted.records.names.name(self.sorted.apex);
         for record in self.all(id) {
             faults.error(
                 record.place,
@@ -105,7 +106,7 @@ impl Checker<'_> {
             RrType::DNAME,
             RrType::CNAME,
         ];
-        for set in self.draft.sets(id) {
+        for set in self.sorted.sets(id) {
             if glue.contains(&set.rtype) || (id == cut && parental.contains(&set.rtype)) {
                 continue;
             }
@@ -122,11 +123,11 @@ impl Checker<'_> {
     /// §3, §4); DNAME beside neither CNAME nor a delegation, and once
     /// (RFC 6672 §2.3, §2.4).
     fn exclusive(&self, faults: &mut Faults, id: NameId) {
-        let draft = self.draft;
+        let sorted = self.sorted;
         for single in [RrType::CNAME, RrType::DNAME] {
-            if let Some(second) = draft
+            if let Some(second) = sorted
                 .set(id, single)
-                .and_then(|set| draft.records(set).nth(1))
+                .and_then(|set| sorted.records(set).nth(1))
             {
                 faults.error(
                     second.place,
@@ -134,9 +135,9 @@ impl Checker<'_> {
                 );
             }
         }
-        if draft.set(id, RrType::CNAME).is_some() {
+        if sorted.set(id, RrType::CNAME).is_some() {
             let beside = [RrType::CNAME, RrType::RRSIG, RrType::NSEC];
-            for other in draft
+            for other in sorted
                 .sets(id)
                 .iter()
                 .filter(|set| !beside.contains(&set.rtype))
@@ -149,8 +150,8 @@ impl Checker<'_> {
                 faults.error(self.first(other).place, sentence);
             }
         }
-        if let Some(dname) = draft.set(id, RrType::DNAME)
-            && draft.is_cut(id)
+        if let Some(dname) = sorted.set(id, RrType::DNAME)
+            && sorted.is_cut(id)
         {
             let sentence = format!(
                 "DNAME beside the delegation of {}; there may be one of the two",
@@ -163,11 +164,11 @@ impl Checker<'_> {
     /// A delegation or a DNAME at an asterisk has no defined meaning
     /// (RFC 4592 §4.2, §4.4).
     fn wildcard(&self, faults: &mut Faults, id: NameId) {
-        if id == self.draft.apex || !self.draft.records.names.wire(id).starts_with(b"\x01*") {
+        if id == self.sorted.apex || !self.sorted.records.names.wire(id).starts_with(b"\x01*") {
             return;
         }
         for rtype in [RrType::NS, RrType::DNAME] {
-            if let Some(set) = self.draft.set(id, rtype) {
+            if let Some(set) = self.sorted.set(id, rtype) {
                 let sentence = format!(
                     "{rtype} at the wildcard {}, which has no defined meaning",
                     self.shown(id)
@@ -179,8 +180,8 @@ impl Checker<'_> {
 
     /// A signature's TTL is that of what it signs, so the RRSIG records of one
     /// name may differ (RFC 4034 §3).
-    fn ttls(&self, faults: &mut Faults, set: &DraftSet) {
-        let mut records = self.draft.records(set);
+    fn ttls(&self, faults: &mut Faults, set: &SortedSet) {
+        let mut records = self.sorted.records(set);
         let first = records.next().map_or(0, |record| record.ttl);
         if let Some(other) = records.find(|record| record.ttl != first)
             && set.rtype != RrType::RRSIG
@@ -193,9 +194,9 @@ impl Checker<'_> {
         }
     }
 
-    fn soa_elsewhere(&self, faults: &mut Faults, id: NameId, set: &DraftSet) {
-        if set.rtype == RrType::SOA && id != self.draft.apex {
-            let apex = self.shown(self.draft.apex);
+    fn soa_elsewhere(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
+        if set.rtype == RrType::SOA && id != self.sorted.apex {
+            let apex = self.shown(self.sorted.apex);
             let sentence = format!(
                 "a SOA at {} in the zone {apex}; a zone has one, at its apex",
                 self.shown(id)
@@ -205,12 +206,12 @@ impl Checker<'_> {
     }
 
     /// Names that records point at, where this zone knows them.
-    fn targets(&self, faults: &mut Faults, id: NameId, set: &DraftSet) {
+    fn targets(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
         if ![RrType::NS, RrType::MX, RrType::SRV].contains(&set.rtype) {
             return;
         }
-        for record in self.draft.records(set) {
-            let Some(target) = target(&self.draft.records, record) else {
+        for record in self.sorted.records(set) {
+            let Some(target) = target(&self.sorted.records, record) else {
                 continue;
             };
             if let Some(sentence) = self.target(id, set.rtype, &target) {
@@ -220,30 +221,31 @@ impl Checker<'_> {
     }
 
     fn target(&self, owner: NameId, rtype: RrType, target: &Name) -> Option<String> {
-        let draft = self.draft;
-        let apex = draft.records.names.name(draft.apex);
+        let sorted = self.sorted;
+        let apex = sorted.records.names.name(sorted.apex);
         if !target.is_within(&apex) {
             return None;
         }
-        let found = draft.covering(&LookupName::of(target));
-        let has = |rtype| found.is_some_and(|found| draft.set(found, rtype).is_some());
+        let found = sorted.covering(&LookupName::of(target));
+        let has = |rtype| found.is_some_and(|found| sorted.set(found, rtype).is_some());
         if has(RrType::CNAME) {
             return Some(format!(
                 "{rtype} points at {target}, which is a CNAME (RFC 2181 §10.3)"
             ));
         }
-        let unread = &draft.records.unread;
+        let unread = &sorted.records.unread;
         let has_address = [RrType::A, RrType::AAAA]
             .into_iter()
             .any(|rtype| has(rtype) || unread.may_hold(rtype));
         if rtype != RrType::NS || has_address {
             return None;
         }
-        let below_owner = draft.is_cut(owner) && target.is_within(&draft.records.names.name(owner));
+        let below_owner =
+            sorted.is_cut(owner) && target.is_within(&sorted.records.names.name(owner));
         let name = LookupName::of(target);
-        let hidden = (0..=name.labels()).find_map(|label| draft.records.names.find(&name, label));
+        let hidden = (0..=name.labels()).find_map(|label| sorted.records.names.find(&name, label));
         let elsewhere =
-            hidden.is_some_and(|id| draft.standing(id) != Standing::Served || draft.is_cut(id));
+            hidden.is_some_and(|id| sorted.occlusion(id) != Occlusion::Served || sorted.is_cut(id));
         if below_owner {
             Some(format!(
                 "no glue: {target} is a server of the zone that it is in, and has no address here (RFC 9471)"
@@ -259,18 +261,18 @@ impl Checker<'_> {
     }
 
     /// A set is sent whole, in one message.
-    fn size(&self, faults: &mut Faults, id: NameId, set: &DraftSet) {
-        let draft = self.draft;
-        let lengths = draft.records(set).map(|record| usize::from(record.length));
+    fn size(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
+        let sorted = self.sorted;
+        let lengths = sorted.records(set).map(|record| usize::from(record.length));
         if lengths.map(|length| RECORD_HEAD + length).sum::<usize>() <= compose::SURE_TO_FIT {
             return;
         }
         // Compression may yet make room.
         let mut composer = Composer::new();
-        composer.begin(draft.records.names.wire(id), set.rtype, set.ttl);
-        let over = draft
+        composer.begin(sorted.records.names.wire(id), set.rtype, set.ttl);
+        let over = sorted
             .records(set)
-            .find(|record| !composer.record(draft.records.rdata(record)));
+            .find(|record| !composer.record(sorted.records.rdata(record)));
         if let Some(record) = over {
             let sentence = format!(
                 "the {} records of {} do not fit into one message of 65,535 octets",
@@ -282,18 +284,18 @@ impl Checker<'_> {
     }
 
     fn all(&self, id: NameId) -> impl Iterator<Item = &Record> {
-        self.draft
+        self.sorted
             .sets(id)
             .iter()
-            .flat_map(|set| self.draft.records(set))
+            .flat_map(|set| self.sorted.records(set))
     }
 
-    fn first(&self, set: &DraftSet) -> &Record {
-        self.draft.records(set).next().expect("a set has a record")
+    fn first(&self, set: &SortedSet) -> &Record {
+        self.sorted.records(set).next().expect("a set has a record")
     }
 
     fn shown(&self, id: NameId) -> Name {
-        self.draft.records.names.name(id)
+        self.sorted.records.names.name(id)
     }
 }
 

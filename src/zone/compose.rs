@@ -31,10 +31,10 @@ pub struct Composer {
     name: LookupName,
     head: Head,
     answer_length: usize,
-    extra_required: usize,
+    additional_required: usize,
     /// A required record has been left out.
     incomplete: bool,
-    extra_count: u16,
+    additional_count: u16,
     count: u16,
 }
 
@@ -67,9 +67,9 @@ impl Composer {
                 ttl: 0,
             },
             answer_length: 0,
-            extra_required: 0,
+            additional_required: 0,
             incomplete: false,
-            extra_count: 0,
+            additional_count: 0,
             count: 0,
         }
     }
@@ -82,9 +82,9 @@ impl Composer {
         self.lowered.clear();
         self.base = HEADER + owner.len() + QUESTION_TAIL;
         self.head = Head { rtype, ttl };
-        (self.answer_length, self.extra_required) = (0, 0);
+        (self.answer_length, self.additional_required) = (0, 0);
         self.incomplete = false;
-        (self.extra_count, self.count) = (0, 0);
+        (self.additional_count, self.count) = (0, 0);
         if has_names(rtype) {
             self.see_owner(owner);
         }
@@ -100,10 +100,10 @@ impl Composer {
         self.base + self.out.len() <= MAX_BODY
     }
 
-    /// Adds the address records of `owner` to the extra part: all of a set, or
+    /// Adds the address records of `owner` to the additional part: all of a set, or
     /// none where a message has no room for them. Without a required one, no
     /// reply with this set is ever whole.
-    pub fn extra<'r>(
+    pub fn additional<'r>(
         &mut self,
         owner: &[u8],
         rtype: RrType,
@@ -125,9 +125,9 @@ impl Composer {
                 return;
             }
         }
-        self.extra_count += count;
+        self.additional_count += count;
         if required {
-            self.extra_required = self.out.len() - self.answer_length;
+            self.additional_required = self.out.len() - self.answer_length;
         }
     }
 
@@ -137,12 +137,12 @@ impl Composer {
             rtype: self.head.rtype,
             count: self.count,
             answer_length: self.answer_length as u16,
-            extra_required: if self.incomplete {
+            additional_required: if self.incomplete {
                 u16::MAX
             } else {
-                self.extra_required as u16
+                self.additional_required as u16
             },
-            extra_count: self.extra_count,
+            additional_count: self.additional_count,
             body: &self.out,
             pointers: &self.pointers,
         }

@@ -11,7 +11,7 @@ pub mod zones;
 
 mod check;
 mod compose;
-mod draft;
+mod sorted;
 
 pub use build::{Loaded, load};
 pub use lookup::{Found, Zone};

@@ -17,10 +17,10 @@
 //!          …  the bodies
 //!
 //! body     details, where there are any:
-//!                u16 octets of extra | u16 octets of extra that are required
-//!                u16 records of extra | u16 pointers | u16 place of each pointer
+//!                u16 octets of additional | u16 octets of additional that are required
+//!                u16 records of additional | u16 pointers | u16 place of each pointer
 //!          answer: the records as they are sent, owner names as C00C
-//!          extra:  address records for the additional section
+//!          additional:  address records for the additional section
 //! ```
 //!
 //! Integers of the frame are little-endian, those of records in network order.
@@ -250,11 +250,11 @@ pub struct Composed<'z> {
     pub count: u16,
     /// Octets of the answer, the first part of the body.
     pub answer_length: usize,
-    /// Octets of the extra part that a reply must not go without.
-    pub extra_required: usize,
-    /// Records in the extra part.
-    pub extra_count: u16,
-    /// The answer and the extra records, as they are sent.
+    /// Octets of the additional part that a reply must not go without.
+    pub additional_required: usize,
+    /// Records in the additional part.
+    pub additional_count: u16,
+    /// The answer and the additional records, as they are sent.
     pub body: &'z [u8],
     pointers: &'z [u8],
 }
@@ -271,10 +271,10 @@ impl<'z> Set<'z> {
         self.node[0].into()
     }
 
-    /// Records and octets, where they are all there is to send: no extra
+    /// Records and octets, where they are all there is to send: no additional
     /// part, and no pointers but those in front of the records.
     #[inline(always)]
-    pub fn plain(&self) -> Option<(u16, &'z [u8])> {
+    pub fn verbatim(&self) -> Option<(u16, &'z [u8])> {
         if u16_at(self.frame, 6) != 0 {
             return None;
         }
@@ -292,8 +292,8 @@ impl<'z> Set<'z> {
         let mut set = Composed {
             count: u16_at(self.frame, 2),
             answer_length: answer,
-            extra_required: 0,
-            extra_count: 0,
+            additional_required: 0,
+            additional_count: 0,
             pointers: &[],
             body: &[],
         };
@@ -301,12 +301,12 @@ impl<'z> Set<'z> {
             set.body = &body[..answer];
             return set;
         }
-        let extra = u16_at(body, 0) as usize;
-        set.extra_required = u16_at(body, 2) as usize;
-        set.extra_count = u16_at(body, 4);
+        let additional = u16_at(body, 0) as usize;
+        set.additional_required = u16_at(body, 2) as usize;
+        set.additional_count = u16_at(body, 4);
         let pointers = 2 * u16_at(body, 6) as usize;
         set.pointers = &body[DETAILS..DETAILS + pointers];
-        set.body = &body[DETAILS + pointers..][..answer + extra];
+        set.body = &body[DETAILS + pointers..][..answer + additional];
         set
     }
 
@@ -344,11 +344,11 @@ pub struct NewSet<'a> {
     pub count: u16,
     /// Octets of the answer, the first part of the body.
     pub answer_length: u16,
-    /// Octets of extra records that are required.
-    pub extra_required: u16,
-    /// Records in the extra part.
-    pub extra_count: u16,
-    /// Answer and extra; together 64 KiB at most.
+    /// Octets of additional records that are required.
+    pub additional_required: u16,
+    /// Records in the additional part.
+    pub additional_count: u16,
+    /// Answer and additional; together 64 KiB at most.
     pub body: &'a [u8],
     /// Places of pointers in the body.
     pub pointers: &'a [u16],
@@ -390,11 +390,11 @@ impl Builder {
         }
         self.frames.extend((self.bodies.len() as u32).to_le_bytes());
         if !plain {
-            let extra = (set.body.len() - usize::from(set.answer_length)) as u16;
+            let additional = (set.body.len() - usize::from(set.answer_length)) as u16;
             let details = [
-                extra,
-                set.extra_required,
-                set.extra_count,
+                additional,
+                set.additional_required,
+                set.additional_count,
                 set.pointers.len() as u16,
             ];
             for field in details.iter().chain(set.pointers) {
@@ -493,8 +493,8 @@ mod tests {
             rtype: RrType::A,
             count: 1,
             answer_length: 3,
-            extra_required: 0,
-            extra_count: 0,
+            additional_required: 0,
+            additional_count: 0,
             body: b"abc",
             pointers: &[],
         };
@@ -502,8 +502,8 @@ mod tests {
         builder.set(&NewSet {
             rtype: RrType::MX,
             count: 2,
-            extra_required: 1,
-            extra_count: 3,
+            additional_required: 1,
+            additional_count: 3,
             body: b"abcde",
             pointers: &[7, 9],
             ..plain
@@ -527,7 +527,7 @@ mod tests {
         assert_eq!((a.count, a.body, a.answer_length), (1, &b"abc"[..], 3));
         let mx = node.set(RrType::MX).unwrap().open();
         assert_eq!((mx.count, mx.body, mx.answer_length), (2, &b"abcde"[..], 3));
-        assert_eq!((mx.extra_required, mx.extra_count), (1, 3));
+        assert_eq!((mx.additional_required, mx.additional_count), (1, 3));
         assert_eq!(mx.pointers().collect::<Vec<_>>(), [7, 9]);
         assert!(node.set(RrType::NS).is_none());
         assert!(store.find(&name("other"), 0).is_none());

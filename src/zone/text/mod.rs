@@ -7,7 +7,7 @@ pub mod generate;
 pub mod rdata;
 pub mod scanner;
 
-mod pieces;
+mod chunks;
 
 use std::collections::BTreeSet;
 use std::io::Read;
@@ -177,7 +177,7 @@ impl Records {
 /// first file cannot be read.
 pub fn read(library: Library, path: &Path, origin: Option<Name>) -> Result<Records, String> {
     let octets = library.read(path)?;
-    let mut reader = Reader::new(library, pieces::PIECE);
+    let mut reader = Reader::new(library, chunks::CHUNK);
     reader.text(path, octets, origin, None);
     Ok(reader.records)
 }
@@ -205,8 +205,8 @@ struct Scope {
 
 struct Reader {
     library: Library,
-    /// Octets of a piece of a large text.
-    piece: usize,
+    /// Octets of a chunk of a large text.
+    chunk: usize,
     records: Records,
     name: LookupName,
     /// `$TTL`, for all that follows, included files too.
@@ -221,10 +221,10 @@ struct Reader {
 }
 
 impl Reader {
-    fn new(library: Library, piece: usize) -> Reader {
+    fn new(library: Library, chunk: usize) -> Reader {
         Reader {
             library,
-            piece,
+            chunk,
             records: Records::default(),
             name: LookupName::new(),
             default_ttl: None,
@@ -248,7 +248,7 @@ impl Reader {
         self.make_room(&text.octets);
         self.records.texts.push(text.clone());
         self.including.push(self.library.identity(path));
-        pieces::read(self, &mut scope, &text.octets);
+        chunks::read(self, &mut scope, &text.octets);
         self.including.pop();
     }
 
@@ -258,7 +258,7 @@ impl Reader {
     fn make_room(&mut self, text: &[u8]) {
         let lines = text.iter().filter(|&&octet| octet == b'\n').count();
         memory::reserve(&mut self.records.list, lines);
-        self.records.names.reserve(pieces::owners(text));
+        self.records.names.reserve(chunks::owners(text));
     }
 
     /// Reads the entries that begin before `end`, one after the other.

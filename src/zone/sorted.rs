@@ -1,6 +1,6 @@
 //! Records sorted out: which name owns which record sets, what stands above
 //! it, and whether a zone cut or a DNAME takes it out of the zone's own data.
-//! `check` looks at a draft for faults, `build` composes the answers from it.
+//! `check` looks them over for faults, `build` composes the answers from them.
 
 use std::ops::Range;
 
@@ -11,7 +11,7 @@ use crate::wire::{LookupName, RrType};
 
 /// One record set: its records are `order[range]`.
 #[derive(Clone, Debug)]
-pub struct DraftSet {
+pub struct SortedSet {
     /// The type.
     pub rtype: RrType,
     /// The lowest TTL of its records (RFC 2181 §5.2).
@@ -19,21 +19,22 @@ pub struct DraftSet {
     range: Range<u32>,
 }
 
-/// What becomes of the data at a name.
+/// What, if anything, keeps the data at a name from being answered with
+/// (RFC 5936 §3.5 calls such data occluded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Not at or below the apex.
+pub enum Occlusion {
+    /// Not at or below the apex: no data of this zone.
     Outside,
-    /// The zone answers for it.
+    /// Nothing does.
     Served,
     /// Below this zone cut: glue at most.
-    Hidden(NameId),
+    BelowCut(NameId),
     /// Below this owner of a DNAME: may not be (RFC 6672 §2.4).
-    Redirected(NameId),
+    BelowDname(NameId),
 }
 
 /// The records of one zone by name.
-pub struct Draft {
+pub struct Sorted {
     /// What was read; its names now hold every empty non-terminal as well.
     pub records: Records,
     /// The zone's own name.
@@ -41,30 +42,30 @@ pub struct Draft {
     /// The name one label up; at the apex and outside of the zone the name
     /// itself.
     parents: Vec<NameId>,
-    standings: Vec<Standing>,
+    occlusions: Vec<Occlusion>,
     order: Vec<u32>,
-    sets: Vec<DraftSet>,
+    sets: Vec<SortedSet>,
     /// Name `i` owns `sets[first_set[i]..first_set[i + 1]]`.
     first_set: Vec<u32>,
 }
 
-impl Draft {
+impl Sorted {
     /// Sorts the records out. Duplicates are dropped here, with a warning.
-    pub fn new(mut records: Records, apex: NameId) -> Draft {
+    pub fn new(mut records: Records, apex: NameId) -> Sorted {
         let parents = add_ancestors(&mut records, apex);
-        let mut draft = Draft {
+        let mut sorted = Sorted {
             records,
             apex,
             parents,
-            standings: Vec::new(),
+            occlusions: Vec::new(),
             order: Vec::new(),
             sets: Vec::new(),
             first_set: Vec::new(),
         };
-        draft.order_by_owner();
-        draft.group();
-        draft.stand();
-        draft
+        sorted.order_by_owner();
+        sorted.group();
+        sorted.occlude();
+        sorted
     }
 
     /// The name one label up, `None` at the apex and outside of the zone.
@@ -72,26 +73,26 @@ impl Draft {
         Some(self.parents[id.index()]).filter(|parent| *parent != id)
     }
 
-    /// What becomes of the data at a name.
-    pub fn standing(&self, id: NameId) -> Standing {
-        self.standings[id.index()]
+    /// What keeps the data at a name from being answered with.
+    pub fn occlusion(&self, id: NameId) -> Occlusion {
+        self.occlusions[id.index()]
     }
 
     /// The record sets of a name, by rising type.
-    pub fn sets(&self, id: NameId) -> &[DraftSet] {
+    pub fn sets(&self, id: NameId) -> &[SortedSet] {
         let (first, end) = (self.first_set[id.index()], self.first_set[id.index() + 1]);
         &self.sets[first as usize..end as usize]
     }
 
     /// The record set of one type.
-    pub fn set(&self, id: NameId, rtype: RrType) -> Option<&DraftSet> {
+    pub fn set(&self, id: NameId, rtype: RrType) -> Option<&SortedSet> {
         let sets = self.sets(id);
         let at = sets.binary_search_by_key(&rtype, |set| set.rtype);
         at.ok().map(|at| &sets[at])
     }
 
     /// The records of a set, in the order of the text.
-    pub fn records(&self, set: &DraftSet) -> impl ExactSizeIterator<Item = &Record> {
+    pub fn records(&self, set: &SortedSet) -> impl ExactSizeIterator<Item = &Record> {
         let range = set.range.start as usize..set.range.end as usize;
         self.order[range]
             .iter()
@@ -113,11 +114,11 @@ impl Draft {
     pub fn covering(&self, name: &LookupName) -> Option<NameId> {
         let names = &self.records.names;
         if let Some(id) = names.find(name, 0) {
-            return (self.standing(id) != Standing::Outside).then_some(id);
+            return (self.occlusion(id) != Occlusion::Outside).then_some(id);
         }
         let encloser = (1..=name.labels()).find_map(|label| names.find(name, label))?;
-        let standing = self.standing(encloser);
-        if standing != Standing::Served
+        let occlusion = self.occlusion(encloser);
+        if occlusion != Occlusion::Served
             || self.is_cut(encloser)
             || self.set(encloser, RrType::DNAME).is_some()
         {
@@ -204,7 +205,7 @@ impl Draft {
                 }
             }
         }
-        self.sets.push(DraftSet {
+        self.sets.push(SortedSet {
             rtype,
             ttl,
             range: kept as u32..end as u32,
@@ -239,16 +240,16 @@ impl Draft {
         &self.records.list[self.order[order] as usize]
     }
 
-    /// Finds each name's standing from its parent's; parents come first.
-    fn stand(&mut self) {
+    /// Finds each name's occlusion from its parent's; parents come first.
+    fn occlude(&mut self) {
         // Outside is also what is not decided yet; from inside, the climb ends
         // at the apex at the latest.
-        self.standings = memory::filled(Standing::Outside, self.records.names.len());
-        self.standings[self.apex.index()] = Standing::Served;
+        self.occlusions = memory::filled(Occlusion::Outside, self.records.names.len());
+        self.occlusions[self.apex.index()] = Occlusion::Served;
         let mut climb = Vec::new();
         for id in self.records.names.ids() {
             let mut at = id;
-            while self.standing(at) == Standing::Outside
+            while self.occlusion(at) == Occlusion::Outside
                 && let Some(parent) = self.parent(at)
             {
                 climb.push(at);
@@ -256,22 +257,22 @@ impl Draft {
             }
             while let Some(at) = climb.pop() {
                 let parent = self.parents[at.index()];
-                self.standings[at.index()] = match self.standing(parent) {
-                    Standing::Served => self.below(parent),
+                self.occlusions[at.index()] = match self.occlusion(parent) {
+                    Occlusion::Served => self.below(parent),
                     above => above,
                 };
             }
         }
     }
 
-    /// The standing of names right below a name that is served.
-    fn below(&self, parent: NameId) -> Standing {
+    /// The occlusion of names right below a name that is served.
+    fn below(&self, parent: NameId) -> Occlusion {
         if self.is_cut(parent) {
-            Standing::Hidden(parent)
+            Occlusion::BelowCut(parent)
         } else if self.set(parent, RrType::DNAME).is_some() {
-            Standing::Redirected(parent)
+            Occlusion::BelowDname(parent)
         } else {
-            Standing::Served
+            Occlusion::Served
         }
     }
 }

@@ -1,6 +1,6 @@
-//! A large text read in pieces, on as many threads as there are CPUs. A piece
+//! A large text read in chunks, on as many threads as there are CPUs. A chunk
 //! is read before it is known what stands in those before it, on the guess
-//! that it is *plain*: records without faults, which need no more than the
+//! that it is *independent*: records without faults, which need no more than the
 //! origin and the `$TTL` that hold now. Where it is not, it is read again in
 //! its turn, in the way of small texts. So whatever leans on the order of lines
 //! (directives, faults, parentheses that stay open) is met in one place.
@@ -16,16 +16,16 @@ use super::scanner::Scanner;
 use super::{Library, Reader, Scope, is_directive};
 use crate::wire::{Name, RrType};
 
-/// Octets of a piece, about. What is made of one stays in the cache of its CPU
+/// Octets of a chunk, about. What is made of one stays in the cache of its CPU
 /// until it is joined to the rest.
-pub const PIECE: usize = 64 << 10;
+pub const CHUNK: usize = 64 << 10;
 
-/// Pieces of each thread that are read ahead: one that it reads, one that it
+/// Chunks of each thread that are read ahead: one that it reads, one that it
 /// reads next, and two that wait to be joined. Where a directive changes what
 /// holds, they were read in vain.
 const AHEAD: usize = 4;
 
-/// What a piece is read on.
+/// What a chunk is read on.
 #[derive(Clone, Copy)]
 struct Guess {
     library: Library,
@@ -42,9 +42,9 @@ impl Guess {
     }
 }
 
-/// A piece for whichever thread is free.
+/// A chunk for whichever thread is free.
 struct Job {
-    piece: Range<usize>,
+    chunk: Range<usize>,
     guess: Guess,
     reply: Sender<Option<Reader>>,
 }
@@ -52,16 +52,16 @@ struct Job {
 /// Reads all of a text.
 pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &[u8]) {
     let mut scanner = Scanner::new(text);
-    let mut pieces = pieces(text, reader.piece);
+    let mut chunks = chunks(text, reader.chunk);
     // The first mostly has the directives that hold for all.
-    if let Some(first) = pieces.next() {
+    if let Some(first) = chunks.next() {
         reader.in_order(scope, &mut scanner, first.end);
     }
-    let mut pieces = pieces.peekable();
-    if pieces.peek().is_none() {
+    let mut chunks = chunks.peekable();
+    if chunks.peek().is_none() {
         return;
     }
-    let most = text.len().div_ceil(reader.piece);
+    let most = text.len().div_ceil(reader.chunk);
     let threads = thread::available_parallelism()
         .map_or(1, NonZero::get)
         .min(most);
@@ -71,13 +71,13 @@ pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &[u8]) {
             let taken = taken.clone();
             let read = move || {
                 for Job {
-                    piece,
+                    chunk,
                     guess,
                     reply,
                 } in taken
                 {
                     // Nobody listens any more where reading broke off.
-                    let _ = reply.send(plain(text, piece, guess));
+                    let _ = reply.send(read_alone(text, chunk, guess));
                 }
             };
             // Where there is no thread to be had, all is read in order.
@@ -89,39 +89,39 @@ pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &[u8]) {
         let mut ahead = VecDeque::new();
         loop {
             while ahead.len() < threads * AHEAD
-                && let Some(piece) = pieces.next()
+                && let Some(chunk) = chunks.next()
             {
                 let (reply, read) = bounded(1);
                 let guess = reader.guess(scope);
-                ahead.push_back((piece.clone(), guess, read));
+                ahead.push_back((chunk.clone(), guess, read));
                 let _ = jobs.send(Job {
-                    piece,
+                    chunk,
                     guess,
                     reply,
                 });
             }
-            let Some((piece, guess, read)) = ahead.pop_front() else {
+            let Some((chunk, guess, read)) = ahead.pop_front() else {
                 return;
             };
             match read.recv().ok().flatten() {
-                Some(read) if guess.holds(&reader.guess(scope)) && scanner.at() == piece.start => {
+                Some(read) if guess.holds(&reader.guess(scope)) && scanner.at() == chunk.start => {
                     reader.join(scope, read);
-                    scanner.skip_to(piece.end);
+                    scanner.skip_to(chunk.end);
                 }
-                _ => reader.in_order(scope, &mut scanner, piece.end),
+                _ => reader.in_order(scope, &mut scanner, chunk.end),
             }
         }
     });
 }
 
-/// The text in pieces that each begin with an owner in the first column, so
+/// The text in chunks that each begin with an owner in the first column, so
 /// that none needs the owner before it.
-fn pieces(text: &[u8], octets: usize) -> impl Iterator<Item = Range<usize>> {
+fn chunks(text: &[u8], octets: usize) -> impl Iterator<Item = Range<usize>> {
     let mut start = 0;
     std::iter::from_fn(move || {
-        let piece = start..next_owner(text, start + octets);
-        start = piece.end;
-        (!piece.is_empty()).then_some(piece)
+        let chunk = start..next_owner(text, start + octets);
+        start = chunk.end;
+        (!chunk.is_empty()).then_some(chunk)
     })
 }
 
@@ -149,21 +149,21 @@ fn begins_with_owner(pair: &[u8]) -> bool {
     (pair[0] == b'\n') & !(is(b' ') | is(b'\t') | is(b'\r') | is(b'\n') | is(b';'))
 }
 
-/// Reads a piece, or `None` where it is not plain. Parentheses that are open
-/// at its end are a fault here, and a piece that begins within some is not
+/// Reads a chunk, or `None` where it is not independent. Parentheses that are open
+/// at its end are a fault here, and a chunk that begins within some is not
 /// taken, since reading in order is then elsewhere.
-fn plain(text: &[u8], piece: Range<usize>, guess: Guess) -> Option<Reader> {
-    let mut reader = Reader::new(guess.library, piece.len());
+fn read_alone(text: &[u8], chunk: Range<usize>, guess: Guess) -> Option<Reader> {
+    let mut reader = Reader::new(guess.library, chunk.len());
     reader.default_ttl = guess.default_ttl;
-    reader.make_room(&text[piece.clone()]);
+    reader.make_room(&text[chunk.clone()]);
     let mut scope = Scope {
         text: guess.text,
         path: Default::default(),
         origin: guess.origin,
         owner: None,
     };
-    let mut scanner = Scanner::new(&text[..piece.end]);
-    scanner.skip_to(piece.start);
+    let mut scanner = Scanner::new(&text[..chunk.end]);
+    scanner.skip_to(chunk.start);
     let mut tokens = Vec::new();
     while let Some(entry) = scanner.next(&mut tokens).ok()? {
         if is_directive(entry, &tokens) {
@@ -187,22 +187,22 @@ impl Reader {
         }
     }
 
-    /// Goes on behind a plain piece.
-    fn join(&mut self, scope: &mut Scope, piece: Reader) {
+    /// Goes on behind an independent chunk.
+    fn join(&mut self, scope: &mut Scope, chunk: Reader) {
         let records = &mut self.records;
-        let owners = records.names.add_all(&piece.records.names);
+        let owners = records.names.add_all(&chunk.records.names);
         let rdata = records.rdata.len();
-        let joined = piece.records.list.iter().map(|record| super::Record {
+        let joined = chunk.records.list.iter().map(|record| super::Record {
             owner: owners[record.owner.index()],
             at: rdata + record.at,
             ..*record
         });
         records.list.extend(joined);
-        records.rdata.extend_from_slice(&piece.records.rdata);
-        if let Some(last) = piece.records.list.last() {
+        records.rdata.extend_from_slice(&chunk.records.rdata);
+        if let Some(last) = chunk.records.list.last() {
             scope.owner = Some(owners[last.owner.index()]);
         }
-        self.last_ttl = piece.last_ttl.or(self.last_ttl);
+        self.last_ttl = chunk.last_ttl.or(self.last_ttl);
     }
 }
 
@@ -279,7 +279,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn pieces_of_any_size_come_to_the_same(
+        fn chunks_of_any_size_come_to_the_same(
             lines in prop::collection::vec((line(), "\r?\n"), 0..40),
             mark in any::<bool>(),
             ended in any::<bool>(),
@@ -299,15 +299,15 @@ mod tests {
     }
 
     #[test]
-    fn what_leans_on_lines_before_is_not_plain() {
-        let is_plain = |text: &str, default_ttl| {
+    fn what_leans_on_lines_before_is_not_independent() {
+        let is_independent = |text: &str, default_ttl| {
             let guess = Guess {
                 library: Library::Disk,
                 text: 0,
                 origin: Some("example.".parse().unwrap()),
                 default_ttl,
             };
-            plain(text.as_bytes(), 0..text.len(), guess).is_some()
+            read_alone(text.as_bytes(), 0..text.len(), guess).is_some()
         };
         for (text, without_ttl, with_ttl) in [
             (
@@ -322,17 +322,17 @@ mod tests {
             ("a 5 A 192.0.2\n", false, false),
             ("a 5 TXT (\n", false, false),
         ] {
-            assert_eq!(is_plain(text, None), without_ttl, "{text}");
-            assert_eq!(is_plain(text, Some(60)), with_ttl, "{text}");
+            assert_eq!(is_independent(text, None), without_ttl, "{text}");
+            assert_eq!(is_independent(text, Some(60)), with_ttl, "{text}");
         }
     }
 
     #[test]
-    fn pieces_begin_with_owners() {
+    fn chunks_begin_with_owners() {
         let text = b"a\n b\n\n;\nc\nd\n";
-        let found: Vec<_> = pieces(text, 1).collect();
+        let found: Vec<_> = chunks(text, 1).collect();
         assert_eq!(found, [0..8, 8..10, 10..12]);
-        assert_eq!(pieces(text, 100).count(), 1);
-        assert_eq!(pieces(b"", 1).count(), 0);
+        assert_eq!(chunks(text, 100).count(), 1);
+        assert_eq!(chunks(b"", 1).count(), 0);
     }
 }
