@@ -7,6 +7,7 @@ pub mod header;
 pub mod lookup_name;
 pub mod name;
 pub mod octets;
+pub mod rdata;
 pub mod rtype;
 
 pub use cursor::Cursor;

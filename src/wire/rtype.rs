@@ -25,10 +25,14 @@ pub enum Kind {
     /// A domain name that may be compressed in a message: only in the types of
     /// RFC 1035 (RFC 3597 §4).
     CompressibleName,
-    /// A domain name that is never compressed.
+    /// A domain name that is never compressed, lower-cased in canonical form
+    /// (RFC 4034 §6.2).
     Name,
-    /// Rest: any number of domain names that are never compressed.
-    Names,
+    /// A domain name that is never compressed and whose case canonical form
+    /// keeps (RFC 3597 §7, RFC 6840 §5.1).
+    CasedName,
+    /// Rest: any number of such names.
+    CasedNames,
     /// Four octets, a dotted quad.
     Address4,
     /// Sixteen octets, an IPv6 address.
@@ -230,7 +234,7 @@ table! {
         "expiration" Timestamp, "inception" Timestamp, "key tag" U16, "signer's name" Name,
         "signature" BASE64;
     /// The next name of a zone, and the types of this one (RFC 4034 §4).
-    NSEC = 47: "next name" Name, "types" TYPES_PRESENT;
+    NSEC = 47: "next name" CasedName, "types" TYPES_PRESENT;
     /// A zone's key (RFC 4034 §2).
     DNSKEY = 48: "flags" U16, "protocol" U8, "algorithm" Algorithm, "public key" BASE64;
     /// The DHCP client that a name belongs to (RFC 4701).
@@ -247,11 +251,11 @@ table! {
     SMIMEA = 53: "certificate usage" U8, "selector" U8, "matching type" U8,
         "certificate data" Hex;
     /// A host's identity (RFC 8005 §5).
-    HIP = 55: "host identity" HostIdentity, "rendezvous servers" Names;
+    HIP = 55: "host identity" HostIdentity, "rendezvous servers" CasedNames;
     /// A zone's state, as text (the registry's template).
     NINFO = 56: "text" CharStrings;
     /// The links of a trust anchor history (the registry's template).
-    TALINK = 58: "previous name" Name, "next name" Name;
+    TALINK = 58: "previous name" CasedName, "next name" CasedName;
     /// What the child wants as DS (RFC 7344 §3.1).
     CDS = 59: "key tag" U16, "algorithm" Algorithm, "digest type" U8, "digest" DS_DIGESTS;
     /// The key that the child wants a DS of (RFC 7344 §3.2).
@@ -263,9 +267,9 @@ table! {
     /// The digest of a whole zone (RFC 8976 §2).
     ZONEMD = 63: "serial" U32, "scheme" U8, "hash algorithm" U8, "digest" ZONE_DIGESTS;
     /// How a service is reached (RFC 9460 §2).
-    SVCB = 64: "priority" U16, "target" Name, "parameters" ServiceParameters;
+    SVCB = 64: "priority" U16, "target" CasedName, "parameters" ServiceParameters;
     /// How a web server is reached (RFC 9460 §9).
-    HTTPS = 65: "priority" U16, "target" Name, "parameters" ServiceParameters;
+    HTTPS = 65: "priority" U16, "target" CasedName, "parameters" ServiceParameters;
     /// Who may send mail, given up for TXT (RFC 7208 §3.1).
     SPF = 99: "text" CharStrings;
     /// An ILNP node identifier (RFC 6742 §2.1).
@@ -275,7 +279,7 @@ table! {
     /// An ILNP locator of 64 bits (RFC 6742 §2.3).
     L64 = 106: "preference" U16, "locator" Locator64;
     /// The name of an ILNP locator (RFC 6742 §2.4).
-    LP = 107: "preference" U16, "name" Name;
+    LP = 107: "preference" U16, "name" CasedName;
     /// A MAC address of 48 bits (RFC 7043 §3).
     EUI48 = 108: "address" Eui(6);
     /// A MAC address of 64 bits (RFC 7043 §4).
@@ -535,7 +539,7 @@ mod tests {
         let takes_rest = |kind: Kind| {
             matches!(
                 kind,
-                Names
+                CasedNames
                     | CharStrings
                     | OptionalCharString
                     | Text { .. }

@@ -7,8 +7,7 @@ use super::sorted::{Occlusion, Sorted, SortedSet};
 use super::store::RECORD_HEAD;
 use super::text::Record;
 use super::text::fault::{Faults, Place};
-use super::text::rdata;
-use crate::wire::{LookupName, Name, RrType};
+use crate::wire::{LookupName, Name, RrType, rdata};
 
 /// Looks at the whole zone. What seems to be missing is not missed where it
 /// may stand on a line that could not be read.
@@ -304,7 +303,7 @@ impl Checker<'_> {
 pub fn target(records: &super::text::Records, record: &Record) -> Option<Name> {
     let octets = records.rdata(record);
     let mut found = None;
-    rdata::names(record.rtype, octets, |name, _| {
+    rdata::names(record.rtype, octets, |_, name| {
         found = Name::from_wire(&octets[name]).ok()
     });
     found.filter(|name| name.as_wire().len() > 1)

@@ -4,9 +4,9 @@
 //! of other types may still be pointed at by owner names further down.
 
 use super::store::{FURTHEST_MOVE, NewSet, QUESTION_TAIL, put_record_head};
-use super::text::rdata;
 use crate::wire::header::HEADER;
 use crate::wire::name::MAX_NAME;
+use crate::wire::rdata;
 use crate::wire::rtype::{Field, Kind};
 use crate::wire::{LookupName, RrType};
 
@@ -155,10 +155,10 @@ impl Composer {
         // stand in one piece.
         let whole = [RrType::CNAME, RrType::DNAME].contains(&rtype);
         let mut copied = 0;
-        rdata::names(rtype, data, |name, compressible| {
+        rdata::names(rtype, data, |kind, name| {
             self.out.extend_from_slice(&data[copied..name.start]);
             copied = name.end;
-            self.name(&data[name], compressible && !whole);
+            self.name(&data[name], kind == Kind::CompressibleName && !whole);
         });
         self.out.extend_from_slice(&data[copied..]);
         let length = (self.out.len() - start) as u16;
@@ -230,7 +230,12 @@ impl Composer {
 
 /// Types without names need no list of what can be pointed at.
 fn has_names(rtype: RrType) -> bool {
-    let is_name = |field: &Field| matches!(field.kind, Kind::CompressibleName | Kind::Name);
+    let is_name = |field: &Field| {
+        matches!(
+            field.kind,
+            Kind::CompressibleName | Kind::Name | Kind::CasedName
+        )
+    };
     rtype
         .fields()
         .is_some_and(|fields| fields.iter().any(is_name))

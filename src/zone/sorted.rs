@@ -6,8 +6,8 @@ use std::ops::Range;
 
 use super::memory;
 use super::names::NameId;
-use super::text::{Record, Records, rdata};
-use crate::wire::{LookupName, RrType};
+use super::text::{Record, Records};
+use crate::wire::{LookupName, RrType, rdata};
 
 /// One record set: its records are `order[range]`.
 #[derive(Clone, Debug)]
@@ -214,26 +214,20 @@ impl Sorted {
     }
 
     /// For each record of a set, whether an equal one stands before it; names
-    /// within the data are compared without regard to case (RFC 2181 §5,
-    /// RFC 4034 §6.2).
+    /// within the data are compared without regard to case (RFC 2181 §5).
     fn repeated(&self, rtype: RrType, range: Range<usize>) -> Vec<bool> {
-        let canonical = range.map(|at| self.canonical(rtype, self.record_at(at)));
-        let mut sorted: Vec<(Vec<u8>, usize)> = canonical.zip(0..).collect();
+        let comparable = range.map(|at| {
+            let mut octets = self.records.rdata(self.record_at(at)).to_vec();
+            rdata::make_comparable(rtype, &mut octets);
+            octets
+        });
+        let mut sorted: Vec<(Vec<u8>, usize)> = comparable.zip(0..).collect();
         sorted.sort();
         let mut repeated = vec![false; sorted.len()];
         for pair in sorted.windows(2) {
             repeated[pair[1].1] = pair[0].0 == pair[1].0;
         }
         repeated
-    }
-
-    fn canonical(&self, rtype: RrType, record: &Record) -> Vec<u8> {
-        let mut octets = self.records.rdata(record).to_vec();
-        let original = octets.clone();
-        rdata::names(rtype, &original, |name, _| {
-            octets[name].make_ascii_lowercase()
-        });
-        octets
     }
 
     fn record_at(&self, order: usize) -> &Record {

@@ -7,6 +7,7 @@ use data_encoding::{BASE32_DNSSEC, BASE64, DecodeKind, Encoding, HEXLOWER_PERMIS
 
 use super::super::scanner::Token;
 use super::reader::{FieldFault, Reader};
+use crate::wire::rdata::digest_length;
 
 /// Reads all that is left as hexadecimal.
 pub(super) fn read_hex(reader: &mut Reader<'_, '_>, may_be_empty: bool) -> Result<(), FieldFault> {
@@ -37,14 +38,6 @@ pub(super) fn read_digest(
         ))),
         _ => Ok(()),
     }
-}
-
-/// How long a digest is behind the octets `before` it, the last of which is its
-/// kind; `None` where that is not known.
-pub(super) fn digest_length(before: &[u8], lengths: &[(u8, usize)]) -> Option<usize> {
-    let kind = before.last()?;
-    let known = lengths.iter().find(|(number, _)| number == kind);
-    known.map(|&(_, length)| length)
 }
 
 /// Reads one token of base64, one octet at least; returns how many.

@@ -1,16 +1,9 @@
-//! The identity of a host in the Host Identity Protocol (RFC 8005 §5): in text
-//! three words, on the wire the lengths first.
-//!
-//! ```text
-//! tag length 1 octet | algorithm 1 | key length 2 | tag ... | key ...
-//! ```
+//! The identity of a host in the Host Identity Protocol (RFC 8005 §6): three
+//! words.
 
 use super::encoded;
 use super::reader::{FieldFault, Reader};
-use crate::wire::Cursor;
-
-/// Octets before the tag.
-const HEAD: usize = 4;
+use crate::wire::rdata::hip::{HEAD, split};
 
 /// Reads the algorithm, the tag in hexadecimal and the key in base64.
 pub(super) fn read(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
@@ -29,13 +22,6 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     Ok(())
 }
 
-/// Octets of the identity at the start of `octets`.
-pub(super) fn length(octets: &[u8]) -> Option<usize> {
-    let (_, tag, key) = split(octets)?;
-    let is_whole = !tag.is_empty() && !key.is_empty();
-    is_whole.then_some(HEAD + tag.len() + key.len())
-}
-
 /// Writes a valid identity.
 pub(super) fn print(octets: &[u8], out: &mut String) {
     if let Some((algorithm, tag, key)) = split(octets) {
@@ -46,26 +32,15 @@ pub(super) fn print(octets: &[u8], out: &mut String) {
     }
 }
 
-fn split(octets: &[u8]) -> Option<(u8, &[u8], &[u8])> {
-    let mut rest = Cursor::new(octets);
-    let (tag, algorithm, key) = (rest.u8()?, rest.u8()?, rest.u16()?);
-    Some((algorithm, rest.take(tag.into())?, rest.take(key.into())?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::testing::{fault, octets};
-    use super::*;
     use crate::wire::RrType;
 
     #[test]
     fn lengths_come_first() {
         let wire = octets(RrType::HIP, "2 AABB AQID a. b.");
         assert_eq!(wire, b"\x02\x02\x00\x03\xaa\xbb\x01\x02\x03\x01a\0\x01b\0");
-        assert_eq!(length(&wire), Some(9));
-        assert_eq!(length(&wire[..8]), None);
-        assert_eq!(length(b"\x00\x02\x00\x01k"), None);
-        assert_eq!(length(b"\x01\x02\x00\x00t"), None);
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The data of one record, text <-> octets, after the table of types and their
-//! fields in `wire::rtype`. Here are the matches over the kinds of fields, one
-//! to read, one to measure, one to print, and the generic form that any type
-//! may take (RFC 3597 §5). Kinds that are ideas of their own have files beside
+//! fields in `wire::rtype`; the octets are `wire::rdata`'s. Here are the matches
+//! over the kinds of fields, one to read and one to print, and the generic form
+//! that any type may take (RFC 3597 §5). Kinds that are ideas of their own have files beside
 //! this one. Owner, TTL, class and type belong to the record, not here.
 
 pub mod time;
@@ -17,18 +17,15 @@ mod reader;
 mod string;
 mod svcb;
 
-use std::ops::Range;
-
 use super::scanner::Token;
 use crate::wire::name::wire_length;
+use crate::wire::rdata::{MAX_RDATA, fields, is_valid, resolve};
 use crate::wire::rtype::Kind;
 use crate::wire::{Name, RrType};
 use reader::Reader;
 pub use reader::{FieldFault, excerpt};
 use time::{parse_period, parse_timestamp, print_timestamp};
 
-/// The most octets of one record's data: its length has 16 bits.
-pub const MAX_RDATA: usize = 65535;
 /// Announces data in generic form.
 const GENERIC: &[u8] = br"\#";
 
@@ -69,7 +66,7 @@ pub fn read(
 /// data that does not fit its type's fields, is printed in generic form.
 pub fn print(rtype: RrType, rdata: &[u8], out: &mut String) {
     let start = out.len();
-    let whole = split(rtype, rdata, |kind, place| {
+    let whole = fields(rtype, rdata, |kind, place| {
         let before = out.len();
         if before > start {
             out.push(' ');
@@ -86,69 +83,10 @@ pub fn print(rtype: RrType, rdata: &[u8], out: &mut String) {
     }
 }
 
-/// True where `rdata` is made of the type's fields, exactly. Any octets will do
-/// for a type without fields.
-pub fn is_valid(rtype: RrType, rdata: &[u8]) -> bool {
-    let has_fields = rtype.fields().is_some();
-    rdata.len() <= MAX_RDATA && (!has_fields || split(rtype, rdata, |_, _| {}).is_some())
-}
-
-/// Calls `each` for the domain names in valid, uncompressed `rdata`, in their
-/// order: where it stands, and whether it may be compressed in a message
-/// (RFC 3597 §4).
-pub fn names(rtype: RrType, rdata: &[u8], mut each: impl FnMut(Range<usize>, bool)) {
-    split(rtype, rdata, |kind, place| match kind {
-        Kind::CompressibleName => each(place, true),
-        Kind::Name => each(place, false),
-        Kind::Names => {
-            let mut at = place.start;
-            while let Some(length) = wire_length(&rdata[at..place.end]) {
-                each(at..at + length, false);
-                at += length;
-            }
-        }
-        _ => {}
-    });
-}
-
-/// Calls `each` for the fields that `rdata` is made of, in their order. `None`
-/// at the first that is broken, and where something follows the last.
-fn split(rtype: RrType, rdata: &[u8], mut each: impl FnMut(Kind, Range<usize>)) -> Option<()> {
-    let mut at = 0;
-    for field in rtype.fields()? {
-        let (before, rest) = rdata.split_at(at);
-        let kind = resolve(field.kind, before)?;
-        let length = measure(kind, before, rest)?;
-        if length > rest.len() {
-            return None;
-        }
-        each(kind, at..at + length);
-        at += length;
-    }
-    (at == rdata.len()).then_some(())
-}
-
-/// The kind that a field of IPSECKEY takes on after the octets before it:
-/// precedence, gateway type, algorithm (RFC 4025 §2.1). Others are what they
-/// are.
-fn resolve(kind: Kind, before: &[u8]) -> Option<Kind> {
-    match (kind, before) {
-        (Kind::IpsecGateway, [_, 0, ..]) => Some(Kind::NoGateway),
-        (Kind::IpsecGateway, [_, 1, ..]) => Some(Kind::Address4),
-        (Kind::IpsecGateway, [_, 2, ..]) => Some(Kind::Address6),
-        (Kind::IpsecGateway, [_, 3, ..]) => Some(Kind::Name),
-        (Kind::IpsecGateway, _) => None,
-        (Kind::IpsecKey, [_, _, algorithm, ..]) => Some(Kind::Base64 {
-            may_be_empty: *algorithm == 0,
-        }),
-        (kind, _) => Some(kind),
-    }
-}
-
 fn read_field(kind: Kind, reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     match kind {
-        Kind::CompressibleName | Kind::Name => read_name(reader),
-        Kind::Names => read_names(reader),
+        Kind::CompressibleName | Kind::Name | Kind::CasedName => read_name(reader),
+        Kind::CasedNames => read_names(reader),
         Kind::Address4 => address::read_ipv4(reader),
         Kind::Address6 => address::read_ipv6(reader),
         Kind::U8 => reader
@@ -274,58 +212,12 @@ fn read_generic(rtype: RrType, reader: &mut Reader<'_, '_>) -> Result<(), FieldF
     Ok(())
 }
 
-/// Octets that a field takes at the start of `rest`, or more than there are;
-/// `None` where it is broken. `before` is the data in front of it.
-fn measure(kind: Kind, before: &[u8], rest: &[u8]) -> Option<usize> {
-    let all_if = |is_valid: bool| is_valid.then_some(rest.len());
-    let counted = || string::split(rest).map(|(string, _)| 1 + string.len());
-    match kind {
-        Kind::CompressibleName | Kind::Name => wire_length(rest),
-        Kind::Names => all_if(are_names(rest)),
-        Kind::NoGateway => Some(0),
-        Kind::U8 | Kind::Algorithm => Some(1),
-        Kind::U16 | Kind::CertificateType | Kind::Type => Some(2),
-        Kind::U32 | Kind::Period | Kind::Timestamp | Kind::Address4 => Some(4),
-        Kind::Locator64 => Some(8),
-        Kind::Address6 => Some(16),
-        Kind::Eui(length) => Some(length),
-        Kind::OptionalCharString if rest.is_empty() => Some(0),
-        Kind::CharString | Kind::OptionalCharString | Kind::Salt => counted(),
-        Kind::HashedOwner => counted().filter(|&length| length > 1),
-        Kind::Tag => counted().filter(|&length| string::is_tag(&rest[1..length])),
-        Kind::CharStrings => all_if(string::are_strings(rest)),
-        Kind::Text { may_be_empty } | Kind::Base64 { may_be_empty } => {
-            all_if(may_be_empty || !rest.is_empty())
-        }
-        Kind::Hex => all_if(!rest.is_empty()),
-        Kind::Digest(lengths) => match encoded::digest_length(before, lengths) {
-            Some(expected) => all_if(rest.len() == expected),
-            None => all_if(!rest.is_empty()),
-        },
-        Kind::TypeBitmap { may_be_empty } => {
-            all_if((may_be_empty || !rest.is_empty()) && bitmap::is_valid(rest))
-        }
-        Kind::Location => loc::is_valid(rest).then_some(loc::LENGTH),
-        Kind::AddressPrefixes => all_if(apl::is_valid(rest)),
-        Kind::ServiceParameters => all_if(svcb::is_valid(rest)),
-        Kind::HostIdentity => hip::length(rest),
-        // `resolve` has made others of these.
-        Kind::IpsecGateway | Kind::IpsecKey => None,
-    }
-}
-
-fn are_names(octets: &[u8]) -> bool {
-    let mut rest = octets;
-    while let Some(length) = wire_length(rest).filter(|&length| length <= rest.len()) {
-        rest = &rest[length..];
-    }
-    rest.is_empty()
-}
-
 /// Writes one field, whose octets are valid.
 fn print_field(kind: Kind, octets: &[u8], out: &mut String) {
     match kind {
-        Kind::CompressibleName | Kind::Name | Kind::Names => print_names(octets, out),
+        Kind::CompressibleName | Kind::Name | Kind::CasedName | Kind::CasedNames => {
+            print_names(octets, out);
+        }
         Kind::U8
         | Kind::U16
         | Kind::U32
@@ -457,6 +349,7 @@ pub(super) mod testing {
 mod tests {
     use super::testing::*;
     use super::*;
+    use crate::wire::rdata::names;
 
     /// One record of each type with fields, as the RFCs show it, and how it is
     /// printed where that differs.
@@ -847,9 +740,10 @@ mod tests {
         let found = |mnemonic: &str, text: &str| {
             let rdata = octets(rtype(mnemonic), text);
             let mut found = Vec::new();
-            names(rtype(mnemonic), &rdata, |place, is_compressible| {
+            names(rtype(mnemonic), &rdata, |kind, place| {
                 let name = Name::from_wire(&rdata[place]).unwrap();
-                found.push(format!("{name}{}", if is_compressible { "!" } else { "" }));
+                let compressible = kind == Kind::CompressibleName;
+                found.push(format!("{name}{}", if compressible { "!" } else { "" }));
             });
             found.join(" ")
         };

@@ -5,9 +5,8 @@ use std::fmt::{Display, Write};
 
 use super::reader::{FieldFault, Reader};
 use crate::wire::name::unescape;
+use crate::wire::rdata::strings::{MAX_CHAR_STRING, is_tag, split};
 
-/// The most octets behind a length octet (RFC 1035 §3.3).
-const MAX_CHAR_STRING: usize = 255;
 pub(super) const BAD_ESCAPE: &str =
     "a broken escape; write \\X for a character or \\DDD for an octet";
 
@@ -53,10 +52,6 @@ pub(super) fn read_tag(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     Ok(())
 }
 
-pub(super) fn is_tag(octets: &[u8]) -> bool {
-    !octets.is_empty() && octets.iter().all(u8::is_ascii_alphanumeric)
-}
-
 /// Appends the octets that `text` stands for; `None` for a broken escape.
 pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     let mut rest = text;
@@ -69,21 +64,6 @@ pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     }
     out.extend_from_slice(rest);
     Some(())
-}
-
-/// The length octet and the string behind it, at the start of `octets`.
-pub(super) fn split(octets: &[u8]) -> Option<(&[u8], &[u8])> {
-    let (&length, rest) = octets.split_first()?;
-    rest.split_at_checked(length as usize)
-}
-
-/// True for nothing but strings, one at least.
-pub(super) fn are_strings(octets: &[u8]) -> bool {
-    let mut rest = octets;
-    while let Some((_, behind)) = split(rest) {
-        rest = behind;
-    }
-    rest.is_empty() && !octets.is_empty()
 }
 
 /// Writes the strings in `octets`, each in quotes.
@@ -141,15 +121,6 @@ mod tests {
         assert_eq!(octets(br"\a\;\032").as_deref(), Some(&b"a; "[..]));
         for text in [&br"\"[..], br"a\", br"\1", br"\12", br"\256", br"\1x2"] {
             assert_eq!(octets(text), None);
-        }
-    }
-
-    #[test]
-    fn strings_fill_their_octets_exactly() {
-        assert!(are_strings(b"\x00"));
-        assert!(are_strings(b"\x01a\x02bc"));
-        for broken in [&b""[..], b"\x01", b"\x01a\x02b", b"\x00\x05"] {
-            assert!(!are_strings(broken), "{broken:?}");
         }
     }
 }

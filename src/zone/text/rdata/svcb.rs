@@ -1,9 +1,5 @@
-//! The parameters of SVCB and HTTPS records (RFC 9460). In text they stand in
-//! any order; on the wire their keys ascend:
-//!
-//! ```text
-//! key 2 octets | length 2 | value ... | key ...
-//! ```
+//! The parameters of SVCB and HTTPS records in text (RFC 9460 §2.1), where they
+//! stand in any order.
 
 use std::net::{Ipv4Addr, Ipv6Addr};
 
@@ -11,21 +7,12 @@ use data_encoding::BASE64;
 
 use super::reader::{FieldFault, Reader, number};
 use super::string::{self, push};
-use crate::wire::Cursor;
+use crate::wire::rdata::svcb::{
+    ALPN, ECH, INVALID, IPV4HINT, IPV6HINT, MANDATORY, NO_DEFAULT_ALPN, OHTTP, PORT,
+    UNWANTED_VALUE, fault, items, keys, parameters,
+};
 
-const MANDATORY: u16 = 0;
-const ALPN: u16 = 1;
-const NO_DEFAULT_ALPN: u16 = 2;
-const PORT: u16 = 3;
-const IPV4HINT: u16 = 4;
-const ECH: u16 = 5;
-const IPV6HINT: u16 = 6;
-const DOHPATH: u16 = 7;
-const OHTTP: u16 = 8;
-/// Never a key (RFC 9460 §14.3.2).
-const INVALID: u16 = 65535;
-
-/// The names of the keys above (RFC 9460 §14.3.2, RFC 9461 §5, RFC 9540 §4).
+/// The names of the keys, by number (RFC 9460 §14.3.2, RFC 9461 §5, RFC 9540 §4).
 const NAMES: [&str; 9] = [
     "mandatory",
     "alpn",
@@ -39,7 +26,6 @@ const NAMES: [&str; 9] = [
 ];
 
 const NO_VALUE: &str = "a value is missing";
-const UNWANTED_VALUE: &str = "it has no value";
 
 /// One parameter as read, and the token it came from.
 struct Parameter {
@@ -69,7 +55,7 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
         reader.out.extend_from_slice(&length.to_be_bytes());
         reader.out.extend_from_slice(&parameter.value);
     }
-    let Some((key, reason)) = inconsistency(&reader.out[start..]) else {
+    let Some((key, reason)) = fault(&reader.out[start..]) else {
         return Ok(());
     };
     let at_fault = parameters.iter().rfind(|parameter| parameter.key == key);
@@ -201,96 +187,10 @@ fn close_item(wire: &mut [u8], place: usize) -> Result<(), &'static str> {
     Ok(())
 }
 
-/// True for parameters that are well formed and agree with each other.
-pub(super) fn is_valid(octets: &[u8]) -> bool {
-    inconsistency(octets).is_none()
-}
-
-/// The first key that is wrong in parameters on the wire, and why.
-fn inconsistency(octets: &[u8]) -> Option<(u16, &'static str)> {
-    let mut before = None;
-    let mut rest = Cursor::new(octets);
-    while !rest.is_empty() {
-        let Some((key, value)) = take(&mut rest) else {
-            return Some((INVALID, "cut short"));
-        };
-        let reason = if before.replace(key) >= Some(key) {
-            "the same key again"
-        } else if let Some(reason) = value_fault(key, value) {
-            reason
-        } else if key == MANDATORY && !keys(value).all(|key| has(octets, key)) {
-            "a key in the list is not among the parameters"
-        } else if key == NO_DEFAULT_ALPN && !has(octets, ALPN) {
-            "it needs alpn beside it (RFC 9460 §7.1.1)"
-        } else {
-            continue;
-        };
-        return Some((key, reason));
-    }
-    None
-}
-
-fn value_fault(key: u16, value: &[u8]) -> Option<&'static str> {
-    let is_valid = match key {
-        MANDATORY => return keys_fault(value),
-        ALPN => string::are_strings(value) && !items(value).any(<[u8]>::is_empty),
-        NO_DEFAULT_ALPN | OHTTP if value.is_empty() => true,
-        NO_DEFAULT_ALPN | OHTTP => return Some(UNWANTED_VALUE),
-        PORT => value.len() == 2,
-        IPV4HINT => !value.is_empty() && value.len().is_multiple_of(4),
-        IPV6HINT => !value.is_empty() && value.len().is_multiple_of(16),
-        ECH => !value.is_empty(),
-        DOHPATH => !value.is_empty() && std::str::from_utf8(value).is_ok(),
-        INVALID => false,
-        _ => true,
-    };
-    (!is_valid).then_some("not a value of this key")
-}
-
-/// RFC 9460 §8: the keys ascend, and `mandatory` is not among them.
-fn keys_fault(value: &[u8]) -> Option<&'static str> {
-    if value.is_empty() || !value.len().is_multiple_of(2) {
-        Some("not a value of this key")
-    } else if keys(value).any(|key| key == MANDATORY) {
-        Some("it lists itself")
-    } else if !keys(value).is_sorted_by(|one, next| one < next) {
-        Some("a key is listed twice")
-    } else {
-        None
-    }
-}
-
-fn has(octets: &[u8], key: u16) -> bool {
-    let mut rest = Cursor::new(octets);
-    std::iter::from_fn(|| take(&mut rest)).any(|(found, _)| found == key)
-}
-
-fn take<'r>(rest: &mut Cursor<'r>) -> Option<(u16, &'r [u8])> {
-    let (key, length) = (rest.u16()?, rest.u16()?);
-    Some((key, rest.take(length.into())?))
-}
-
-/// The keys in the value of `mandatory`.
-fn keys(value: &[u8]) -> impl Iterator<Item = u16> {
-    let mut rest = Cursor::new(value);
-    std::iter::from_fn(move || rest.u16())
-}
-
-/// The items in the value of `alpn`.
-fn items(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = value;
-    std::iter::from_fn(move || {
-        let (item, behind) = string::split(rest)?;
-        rest = behind;
-        Some(item)
-    })
-}
-
 /// Writes valid parameters.
 pub(super) fn print(octets: &[u8], out: &mut String) {
     let mut separator = "";
-    let mut rest = Cursor::new(octets);
-    while let Some((key, value)) = take(&mut rest) {
+    for (key, value) in parameters(octets) {
         out.push_str(separator);
         print_key(key, out);
         print_value(key, value, out);
@@ -513,24 +413,5 @@ mod tests {
         );
         // The generic spelling of a known key takes its wire form.
         assert_eq!(reprinted(RrType::SVCB, r"1 . key3=\000\053"), "1 . port=53");
-    }
-
-    #[test]
-    fn broken_wire_is_not_valid() {
-        assert!(is_valid(b""));
-        assert!(is_valid(b"\x00\x03\x00\x02\x00\x35"));
-        for broken in [
-            &b"\x00\x03\x00\x02\x00"[..],
-            b"\x00\x03\x00",
-            b"\x00\x03\x00\x01\x35",
-            b"\x00\x03\x00\x02\x00\x35\x00\x03\x00\x02\x00\x35",
-            b"\x00\x03\x00\x02\x00\x35\x00\x01\x00\x02\x01a",
-            b"\x00\x01\x00\x01\x00",
-            b"\x00\x01\x00\x02\x05a",
-            b"\x00\x00\x00\x02\x00\x03",
-            b"\xff\xff\x00\x00",
-        ] {
-            assert!(!is_valid(broken), "{broken:?}");
-        }
     }
 }
