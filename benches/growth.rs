@@ -20,7 +20,6 @@ use clap::Parser;
 use plotters::coord::Shift;
 use plotters::prelude::*;
 use serde_json::{Value, json};
-use shardns::sys::memory::{prefer_huge_pages, use_huge_pages};
 use shardns::wire::LookupName;
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
@@ -71,7 +70,6 @@ fn main() -> ExitCode {
 
 /// Prints a row with the memory, then one for each round.
 fn measure(names: usize, rounds: usize) -> anyhow::Result<()> {
-    zone::memory::advise_with(prefer_huge_pages);
     let path = zone_file(names);
     // Before anything else asks for memory.
     let mut zones = load(&path)?;
@@ -104,13 +102,10 @@ fn measure(names: usize, rounds: usize) -> anyhow::Result<()> {
 
 /// From a file to what workers answer from, as the server does it.
 fn load(path: &Path) -> anyhow::Result<Zones> {
-    let loaded = zone::load(Library::Disk, path, None).map_err(|error| anyhow!(error))?;
-    let zone = loaded.zone.context("the zone has faults")?;
-    for region in zone.memory() {
-        // As in the server, small pages serve as well.
-        let _ = use_huge_pages(region);
-    }
-    Ok(Zones::new(vec![zone])?)
+    let loaded = zone::load(Library::Disk, path, None)?;
+    Ok(Zones::new(vec![
+        loaded.zone.context("the zone has faults")?,
+    ]))
 }
 
 /// Memory of this process; pages that are shared with others are divided among

@@ -29,10 +29,11 @@
 //! ```
 //!
 //! Read it in that order, top to bottom. How zones come to be is a second
-//! sitting: `src/zone/text/mod.rs` reads master files, `src/zone/sorted.rs`
-//! sorts the records out, `src/zone/check.rs` names every fault,
-//! `src/zone/build.rs` and `src/zone/compose.rs` compose each answer once, and
-//! `src/zone/store.rs` draws how they are laid down.
+//! sitting: `src/zone/load.rs` finds the files, `src/zone/text/mod.rs` turns
+//! them into records (`src/zone/records.rs`), `src/zone/sorted.rs` sorts these,
+//! `src/zone/check.rs` names every fault, `src/zone/build.rs` and
+//! `src/zone/compose.rs` compose each answer once, and `src/zone/store.rs` draws
+//! how they are laid down.
 //!
 //! # The laboratory
 //!
@@ -51,7 +52,7 @@
 //! ```text
 //! wire    ->
 //! sys     ->
-//! zone    -> wire
+//! zone    -> wire sys
 //! answer  -> zone wire
 //! server  -> answer zone wire sys
 //! lab     -> server answer zone wire sys
@@ -62,7 +63,8 @@
 //!   Vocabulary, no policy.
 //! - [`sys`]: the kernel. The only folder with `unsafe`, and the only one that
 //!   names libc and socket2.
-//! - [`zone`]: zones, immutable once built.
+//! - [`zone`]: zones, immutable once built. It names `sys` in `memory.rs` alone,
+//!   for large pages.
 //! - [`answer`]: request octets in, reply octets out.
 //! - [`server`]: the control plane, and in `worker.rs` the loop.
 //! - [`lab`]: experiments on what the kernel does with the sockets of a group.

@@ -241,8 +241,7 @@ fn queries_are_reproducible_and_really_in_the_zones() {
     };
     assert_eq!(write("7"), write("7"));
     assert_ne!(write("7"), write("8"));
-    let zones = shardns::zone::Zones::new(vec![support::load(Path::new(&repository_zone()), None)])
-        .unwrap();
+    let zones = shardns::zone::Zones::new(vec![support::load(Path::new(&repository_zone()), None)]);
     let (mut missing, mut found) = (0, 0);
     for line in write("7").lines() {
         let (name, rtype) = line.split_once(' ').unwrap();

@@ -157,7 +157,7 @@ fn every_case_over_udp_and_tcp_with_several_workers() {
 
 /// The zones of a file once more, for the server to own.
 fn reload(file: &CaseFile) -> Zones {
-    Zones::new(file.zones.iter().cloned().collect()).unwrap()
+    Zones::new(file.zones.iter().cloned().collect())
 }
 
 #[test]

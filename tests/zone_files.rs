@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
-use shardns::zone::build;
+use shardns::zone;
 use shardns::zone::text::Library;
 use support::zones;
 
@@ -269,7 +269,7 @@ fn many_faults_take_no_longer_than_their_number() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("zone");
         fs::write(&path, text).unwrap();
-        let loaded = build::load(Library::Disk, &path, None).unwrap();
+        let loaded = zone::load(Library::Disk, &path, None).unwrap();
         assert_eq!(loaded.faults.len(), faults, "{line}");
     }
 }
@@ -281,7 +281,8 @@ fn read_anything(text: &[u8], origin: Option<&str>) -> Result<(), TestCaseError>
     let path = folder.path().join("zone");
     fs::write(&path, text).unwrap();
     let origin = origin.map(|origin| origin.parse().unwrap());
-    let loaded = build::load(Library::Disk, &path, origin).map_err(TestCaseError::fail)?;
+    let loaded = zone::load(Library::Disk, &path, origin)
+        .map_err(|error| TestCaseError::fail(error.to_string()))?;
     let lines = text.split(|&octet| octet == b'\n').count();
     for fault in &loaded.faults {
         prop_assert!((1..=lines).contains(&fault.line), "{fault}");

@@ -9,7 +9,6 @@ use std::path::PathBuf;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use shardns::answer::{self, Prepared, Settings, Via, Worker};
-use shardns::sys::memory::use_huge_pages;
 use shardns::wire::{LookupName, Name, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
@@ -102,12 +101,7 @@ pub fn zones(names: usize) -> Zones {
     let path = zone_file(names);
     let loaded = zone::load(Library::Disk, &path, None).unwrap();
     std::fs::remove_file(path).unwrap();
-    let zone = loaded.zone.expect("the zone is good");
-    for region in zone.memory() {
-        // As the server does.
-        let _ = use_huge_pages(region);
-    }
-    Zones::new(vec![zone]).unwrap()
+    Zones::new(vec![loaded.zone.expect("the zone is good")])
 }
 
 /// `count` requests of a kind, with EDNS, for the zone of that many names.

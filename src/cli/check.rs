@@ -4,8 +4,9 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::bail;
 
-use super::sources::{self, Read, plural};
-use crate::zone::text::fault::Severity;
+use super::sources::{self, plural};
+use crate::zone::load::{self, Loaded};
+use crate::zone::records::Severity;
 
 /// The arguments of `shardns check`.
 #[derive(Debug, clap::Args)]
@@ -27,33 +28,33 @@ impl Check {
         let mut out = BufWriter::new(io::stdout().lock());
         let mut all = Vec::new();
         let (mut errors, mut unread) = (0, 0);
-        for source in sources::find(&self.zones)? {
-            match sources::read(&source) {
-                Ok(read) => {
+        for source in load::find(&self.zones)? {
+            match source.load() {
+                Ok(loaded) => {
                     if self.print {
-                        sources::print(&source, |line| drop(writeln!(out, "{line}")))?;
+                        source.print(|line| drop(writeln!(out, "{line}")))?;
                     }
-                    errors += report(&mut out, &read)?;
-                    all.push(read);
+                    errors += report(&mut out, &loaded)?;
+                    all.push(loaded);
                 }
                 // The other files still have something to say.
                 Err(error) => {
-                    writeln!(out, "{error:#}")?;
+                    writeln!(out, "{error}")?;
                     unread += 1;
                 }
             }
         }
-        let assembled = sources::assemble(&all).map(drop);
+        let assembled = load::assemble(&all).map(drop);
         if errors + unread == 0 {
             out.flush()?;
-            return assembled;
+            return Ok(assembled?);
         }
         if let Err(error) = assembled {
-            writeln!(out, "{error:#}")?;
+            writeln!(out, "{error}")?;
             errors += 1;
         }
         out.flush()?;
-        let bad = all.iter().filter(|read| read.zone.is_none()).count() + unread;
+        let bad = all.iter().filter(|loaded| loaded.zone.is_none()).count() + unread;
         let found = errors + unread;
         let zones = all.len() + unread;
         bail!(
@@ -65,18 +66,18 @@ impl Check {
 }
 
 /// Prints faults and summary; returns the number of errors.
-fn report(out: &mut impl Write, read: &Read) -> io::Result<usize> {
-    for fault in &read.faults {
+fn report(out: &mut impl Write, loaded: &Loaded) -> io::Result<usize> {
+    for fault in &loaded.faults {
         writeln!(out, "{fault}")?;
     }
-    let errors = read
+    let errors = loaded
         .faults
         .iter()
         .filter(|fault| fault.severity == Severity::Error)
         .count();
-    let warnings = read.faults.len() - errors;
-    let path = read.path.display();
-    match &read.zone {
+    let warnings = loaded.faults.len() - errors;
+    let path = loaded.path.display();
+    match &loaded.zone {
         Some(zone) => {
             let summary = zone.summary();
             write!(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, anyhow};
+use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
@@ -46,9 +46,9 @@ pub const IMPATIENCE: Duration = Duration::from_millis(200);
 pub fn zones() -> anyhow::Result<Arc<Zones>> {
     const PATH: &str = "example.com.zone";
     let library = Library::Embedded(&[(PATH, ZONE)]);
-    let loaded = zone::load(library, Path::new(PATH), None).map_err(|error| anyhow!(error))?;
+    let loaded = zone::load(library, Path::new(PATH), None)?;
     let zone = loaded.zone.context("the laboratory's zone has faults")?;
-    Ok(Arc::new(Zones::new(vec![zone])?))
+    Ok(Arc::new(Zones::new(vec![zone])))
 }
 
 /// What is asked: the address of each host.

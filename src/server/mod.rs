@@ -21,7 +21,6 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::answer::Settings;
-use crate::sys::memory;
 use crate::sys::socket::UdpSocket;
 use crate::sys::steer::Steer;
 use crate::zone::Zones;
@@ -210,10 +209,6 @@ impl Server {
         )?;
         let bound = bind::bind(config, seats.len())?;
         bind::steer(config, &bound.groups, &seats)?;
-        // Best effort: small pages serve as well, only slower.
-        for region in zones.iter().flat_map(|zone| zone.memory()) {
-            let _ = memory::use_huge_pages(region);
-        }
         let (report, events) = crossbeam_channel::bounded(MAX_EVENTS);
         let settings = Arc::new(config.settings.clone());
         let mut server = Server {

@@ -2,12 +2,17 @@
 //! labels of 1 to 63 octets and a root label, 255 octets at most
 //! (RFC 1035 §3.1, §2.3.4). Any octet may stand in a label (RFC 2181 §11).
 
+use std::cmp::Ordering;
 use std::fmt;
+
+use arrayvec::ArrayVec;
 
 /// The longest name, its root label included.
 pub const MAX_NAME: usize = 255;
 /// The longest label, its length octet not included.
 pub const MAX_LABEL: usize = 63;
+/// The most labels, the root not included.
+pub const MAX_LABELS: usize = 127;
 
 /// An absolute domain name in wire form, its letters' case as written.
 #[derive(Clone, Copy)]
@@ -207,6 +212,39 @@ pub fn wire_length(octets: &[u8]) -> Option<usize> {
     }
 }
 
+/// The canonical order of names (RFC 4034 §6.1), given in wire form and lower
+/// case: by their labels from the root, a name before those below it.
+pub fn canonical_order(one: &[u8], other: &[u8]) -> Ordering {
+    let (mut starts, mut other_starts) = (label_starts(one), label_starts(other));
+    loop {
+        return match (starts.pop(), other_starts.pop()) {
+            (Some(at), Some(other_at)) => match label(one, at).cmp(label(other, other_at)) {
+                Ordering::Equal => continue,
+                unequal => unequal,
+            },
+            (None, None) => Ordering::Equal,
+            (None, Some(_)) => Ordering::Less,
+            (Some(_), None) => Ordering::Greater,
+        };
+    }
+}
+
+/// Where each label of a name starts, the root left out.
+fn label_starts(wire: &[u8]) -> ArrayVec<u8, MAX_LABELS> {
+    let mut starts = ArrayVec::new();
+    let mut at = 0;
+    while let Some(length @ 1..) = wire.get(at).copied() {
+        starts.push(at as u8);
+        at += 1 + usize::from(length);
+    }
+    starts
+}
+
+fn label(wire: &[u8], at: u8) -> &[u8] {
+    let at = usize::from(at);
+    &wire[at + 1..at + 1 + usize::from(wire[at])]
+}
+
 /// Reads what follows a `\` in a master file: three digits, or any other
 /// character for itself (RFC 1035 §5.1). Returns the octet and the rest.
 pub fn unescape(text: &[u8]) -> Option<(u8, &[u8])> {
@@ -347,6 +385,28 @@ mod tests {
         for text in [r"a\", r"a\1.", r"a\12", r"a\256.", r"a\1x2."] {
             assert_eq!(absolute(text), Err(NameError::BadEscape), "{text}");
         }
+    }
+
+    #[test]
+    fn canonical_order_is_that_of_the_rfc() {
+        // RFC 4034 §6.1.
+        let sorted = [
+            &b"\x07example\0"[..],
+            b"\x01a\x07example\0",
+            b"\x08yljkjljk\x01a\x07example\0",
+            b"\x01z\x01a\x07example\0",
+            b"\x04zabc\x01a\x07example\0",
+            b"\x01z\x07example\0",
+            b"\x01\x01\x01z\x07example\0",
+            b"\x01*\x01z\x07example\0",
+            b"\x01\xc8\x01z\x07example\0",
+        ];
+        for (at, one) in sorted.iter().enumerate() {
+            for (other_at, other) in sorted.iter().enumerate() {
+                assert_eq!(canonical_order(one, other), at.cmp(&other_at));
+            }
+        }
+        assert_eq!(canonical_order(b"\0", b"\x01a\0"), Ordering::Less);
     }
 
     #[test]

@@ -2,67 +2,42 @@
 //! (`check`), every answer composed once (`compose`), all of it laid down in
 //! the store.
 
-use std::path::Path;
-use std::sync::Arc;
-
 use super::check;
 use super::compose::Composer;
 use super::lookup::{Summary, Zone};
 use super::memory;
 use super::names::NameId;
+use super::records::{Faults, Provenance, Record, Records};
 use super::sorted::{Occlusion, Sorted, SortedSet};
 use super::store::{self, Builder, NodeRef};
-use super::text::fault::{Fault, Place};
-use super::text::{self, Library, Record, Records};
 use crate::wire::{LookupName, Name, RrType};
 
-/// A zone that was read, with what is wrong with it.
-pub struct Loaded {
-    /// The zone; `None` where an error makes it unfit to be served.
-    pub zone: Option<Arc<Zone>>,
-    /// All faults, errors first.
-    pub faults: Vec<Fault>,
-}
-
-/// Reads and builds the zone in the master file at `path`. Without `origin`
-/// the zone's name is the owner of its SOA.
-///
-/// # Errors
-///
-/// A sentence where the file cannot be read at all; everything else is a fault.
-pub fn load(library: Library, path: &Path, origin: Option<Name>) -> Result<Loaded, String> {
-    let records = text::read(library, path, origin)?;
-    Ok(build(records, origin))
-}
-
-/// Builds a zone from records.
-pub fn build(mut records: Records, origin: Option<Name>) -> Loaded {
+/// Builds a zone from records, `origin` if that is given, and tells what is
+/// wrong with it. There is none where an error makes it unfit to be served.
+pub fn build(mut records: Records, origin: Option<Name>) -> (Option<Zone>, Faults) {
     let Some(apex) = apex(&records, origin).or_else(|| without_soa(&mut records, origin)) else {
-        return rejected(records);
+        return (None, records.faults);
     };
     let mut sorted = Sorted::new(records, apex);
     check::check(&mut sorted);
     if sorted.records.faults.errors() > 0 {
-        return rejected(sorted.records);
+        return (None, sorted.records.faults);
     }
     let zone = Assembler::new(&sorted).assemble();
-    let mut records = sorted.records;
+    let mut faults = sorted.records.faults;
     match zone {
-        Ok(zone) => Loaded {
-            zone: Some(Arc::new(zone)),
-            faults: records.faults.show(&records.texts),
-        },
+        Ok(zone) => (Some(zone), faults),
         Err(Full) => {
             let sentence = "the zone takes more than 16 GiB of memory; split it";
-            records.faults.error(Place::START, sentence);
-            rejected(records)
+            faults.error(Provenance::START, sentence);
+            (None, faults)
         }
     }
 }
 
 /// Notes that there is no SOA, and returns what must be the apex all the same,
 /// so that the other faults can be told: the origin that was asked for, the
-/// owner of a SOA that could not be read, or the first `$ORIGIN`. There is no
+/// owner of a SOA that could not be read, or what is taken for it. There is no
 /// telling where the only SOA is that of another name.
 fn without_soa(records: &mut Records, origin: Option<Name>) -> Option<NameId> {
     let unread = &records.unread;
@@ -77,15 +52,8 @@ fn without_soa(records: &mut Records, origin: Option<Name>) -> Option<NameId> {
     {
         return None;
     }
-    let apex = origin.or(soa_owner).or(records.first_origin)?;
+    let apex = origin.or(soa_owner).or(records.likely_apex)?;
     Some(records.names.add(&LookupName::of(&apex), 0))
-}
-
-fn rejected(records: Records) -> Loaded {
-    Loaded {
-        zone: None,
-        faults: records.faults.show(&records.texts),
-    }
 }
 
 /// The owner of the SOA: the first, or the one at the origin asked for.
@@ -291,19 +259,4 @@ impl<'d> Assembler<'d> {
                 .additional(owner, rtype, set.ttl, records, required);
         }
     }
-}
-
-/// Prints the records of the master file at `path` one a line, as they were
-/// read, or says why it cannot.
-pub fn print(
-    library: Library,
-    path: &Path,
-    origin: Option<Name>,
-    mut line: impl FnMut(&str),
-) -> Result<(), String> {
-    let records = text::read(library, path, origin)?;
-    for record in &records.list {
-        line(&records.line(record));
-    }
-    Ok(())
 }

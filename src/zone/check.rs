@@ -3,10 +3,9 @@
 
 use super::compose::{self, Composer};
 use super::names::NameId;
+use super::records::{Faults, Provenance, Record, Records};
 use super::sorted::{Occlusion, Sorted, SortedSet};
 use super::store::RECORD_HEAD;
-use super::text::Record;
-use super::text::fault::{Faults, Place};
 use crate::wire::{LookupName, Name, RrType, rdata};
 
 /// Looks at the whole zone. What seems to be missing is not missed where it
@@ -32,7 +31,7 @@ impl Checker<'_> {
         let soa = sorted.set(sorted.apex, RrType::SOA);
         if let Some(second) = soa.and_then(|soa| sorted.records(soa).nth(1)) {
             faults.error(
-                second.place,
+                second.from,
                 format!("a second, different SOA at {apex}; a zone has one"),
             );
         }
@@ -40,8 +39,8 @@ impl Checker<'_> {
             && !sorted.records.unread.may_hold(RrType::NS)
         {
             let sentence = format!("no NS record at {apex}; a zone names its servers at its apex");
-            let place = soa.map_or(Place::START, |soa| self.first(soa).place);
-            faults.error(place, sentence);
+            let from = soa.map_or(Provenance::START, |soa| self.first(soa).from);
+            faults.error(from, sentence);
         }
     }
 
@@ -76,7 +75,7 @@ impl Checker<'_> {
         let apex = self.sorted.records.names.name(self.sorted.apex);
         for record in self.all(id) {
             faults.error(
-                record.place,
+                record.from,
                 format!("{} is outside the zone {apex}", self.shown(id)),
             );
         }
@@ -89,7 +88,7 @@ impl Checker<'_> {
                 "{} is below the DNAME at {owner}, where nothing may be (RFC 6672 §2.4)",
                 self.shown(id)
             );
-            faults.error(record.place, sentence);
+            faults.error(record.from, sentence);
         }
     }
 
@@ -114,7 +113,7 @@ impl Checker<'_> {
                 set.rtype,
                 self.shown(cut)
             );
-            faults.warning(self.first(set).place, sentence);
+            faults.warning(self.first(set).from, sentence);
         }
     }
 
@@ -129,7 +128,7 @@ impl Checker<'_> {
                 .and_then(|set| sorted.records(set).nth(1))
             {
                 faults.error(
-                    second.place,
+                    second.from,
                     format!("a second {single} at {}; there may be one", self.shown(id)),
                 );
             }
@@ -146,7 +145,7 @@ impl Checker<'_> {
                     other.rtype,
                     self.shown(id)
                 );
-                faults.error(self.first(other).place, sentence);
+                faults.error(self.first(other).from, sentence);
             }
         }
         if let Some(dname) = sorted.set(id, RrType::DNAME)
@@ -156,7 +155,7 @@ impl Checker<'_> {
                 "DNAME beside the delegation of {}; there may be one of the two",
                 self.shown(id)
             );
-            faults.error(self.first(dname).place, sentence);
+            faults.error(self.first(dname).from, sentence);
         }
     }
 
@@ -172,7 +171,7 @@ impl Checker<'_> {
                     "{rtype} at the wildcard {}, which has no defined meaning",
                     self.shown(id)
                 );
-                faults.error(self.first(set).place, sentence);
+                faults.error(self.first(set).from, sentence);
             }
         }
     }
@@ -189,7 +188,7 @@ impl Checker<'_> {
                 "TTL {} in a set that began with {first}; the lowest, {}, holds for all (RFC 2181 §5.2)",
                 other.ttl, set.ttl
             );
-            faults.warning(other.place, sentence);
+            faults.warning(other.from, sentence);
         }
     }
 
@@ -200,7 +199,7 @@ impl Checker<'_> {
                 "a SOA at {} in the zone {apex}; a zone has one, at its apex",
                 self.shown(id)
             );
-            faults.error(self.first(set).place, sentence);
+            faults.error(self.first(set).from, sentence);
         }
     }
 
@@ -214,7 +213,7 @@ impl Checker<'_> {
                 continue;
             };
             if let Some(sentence) = self.target(id, set.rtype, &target) {
-                faults.warning(record.place, sentence);
+                faults.warning(record.from, sentence);
             }
         }
     }
@@ -278,7 +277,7 @@ impl Checker<'_> {
                 set.rtype,
                 self.shown(id)
             );
-            faults.error(record.place, sentence);
+            faults.error(record.from, sentence);
         }
     }
 
@@ -300,7 +299,7 @@ impl Checker<'_> {
 
 /// The host that an NS, MX, SRV, SVCB or HTTPS record points at: the one name
 /// in its data. The root stands for "none" (RFC 2782, RFC 7505, RFC 9460).
-pub fn target(records: &super::text::Records, record: &Record) -> Option<Name> {
+pub fn target(records: &Records, record: &Record) -> Option<Name> {
     let octets = records.rdata(record);
     let mut found = None;
     rdata::names(record.rtype, octets, |_, name| {
@@ -315,5 +314,5 @@ pub fn no_soa(faults: &mut Faults, origin: Option<&Name>) {
         Some(origin) => format!("no SOA record at {origin}; a zone begins with one"),
         None => "no SOA record; a zone begins with one".into(),
     };
-    faults.error(Place::START, sentence);
+    faults.error(Provenance::START, sentence);
 }

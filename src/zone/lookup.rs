@@ -2,8 +2,7 @@
 //! §4.3.2 step 3, with RFC 4592 for wildcards and RFC 6672 for DNAME). One
 //! probe finds a name that exists; only a miss looks for the closest encloser.
 
-use std::ops::Range;
-
+use super::memory;
 use super::store::{self, Node, NodeRef, Set, Store};
 use crate::wire::{LookupName, Name, RrType};
 
@@ -58,6 +57,7 @@ impl Zone {
         mut summary: Summary,
     ) -> Zone {
         summary.octets = store.octets();
+        store.memory().into_iter().for_each(memory::settle);
         Zone {
             apex,
             name: LookupName::of(&apex),
@@ -144,11 +144,6 @@ impl Zone {
     #[inline]
     pub fn fetch(&self, slot: u64) -> u8 {
         self.store.fetch(slot)
-    }
-
-    /// Where the zone lies in memory.
-    pub fn memory(&self) -> [Range<*const u8>; 2] {
-        self.store.memory()
     }
 
     /// All names with what they own, in no particular order.

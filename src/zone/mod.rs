@@ -2,17 +2,19 @@
 //! Immutable once built; what workers answer from is one `Zones` snapshot.
 
 pub mod build;
+pub mod load;
 pub mod lookup;
-pub mod memory;
 pub mod names;
+pub mod records;
 pub mod store;
 pub mod text;
 pub mod zones;
 
 mod check;
 mod compose;
+mod memory;
 mod sorted;
 
-pub use build::{Loaded, load};
+pub use load::{LoadError, Loaded, load};
 pub use lookup::{Found, Zone};
 pub use zones::Zones;

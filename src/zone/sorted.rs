@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::memory;
 use super::names::NameId;
-use super::text::{Record, Records};
+use super::records::{Record, Records};
 use crate::wire::{LookupName, RrType, rdata};
 
 /// One record set: its records are `order[range]`.
@@ -193,11 +193,11 @@ impl Sorted {
                 if repeated {
                     // A saved transfer ends with the SOA that it began with.
                     if rtype != RrType::SOA {
-                        let place = self.record_at(at).place;
+                        let from = self.record_at(at).from;
                         let warning = format!(
                             "the same {rtype} record stands here already; this one is dropped"
                         );
-                        self.records.faults.warning(place, warning);
+                        self.records.faults.warning(from, warning);
                     }
                 } else {
                     self.order[end] = self.order[at];

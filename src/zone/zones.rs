@@ -5,8 +5,9 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::lookup::Zone;
+use crate::wire::name::canonical_order;
 use crate::wire::octets;
-use crate::wire::{LookupName, Name, RrType};
+use crate::wire::{LookupName, RrType};
 
 /// Zones by name.
 #[derive(Default)]
@@ -29,30 +30,14 @@ struct Depth {
     alone: Option<Arc<Zone>>,
 }
 
-/// A name that more than one zone has.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the zone {0} is there twice")]
-pub struct DuplicateZone(pub Box<Name>);
-
 impl Zones {
-    /// The snapshot of these zones.
-    ///
-    /// # Errors
-    ///
-    /// A name that more than one of them has.
-    pub fn new(mut all: Vec<Arc<Zone>>) -> Result<Zones, DuplicateZone> {
-        all.sort_by_cached_key(|zone| {
-            let labels: Vec<Vec<u8>> = zone
-                .apex()
-                .to_lower()
-                .labels()
-                .map(<[u8]>::to_vec)
-                .collect();
-            labels.into_iter().rev().collect::<Vec<_>>()
-        });
-        if let Some(twice) = all.windows(2).find(|pair| pair[0].apex() == pair[1].apex()) {
-            return Err(DuplicateZone(Box::new(*twice[0].apex())));
-        }
+    /// The snapshot of these zones, each of a name of its own.
+    pub fn new(mut all: Vec<Arc<Zone>>) -> Zones {
+        all.sort_by(|one, other| canonical_order(apex_of(one), apex_of(other)));
+        debug_assert!(
+            all.windows(2).all(|pair| pair[0].apex() != pair[1].apex()),
+            "a zone is there twice"
+        );
         let size = (2 * all.len()).next_power_of_two();
         let mut slots = vec![(0, 0); size];
         let mut depths = Vec::new();
@@ -75,7 +60,7 @@ impl Zones {
             }
             same
         });
-        Ok(Zones { all, slots, depths })
+        Zones { all, slots, depths }
     }
 
     /// The zones, parents before their children.
@@ -156,6 +141,11 @@ impl Zones {
             slot = (slot + 1) & mask;
         }
     }
+}
+
+/// The apex as it is found by, lower-cased.
+fn apex_of(zone: &Zone) -> &[u8] {
+    zone.lookup_name().suffix(0)
 }
 
 #[inline(always)]

@@ -137,7 +137,7 @@ fn read(path: &Path) -> CaseFile {
     loaded.extend(zones.iter().map(|(origin, text)| super::zone(origin, text)));
     CaseFile {
         path: path.into(),
-        zones: Zones::new(loaded).unwrap(),
+        zones: Zones::new(loaded),
         cases,
     }
 }

@@ -60,7 +60,7 @@ pub fn zone(origin: &str, text: &str) -> Arc<Zone> {
 pub fn demo() -> Zones {
     let files = ["example.com", "child.example.com", "192.0.2", "2001-db8"];
     let zones = files.map(|file| load(&repository(&format!("zones/{file}.zone")), None));
-    Zones::new(zones.into()).unwrap()
+    Zones::new(zones.into())
 }
 
 /// Answers a request as the server would; `None` for silence.

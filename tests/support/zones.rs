@@ -28,9 +28,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use shardns::wire::Name;
-use shardns::zone::text::fault::{Fault, Severity};
+use shardns::zone::Loaded;
+use shardns::zone::load::Source;
+use shardns::zone::records::Severity;
+use shardns::zone::text::fault::{self, Fault};
 use shardns::zone::text::{self, Library};
-use shardns::zone::{Loaded, build};
 
 /// One zone and what is to be said of it.
 pub struct Case {
@@ -172,7 +174,8 @@ impl Case {
             fs::write(path, file.octets()).unwrap();
         }
         let first = folder.join(&self.files[0].name);
-        let loaded = build::load(Library::Disk, &first, self.origin)?;
+        let source = Source::on_disk(&first, self.origin);
+        let loaded = source.load().map_err(|error| error.to_string())?;
         self.check_faults(&loaded, &folder)?;
         let printed = print(&first, self.origin)?;
         if let Some(expected) = &self.records {
@@ -254,10 +257,11 @@ fn is_beginning(line: &str, first: &str) -> bool {
 /// The records of a master file as they are printed, a space between fields.
 pub fn print(path: &Path, origin: Option<Name>) -> Result<Vec<String>, String> {
     let mut lines = Vec::new();
-    build::print(Library::Disk, path, origin, |line| {
+    let printed = Source::on_disk(path, origin).print(|line| {
         // An empty APL record has nothing behind its type.
         lines.push(line.replacen('\t', " ", 4).trim_end().to_owned());
-    })?;
+    });
+    printed.map_err(|error| error.to_string())?;
     Ok(lines)
 }
 
@@ -265,7 +269,7 @@ pub fn print(path: &Path, origin: Option<Name>) -> Result<Vec<String>, String> {
 /// same records and no fault.
 pub fn check_again(path: &Path, origin: Option<Name>, folder: &Path) -> Result<(), String> {
     let octets = |path: &Path, origin| -> Result<Vec<Vec<u8>>, String> {
-        let records = text::read(Library::Disk, path, origin)?;
+        let text::Read { records, .. } = text::read(Library::Disk, path, origin)?;
         let list = records.list.iter();
         let octets = list.map(|record| {
             let rtype = record.rtype.0.to_be_bytes();
@@ -277,9 +281,9 @@ pub fn check_again(path: &Path, origin: Option<Name>, folder: &Path) -> Result<(
     let printed = print(path, origin)?;
     let again = folder.join("printed again");
     fs::write(&again, printed.join("\n")).unwrap();
-    let records = text::read(Library::Disk, &again, None)?;
+    let text::Read { records, texts } = text::read(Library::Disk, &again, None)?;
     if records.faults.errors() > 0 {
-        let faults = records.faults.show(&records.texts);
+        let faults = fault::show(records.faults, &texts);
         return Err(format!("read again: {faults:#?}"));
     }
     if octets(path, origin)? != octets(&again, None)? {

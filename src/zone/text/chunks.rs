@@ -12,6 +12,7 @@ use std::thread;
 
 use crossbeam_channel::{Sender, bounded, unbounded};
 
+use super::super::records::Record;
 use super::scanner::Scanner;
 use super::{Library, Reader, Scope, is_directive};
 use crate::wire::{Name, RrType};
@@ -172,7 +173,7 @@ fn read_alone(text: &[u8], chunk: Range<usize>, guess: Guess) -> Option<Reader> 
         reader.record(&mut scope, entry.blank, &tokens).ok()?;
     }
     // A SOA makes up a TTL, but only where none was written before.
-    let is_soa = |record: &super::Record| record.rtype == RrType::SOA;
+    let is_soa = |record: &Record| record.rtype == RrType::SOA;
     let leans = reader.default_ttl.is_none() && reader.records.list.iter().any(is_soa);
     (!leans).then_some(reader)
 }
@@ -192,7 +193,7 @@ impl Reader {
         let records = &mut self.records;
         let owners = records.names.add_all(&chunk.records.names);
         let rdata = records.rdata.len();
-        let joined = chunk.records.list.iter().map(|record| super::Record {
+        let joined = chunk.records.list.iter().map(|record| Record {
             owner: owners[record.owner.index()],
             at: rdata + record.at,
             ..*record
@@ -213,6 +214,7 @@ mod tests {
 
     use proptest::prelude::*;
 
+    use super::super::fault;
     use super::*;
 
     /// All that was read from the file `zone` in the folder, as text.
@@ -220,17 +222,18 @@ mod tests {
         let path = folder.join("zone");
         let mut reader = Reader::new(Library::Disk, octets);
         let origin = "example.".parse().unwrap();
-        reader.text(&path, fs::read(&path).unwrap(), Some(origin), None);
-        let records = reader.records;
-        let mut all = format!("{:?} {:?}\n", records.first_origin, records.unread);
+        let taken = Library::Disk.read(&path).unwrap();
+        reader.text(&path, taken, Some(origin), None);
+        let Reader { records, texts, .. } = reader;
+        let mut all = format!("{:?} {:?}\n", records.likely_apex, records.unread);
         for record in &records.list {
-            let line = records.line(record);
-            writeln!(all, "{:?} {:?}: {line}", record.owner, record.place).unwrap();
+            let line = super::super::line(&records, record);
+            writeln!(all, "{:?} {:?}: {line}", record.owner, record.from).unwrap();
         }
         for id in records.names.ids() {
             writeln!(all, "{}", records.names.name(id)).unwrap();
         }
-        for fault in records.faults.show(&records.texts) {
+        for fault in fault::show(records.faults, &texts) {
             writeln!(all, "{fault}").unwrap();
         }
         all

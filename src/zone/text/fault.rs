@@ -3,21 +3,15 @@
 //! Nothing stops at the first: a reader collects them all.
 
 use std::fmt::{self, Write as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::super::records::{Faults, Provenance, Severity};
+use super::Stamp;
 use super::scanner::BYTE_ORDER_MARK;
 
 /// Characters of a long line that are shown around the fault.
 const EXCERPT: usize = 100;
-
-/// How bad a fault is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Severity {
-    /// The zone cannot be served.
-    Error,
-    /// The zone can be served; someone should look at it.
-    Warning,
-}
 
 /// A place in one of the texts that make up a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -28,25 +22,30 @@ pub struct Place {
     pub at: u32,
 }
 
-impl Place {
-    /// Where reading begins: for what is missing.
-    pub const START: Place = Place { text: 0, at: 0 };
+impl From<Place> for Provenance {
+    fn from(place: Place) -> Provenance {
+        Provenance(u64::from(place.text) << 32 | u64::from(place.at))
+    }
+}
+
+impl From<Provenance> for Place {
+    fn from(Provenance(number): Provenance) -> Place {
+        Place {
+            text: (number >> 32) as u16,
+            at: number as u32,
+        }
+    }
 }
 
 /// One master file, or a text that came with the program.
 #[derive(Debug)]
 pub struct Text {
     /// The path, as it was asked for.
-    pub path: String,
+    pub path: PathBuf,
     /// The content.
     pub octets: Vec<u8>,
-}
-
-/// What was found, before it is shown.
-#[derive(Debug, Default)]
-pub struct Faults {
-    list: Vec<(Severity, Place, String)>,
-    errors: usize,
+    /// The state of the file when it was opened.
+    pub stamp: Option<Stamp>,
 }
 
 /// A fault ready to be shown, independent of the text it was found in.
@@ -66,46 +65,28 @@ pub struct Fault {
     caret: String,
 }
 
-impl Faults {
-    /// Notes a fault that makes the zone unfit to be served.
-    pub fn error(&mut self, place: Place, sentence: impl Into<String>) {
-        self.errors += 1;
-        self.list.push((Severity::Error, place, sentence.into()));
+/// All faults in the order of their places, errors first. Lines are counted in
+/// one pass over each text, however many faults there are.
+pub fn show(faults: Faults, texts: &[Arc<Text>]) -> Vec<Fault> {
+    let mut lines = LineCounter::default();
+    let mut shown = Vec::new();
+    for (severity, from, sentence) in faults.into_sorted() {
+        let place = Place::from(from);
+        let text = &texts[place.text as usize];
+        lines.advance(place, &text.octets);
+        let (excerpt, caret) = excerpt(&text.octets[lines.start..], lines.at - lines.start);
+        shown.push(Fault {
+            severity,
+            path: text.path.display().to_string(),
+            line: lines.line,
+            column: lines.column,
+            sentence: printable(&sentence),
+            excerpt,
+            caret,
+        });
     }
-
-    /// Notes a fault that the zone can be served with.
-    pub fn warning(&mut self, place: Place, sentence: impl Into<String>) {
-        self.list.push((Severity::Warning, place, sentence.into()));
-    }
-
-    /// Errors noted so far.
-    pub fn errors(&self) -> usize {
-        self.errors
-    }
-
-    /// All faults in the order of their places, errors first. Lines are
-    /// counted in one pass over each text, however many faults there are.
-    pub fn show(mut self, texts: &[Arc<Text>]) -> Vec<Fault> {
-        self.list.sort_by_key(|(_, place, _)| *place);
-        let mut lines = LineCounter::default();
-        let mut faults: Vec<Fault> = Vec::with_capacity(self.list.len());
-        for (severity, place, sentence) in self.list {
-            let text = &texts[place.text as usize];
-            lines.advance(place, &text.octets);
-            let (excerpt, caret) = excerpt(&text.octets[lines.start..], lines.at - lines.start);
-            faults.push(Fault {
-                severity,
-                path: text.path.clone(),
-                line: lines.line,
-                column: lines.column,
-                sentence: printable(&sentence),
-                excerpt,
-                caret,
-            });
-        }
-        faults.sort_by_key(|fault| fault.severity);
-        faults
-    }
+    shown.sort_by_key(|fault| fault.severity);
+    shown
 }
 
 /// Where the walk over the texts stands.
@@ -217,6 +198,7 @@ mod tests {
         Arc::new(Text {
             path: path.into(),
             octets: octets.into(),
+            stamp: None,
         })
     }
 
@@ -231,7 +213,7 @@ mod tests {
         faults.error(Place { text: 1, at: 5 }, "late");
         faults.error(Place { text: 0, at: 12 }, "early");
         assert_eq!(faults.errors(), 2);
-        let shown: Vec<String> = faults.show(&texts).iter().map(Fault::to_string).collect();
+        let shown: Vec<String> = show(faults, &texts).iter().map(Fault::to_string).collect();
         assert_eq!(
             shown,
             [
@@ -253,7 +235,7 @@ mod tests {
             },
             "here",
         );
-        let fault = faults.show(&texts).remove(0);
+        let fault = show(faults, &texts).remove(0);
         assert_eq!(fault.column, 50_001);
         assert_eq!(fault.excerpt.len(), EXCERPT);
         assert_eq!(fault.caret.len(), EXCERPT / 2);
@@ -267,7 +249,7 @@ mod tests {
         for at in [0, 3, 123, 126] {
             faults.error(Place { text: 0, at }, "here");
         }
-        let shown = faults.show(&texts);
+        let shown = show(faults, &texts);
         let columns: Vec<usize> = shown.iter().map(|fault| fault.column).collect();
         assert_eq!(columns, [1, 1, 61, 64]);
         assert_eq!(shown[0].excerpt, "é".repeat(50));
@@ -280,7 +262,7 @@ mod tests {
         let texts = [text("a", b"\x1b[2J\tx\r\n")];
         let mut faults = Faults::default();
         faults.error(Place { text: 0, at: 5 }, "not \x1b[2J\nthat");
-        let shown = faults.show(&texts).remove(0).to_string();
+        let shown = show(faults, &texts).remove(0).to_string();
         assert_eq!(
             shown,
             "a:1:6: error: not \u{fffd}[2J\u{fffd}that\n  1 | \u{fffd}[2J\tx\n    |     \t^"

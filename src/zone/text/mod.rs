@@ -8,178 +8,60 @@ pub mod rdata;
 pub mod scanner;
 
 mod chunks;
+mod library;
 
-use std::collections::BTreeSet;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::memory;
-use super::names::{NameId, Names};
+use super::names::NameId;
+use super::records::{Record, Records, Unread};
 use crate::wire::{LookupName, Name, RrType};
-use fault::{Faults, Place, Text};
+use fault::{Place, Text};
+use library::Taken;
+pub use library::{Library, Stamp};
 use scanner::{Entry, Scanner, Token};
 
 /// `$INCLUDE` inside `$INCLUDE`: more is a mistake, and each level holds a file.
 pub const MAX_INCLUDE_DEPTH: usize = 16;
 
-/// Octets of one text: places in it have 32 bits.
-const MAX_TEXT: u64 = u32::MAX as u64;
-const TOO_LONG: &str = "it has 4 GiB or more; split it and use $INCLUDE";
-
-/// Where texts come from.
-#[derive(Clone, Copy, Debug)]
-pub enum Library {
-    /// The file system.
-    Disk,
-    /// Texts that came with the program: (path, content).
-    Embedded(&'static [(&'static str, &'static str)]),
-}
-
-impl Library {
-    fn read(self, path: &Path) -> Result<Vec<u8>, String> {
-        match self {
-            Library::Disk => read_file(path),
-            Library::Embedded(texts) => {
-                let found = texts.iter().find(|(name, _)| Path::new(name) == path);
-                let (_, text) = found.ok_or("no such text in the program")?;
-                Ok(text.as_bytes().to_vec())
-            }
-        }
-    }
-
-    /// A form of the path by which a file is known again.
-    fn identity(self, path: &Path) -> PathBuf {
-        match self {
-            Library::Disk => path.canonicalize().unwrap_or_else(|_| path.into()),
-            Library::Embedded(_) => path.into(),
-        }
-    }
-}
-
-/// Reads a file. Devices have no end and pipes may have no writer, so that
-/// whoever waits for these waits for ever; they are not even opened.
-fn read_file(path: &Path) -> Result<Vec<u8>, String> {
-    let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
-    if metadata.is_dir() {
-        return Err("it is a folder".into());
-    }
-    if !metadata.is_file() {
-        return Err("it is no regular file; copy what it gives into one".into());
-    }
-    if metadata.len() > MAX_TEXT {
-        return Err(TOO_LONG.into());
-    }
-    let file = std::fs::File::open(path).map_err(|error| error.to_string())?;
-    let mut octets = Vec::new();
-    memory::reserve(&mut octets, metadata.len() as usize);
-    // It may have grown by now.
-    let read = file.take(MAX_TEXT + 1).read_to_end(&mut octets);
-    read.map_err(|error| error.to_string())?;
-    if octets.len() as u64 > MAX_TEXT {
-        return Err(TOO_LONG.into());
-    }
-    Ok(octets)
-}
-
-/// One record as it was read; its RDATA is `rdata[at..at + length]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Record {
-    /// Whose record it is.
-    pub owner: NameId,
-    /// Its type.
-    pub rtype: RrType,
-    /// Seconds, at most 2^31-1.
-    pub ttl: u32,
-    /// Octets of RDATA.
-    pub length: u16,
-    /// Where its RDATA starts.
-    pub at: usize,
-    /// Where it was read.
-    pub place: Place,
-}
-
-/// Everything that was read for one zone.
-#[derive(Default)]
-pub struct Records {
-    /// The names that were met as owners.
-    pub names: Names,
-    /// The records in the order of the text.
-    pub list: Vec<Record>,
-    /// All RDATA, names in it uncompressed and in their own case.
-    pub rdata: Vec<u8>,
+/// What was read of a master file and all that it includes.
+pub struct Read {
+    /// The records, with the faults that were found on the way.
+    pub records: Records,
     /// The texts, to show faults with.
     pub texts: Vec<Arc<Text>>,
-    /// Faults found so far.
-    pub faults: Faults,
-    /// What could not be read.
-    pub unread: Unread,
-    /// The first `$ORIGIN`, if there is one.
-    pub first_origin: Option<Name>,
 }
 
-/// What stands on lines with faults, so that nobody misses what is there.
-#[derive(Debug, Default)]
-pub struct Unread {
-    types: BTreeSet<RrType>,
-    /// The owner of a SOA on such a line.
-    pub soa_owner: Option<NameId>,
-    /// A whole file, or no one knows what.
-    anything: bool,
+/// One record as a line of a master file.
+pub fn line(records: &Records, record: &Record) -> String {
+    let (owner, ttl) = (records.names.name(record.owner), record.ttl);
+    let mut line = format!("{owner}\t{ttl}\tIN\t{}\t", record.rtype);
+    rdata::print(record.rtype, records.rdata(record), &mut line);
+    line
 }
 
-impl Unread {
-    /// True where a record of this type may stand on a line with a fault.
-    pub fn may_hold(&self, rtype: RrType) -> bool {
-        self.anything || self.types.contains(&rtype)
+/// What stands on a line that could not be read, as far as it goes.
+fn note_unread(unread: &mut Unread, tokens: &[Token<'_>], owner: Option<NameId>) {
+    let directive = tokens.first().map(|first| first.text.to_ascii_uppercase());
+    if matches!(directive.as_deref(), Some(b"$INCLUDE" | b"$ORIGIN")) {
+        return unread.note_anything();
     }
-
-    /// Notes a line that could not be read, as far as it goes.
-    fn note(&mut self, tokens: &[Token<'_>], owner: Option<NameId>) {
-        let directive = tokens.first().map(|first| first.text.to_ascii_uppercase());
-        if matches!(directive.as_deref(), Some(b"$INCLUDE" | b"$ORIGIN")) {
-            self.anything = true;
-            return;
-        }
-        // An owner may be spelled like a type; the line's own comes later.
-        let owner_or_type = tokens
-            .first()
-            .and_then(|token| RrType::from_text(token.text));
-        let behind = tokens.iter().skip(1);
-        let rtype = behind
-            .filter_map(|token| RrType::from_text(token.text))
-            .next();
-        let rtype = rtype.or(owner_or_type);
-        self.types.extend(rtype);
-        if rtype == Some(RrType::SOA) {
-            self.soa_owner = self.soa_owner.or(owner);
-        }
-    }
-}
-
-impl Records {
-    /// The RDATA of one record.
-    pub fn rdata(&self, record: &Record) -> &[u8] {
-        &self.rdata[record.at..record.at + record.length as usize]
-    }
-
-    /// One record as a line of a master file.
-    pub fn line(&self, record: &Record) -> String {
-        let (owner, ttl) = (self.names.name(record.owner), record.ttl);
-        let mut line = format!("{owner}\t{ttl}\tIN\t{}\t", record.rtype);
-        rdata::print(record.rtype, self.rdata(record), &mut line);
-        line
-    }
+    let rtype = |token: &Token<'_>| RrType::from_text(token.text);
+    // An owner may be spelled like a type; the line's own comes later.
+    let behind = tokens.iter().skip(1).find_map(rtype);
+    unread.note(behind.or_else(|| tokens.first().and_then(rtype)), owner);
 }
 
 /// Reads the master file at `path` and all that it includes. `origin` is what
 /// relative names are completed with until a `$ORIGIN`. Fails only where the
 /// first file cannot be read.
-pub fn read(library: Library, path: &Path, origin: Option<Name>) -> Result<Records, String> {
-    let octets = library.read(path)?;
+pub fn read(library: Library, path: &Path, origin: Option<Name>) -> Result<Read, String> {
+    let taken = library.read(path)?;
     let mut reader = Reader::new(library, chunks::CHUNK);
-    reader.text(path, octets, origin, None);
-    Ok(reader.records)
+    reader.text(path, taken, origin, None);
+    let Reader { records, texts, .. } = reader;
+    Ok(Read { records, texts })
 }
 
 /// A fault with its place in the text.
@@ -208,6 +90,7 @@ struct Reader {
     /// Octets of a chunk of a large text.
     chunk: usize,
     records: Records,
+    texts: Vec<Arc<Text>>,
     name: LookupName,
     /// `$TTL`, for all that follows, included files too.
     default_ttl: Option<u32>,
@@ -226,6 +109,7 @@ impl Reader {
             library,
             chunk,
             records: Records::default(),
+            texts: Vec::new(),
             name: LookupName::new(),
             default_ttl: None,
             last_ttl: None,
@@ -234,19 +118,21 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, path: &Path, octets: Vec<u8>, origin: Option<Name>, owner: Option<NameId>) {
+    fn text(&mut self, path: &Path, taken: Taken, origin: Option<Name>, owner: Option<NameId>) {
+        let Taken { octets, stamp } = taken;
         let text = Arc::new(Text {
-            path: path.display().to_string(),
+            path: path.into(),
             octets,
+            stamp,
         });
         let mut scope = Scope {
-            text: self.records.texts.len() as u16,
+            text: self.texts.len() as u16,
             path: path.into(),
             origin,
             owner,
         };
         self.make_room(&text.octets);
-        self.records.texts.push(text.clone());
+        self.texts.push(text.clone());
         self.including.push(self.library.identity(path));
         chunks::read(self, &mut scope, &text.octets);
         self.including.pop();
@@ -278,7 +164,7 @@ impl Reader {
             };
             if let Err(Wrong { at, sentence }) = read {
                 let text = scope.text;
-                self.records.unread.note(&tokens, owner);
+                note_unread(&mut self.records.unread, &tokens, owner);
                 self.records.faults.error(Place { text, at }, sentence);
             }
         }
@@ -314,7 +200,7 @@ impl Reader {
             return wrong(&tokens[0], "$ORIGIN takes one name");
         };
         let origin = name(origin, scope)?;
-        self.records.first_origin.get_or_insert(origin);
+        self.records.likely_apex.get_or_insert(origin);
         scope.origin = Some(origin);
         Ok(())
     }
@@ -365,11 +251,11 @@ impl Reader {
             );
         }
         // Places name a text by 16 bits.
-        if self.records.texts.len() > usize::from(u16::MAX) {
+        if self.texts.len() > usize::from(u16::MAX) {
             return wrong(file, "more than 65,536 files in one zone");
         }
         match self.library.read(&path) {
-            Ok(octets) => self.text(&path, octets, origin, scope.owner),
+            Ok(taken) => self.text(&path, taken, origin, scope.owner),
             Err(error) => return wrong(file, format!("cannot read {}: {error}", path.display())),
         }
         Ok(())
@@ -498,10 +384,11 @@ impl Reader {
             ttl,
             length,
             at,
-            place: Place {
+            from: Place {
                 text: scope.text,
                 at: self.generated_at.unwrap_or(first.at),
-            },
+            }
+            .into(),
         });
         Ok(())
     }

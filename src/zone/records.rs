@@ -1,0 +1,131 @@
+//! The records of one zone on their way into the store, and what was found
+//! wrong with them. Whoever produces records (a master file today) fills this
+//! in; sorting, checking and building take it and know nothing of producers.
+
+use std::collections::BTreeSet;
+
+use super::names::{NameId, Names};
+use crate::wire::{Name, RrType};
+
+/// Where a record comes from, in its producer's terms: the producer alone can
+/// say what the number means. Faults are shown in its order.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Provenance(pub u64);
+
+impl Provenance {
+    /// Of what is missing.
+    pub const START: Provenance = Provenance(0);
+}
+
+/// One record; its RDATA is `rdata[at..at + length]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Record {
+    /// Whose record it is.
+    pub owner: NameId,
+    /// Its type.
+    pub rtype: RrType,
+    /// Seconds, at most 2^31-1.
+    pub ttl: u32,
+    /// Octets of RDATA.
+    pub length: u16,
+    /// Where its RDATA starts.
+    pub at: usize,
+    /// Where it comes from.
+    pub from: Provenance,
+}
+
+/// All records of one zone.
+#[derive(Default)]
+pub struct Records {
+    /// The names that were met as owners.
+    pub names: Names,
+    /// The records in the order in which they came.
+    pub list: Vec<Record>,
+    /// All RDATA, valid, names in it uncompressed and in their own case.
+    pub rdata: Vec<u8>,
+    /// Faults found so far.
+    pub faults: Faults,
+    /// What there is besides and could not be read.
+    pub unread: Unread,
+    /// What is taken for the zone's name where no SOA tells.
+    pub likely_apex: Option<Name>,
+}
+
+impl Records {
+    /// The RDATA of one record.
+    pub fn rdata(&self, record: &Record) -> &[u8] {
+        &self.rdata[record.at..record.at + record.length as usize]
+    }
+}
+
+/// What stands where something could not be read, so that nobody misses what
+/// is there.
+#[derive(Debug, Default)]
+pub struct Unread {
+    types: BTreeSet<RrType>,
+    /// The owner of a SOA that could not be read.
+    pub soa_owner: Option<NameId>,
+    anything: bool,
+}
+
+impl Unread {
+    /// True where a record of this type may be among what could not be read.
+    pub fn may_hold(&self, rtype: RrType) -> bool {
+        self.anything || self.types.contains(&rtype)
+    }
+
+    /// Notes that a record of this type, if it has one, could not be read.
+    pub fn note(&mut self, rtype: Option<RrType>, owner: Option<NameId>) {
+        self.types.extend(rtype);
+        if rtype == Some(RrType::SOA) {
+            self.soa_owner = self.soa_owner.or(owner);
+        }
+    }
+
+    /// Notes that nobody knows what could not be read.
+    pub fn note_anything(&mut self) {
+        self.anything = true;
+    }
+}
+
+/// How bad a fault is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Severity {
+    /// The zone cannot be served.
+    Error,
+    /// The zone can be served; someone should look at it.
+    Warning,
+}
+
+/// What was found, before its producer shows it.
+#[derive(Debug, Default)]
+pub struct Faults {
+    list: Vec<(Severity, Provenance, String)>,
+    errors: usize,
+}
+
+impl Faults {
+    /// Notes a fault that makes the zone unfit to be served.
+    pub fn error(&mut self, from: impl Into<Provenance>, sentence: impl Into<String>) {
+        self.errors += 1;
+        let from = from.into();
+        self.list.push((Severity::Error, from, sentence.into()));
+    }
+
+    /// Notes a fault that the zone can be served with.
+    pub fn warning(&mut self, from: impl Into<Provenance>, sentence: impl Into<String>) {
+        let from = from.into();
+        self.list.push((Severity::Warning, from, sentence.into()));
+    }
+
+    /// Errors noted so far.
+    pub fn errors(&self) -> usize {
+        self.errors
+    }
+
+    /// All of them, in the order of where they come from.
+    pub fn into_sorted(mut self) -> Vec<(Severity, Provenance, String)> {
+        self.list.sort_by_key(|&(_, from, _)| from);
+        self.list
+    }
+}
