@@ -7,9 +7,11 @@
 //! that asks, measured in the same way with nobody to answer.
 
 use std::hint::black_box;
+use std::net::Ipv4Addr;
 use std::process::Command;
+use std::time::Duration;
 
-use shardns::answer::{self, Outcome, Settings, Via, Worker};
+use shardns::answer::{self, Outcome, Request, Settings, Via, Worker};
 use shardns::wire::{LookupName, Name, Rcode, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
@@ -111,10 +113,17 @@ fn ask((_, name, rtype): (&str, &str, RrType), rounds: u32, edns: bool, who: &st
         }
         return;
     }
+    let request = Request {
+        octets: &request,
+        peer: (Ipv4Addr::LOCALHOST, 5353).into(),
+        local: Ipv4Addr::LOCALHOST.into(),
+        via,
+        now: Duration::ZERO,
+    };
     for _ in 0..rounds {
-        let request = black_box(&request[..]);
+        let request = black_box(&request);
         black_box(answer::respond(
-            &zones, &settings, via, request, &mut name, &mut reply,
+            &zones, &settings, request, &mut name, &mut reply,
         ));
     }
 }

@@ -94,15 +94,24 @@
 //! experiment must find on any kernel is in `tests/lab`.
 //!
 //! ```
-//! use shardns::answer::{self, Outcome, Settings, Via};
+//! use std::net::Ipv4Addr;
+//! use std::time::Duration;
+//!
+//! use shardns::answer::{self, Outcome, Request, Settings, Via};
 //! use shardns::wire::{LookupName, Rcode};
 //! use shardns::zone::Zones;
 //!
 //! // Without zones, everything is refused.
-//! let request = b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\0\0\x01\0\x01";
+//! let request = Request {
+//!     octets: b"\x12\x34\0\0\0\x01\0\0\0\0\0\0\x07example\0\0\x01\0\x01",
+//!     peer: (Ipv4Addr::LOCALHOST, 5353).into(),
+//!     local: Ipv4Addr::LOCALHOST.into(),
+//!     via: Via::Tcp,
+//!     now: Duration::ZERO,
+//! };
 //! let (mut name, mut reply) = (LookupName::new(), [0; 512]);
 //! let zones = Zones::default();
-//! let outcome = answer::respond(&zones, &Settings::default(), Via::Tcp, request, &mut name, &mut reply);
+//! let outcome = answer::respond(&zones, &Settings::default(), &request, &mut name, &mut reply);
 //! assert!(matches!(outcome, Outcome::Replied { rcode: Rcode::Refused, .. }));
 //! ```
 

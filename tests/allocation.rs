@@ -14,15 +14,9 @@ fn respond_allocates_nothing() {
     for file in cases::all() {
         for case in &file.cases {
             let via = if case.tcp { Via::Tcp } else { UDP };
+            let request = support::request(via, &case.request);
             let counted = allocation_counter::measure(|| {
-                answer::respond(
-                    &file.zones,
-                    &settings,
-                    via,
-                    &case.request,
-                    &mut name,
-                    &mut reply,
-                );
+                answer::respond(&file.zones, &settings, &request, &mut name, &mut reply);
             });
             assert_eq!(
                 counted.count_total,

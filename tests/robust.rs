@@ -36,8 +36,7 @@ impl Bench {
             let outcome = answer::respond(
                 &self.zones,
                 &settings,
-                via,
-                request,
+                &support::request(via, request),
                 &mut self.name,
                 &mut self.reply,
             );

@@ -9,7 +9,7 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use shardns::answer::{self, Outcome, Settings, Via};
+use shardns::answer::{self, Outcome, Request, Settings, Via};
 use shardns::server::holders::{Protocol, holders};
 use shardns::server::worker::Responder;
 use shardns::server::{Config, Event, Listen, Server, Sharing, tcp};
@@ -303,13 +303,12 @@ fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
 fn respond_after(first: impl Fn(&[u8]) + Copy + Send + 'static) -> impl Responder {
     move |zones: &Zones,
           settings: &Settings,
-          via: Via,
-          request: &[u8],
+          request: &Request<'_>,
           name: &mut LookupName,
           out: &mut [u8]|
           -> Outcome {
-        first(request);
-        answer::respond(zones, settings, via, request, name, out)
+        first(request.octets);
+        answer::respond(zones, settings, request, name, out)
     }
 }
 
@@ -515,8 +514,7 @@ fn a_small_receive_buffer_drops_and_the_drops_are_counted() {
     let gate = Gate::leak();
     let responder = move |_: &Zones,
                           _: &Settings,
-                          _: Via,
-                          _: &[u8],
+                          _: &Request<'_>,
                           _: &mut LookupName,
                           _: &mut [u8]|
           -> Outcome {

@@ -4,11 +4,13 @@
 
 use std::hint::black_box;
 use std::io::{BufWriter, Write};
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use shardns::answer::{self, Prepared, Settings, Via, Worker};
+use shardns::answer::{self, Prepared, Request, Settings, Via, Worker};
 use shardns::wire::{LookupName, Name, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
@@ -132,20 +134,30 @@ pub fn query(name: &str, rtype: RrType) -> Vec<u8> {
     request
 }
 
-/// Where the requests seem to come from.
-const VIA: Via = Via::Udp(Worker {
-    index: 0,
-    cpu: None,
-    batch: 32,
-});
+/// A request from loopback.
+fn request(octets: &[u8]) -> Request<'_> {
+    Request {
+        octets,
+        peer: (Ipv4Addr::LOCALHOST, 5353).into(),
+        local: Ipv4Addr::LOCALHOST.into(),
+        via: Via::Udp(Worker {
+            index: 0,
+            cpu: None,
+            batch: 32,
+        }),
+        now: Duration::ZERO,
+    }
+}
+
 /// Requests of a batch, as the server takes them by default.
 pub const BATCH: usize = 32;
 
 /// Answers each request before it looks at the next.
 pub fn one_by_one(zones: &Zones, requests: &[Vec<u8>], name: &mut LookupName, out: &mut [u8]) {
     let settings = Settings::default();
-    for request in requests {
-        black_box(answer::respond(zones, &settings, VIA, request, name, out));
+    for octets in requests {
+        let request = request(octets);
+        black_box(answer::respond(zones, &settings, &request, name, out));
     }
 }
 
@@ -158,8 +170,9 @@ pub fn together(zones: &Zones, requests: &[Vec<u8>], names: &mut [LookupName], o
             .map(|(request, name)| Prepared::read(zones, request, name))
             .collect();
         Prepared::fetch(&prepared, names);
-        for ((prepared, request), name) in prepared.iter().zip(batch).zip(names.iter_mut()) {
-            black_box(prepared.finish(&settings, VIA, request, name, out));
+        for ((prepared, octets), name) in prepared.iter().zip(batch).zip(names.iter_mut()) {
+            let request = request(octets);
+            black_box(prepared.finish(&settings, &request, name, out));
         }
     }
 }

@@ -4,17 +4,55 @@
 
 use arrayvec::ArrayVec;
 
-use super::MAX_ALIASES;
 use super::edns::ExtendedError;
-use super::reply::{Owner, Reply};
-use crate::wire::LookupName;
-use crate::wire::RrType;
+use super::end::conclude;
+use super::reply::{Oversized, Owner, Reply};
 use crate::wire::header::{HEADER, class};
 use crate::wire::name::MAX_NAME;
-use crate::zone::store::{RECORD_HEAD, Set};
+use crate::wire::{LookupName, Rcode, RrType};
+use crate::zone::store::{FURTHEST_MOVE, RECORD_HEAD, Set};
+use crate::zone::{Alias, Found, Zone};
+
+/// Aliases that one answer follows. Real chains have two or three; each hop
+/// costs a lookup and up to two records of 267 octets.
+pub const MAX_ALIASES: usize = 16;
+// What stands behind the longest chain, at a wildcard grown to the longest
+// name, can still be pointed into.
+const _: () = assert!(MAX_ALIASES * 2 * (RECORD_HEAD + MAX_NAME) + MAX_NAME <= FURTHEST_MOVE);
+
+/// Goes round for each alias within the zone; what lies outside is for the
+/// resolver to ask again. The rcode is that of the last name (RFC 6604 §3).
+#[inline(never)]
+pub fn follow<'z>(
+    zone: &'z Zone,
+    rtype: RrType,
+    mut alias: Alias<'z>,
+    name: &mut LookupName,
+    reply: &mut Reply<'_>,
+) -> Rcode {
+    let mut chain = Chain::new();
+    loop {
+        let owner = chain.owner(name);
+        let next = match alias {
+            Alias::Cname(set, _) => chain.cname(&set, owner, reply),
+            Alias::Dname(set) => match chain.dname(&set, owner, reply) {
+                Ok(next) => next.filter(|_| rtype != RrType::CNAME && rtype != RrType::ANY),
+                Err(TooLong) => return Rcode::YxDomain,
+            },
+        };
+        match next {
+            Some(target) if chain.turn_to(target, name, reply) && zone.holds(name) => {}
+            _ => return Rcode::NoError,
+        }
+        alias = match zone.find(name, rtype) {
+            Found::End(end) => return conclude(zone, end, chain.owner(name), reply),
+            Found::Alias(alias) => alias,
+        };
+    }
+}
 
 /// The names that an answer has gone through, the question's first.
-pub struct Chain<'z> {
+struct Chain<'z> {
     /// The DNAME sets that are in the answer.
     redirected: ArrayVec<Set<'z>, MAX_ALIASES>,
     /// Where each starts and its octets.
@@ -24,12 +62,12 @@ pub struct Chain<'z> {
 }
 
 /// A DNAME made a name of more than 255 octets.
-pub struct TooLong;
+struct TooLong;
 
 impl<'z> Chain<'z> {
     /// A chain at its start.
     #[inline]
-    pub fn new() -> Chain<'z> {
+    fn new() -> Chain<'z> {
         Chain {
             redirected: ArrayVec::new(),
             owners: [(0, 0); MAX_ALIASES],
@@ -40,7 +78,7 @@ impl<'z> Chain<'z> {
 
     /// Where the name that is looked for stands in the reply.
     #[inline]
-    pub fn owner(&self, name: &LookupName) -> Owner {
+    fn owner(&self, name: &LookupName) -> Owner {
         Owner {
             at: self.current,
             length: name.length(),
@@ -49,36 +87,34 @@ impl<'z> Chain<'z> {
 
     /// Adds the CNAME of `owner`; returns where its target stands, unless
     /// there is no room, or the chain is too long.
-    pub fn follow(
-        &mut self,
-        cname: &Set<'_>,
-        owner: Owner,
-        reply: &mut Reply<'_, '_>,
-    ) -> Option<usize> {
+    fn cname(&mut self, cname: &Set<'_>, owner: Owner, reply: &mut Reply<'_>) -> Option<usize> {
         self.pass(owner, reply)?;
         let target = reply.length() + RECORD_HEAD;
-        reply.answer(cname, owner).then_some(target)
+        // One record always fits into a message.
+        let placed = reply.answer(cname, owner).unwrap_or(false);
+        placed.then_some(target)
     }
 
     /// Adds the DNAME above `owner` and the CNAME that it makes of it, with
     /// the same TTL (RFC 6672 §3.1).
-    pub fn redirect(
+    fn dname(
         &mut self,
         dname: &Set<'z>,
         owner: Owner,
-        reply: &mut Reply<'_, '_>,
+        reply: &mut Reply<'_>,
     ) -> Result<Option<usize>, TooLong> {
         if self.pass(owner, reply).is_none() {
             return Ok(None);
         }
         // A record set stands in an answer once, however often it is used.
         if !self.redirected.iter().any(|used| used.is(dname)) {
-            if !reply.answer_above(dname, owner) {
-                return Ok(None);
+            match reply.answer_above(dname, owner) {
+                Ok(true) => {}
+                Ok(false) | Err(Oversized) => return Ok(None),
             }
             self.redirected.push(*dname);
         }
-        let (head, target) = dname.open().body.split_at(RECORD_HEAD);
+        let (head, target) = dname.open().answer.split_at(RECORD_HEAD);
         let prefix = owner.length - dname.owner_length();
         if prefix + target.len() > MAX_NAME {
             return Err(TooLong);
@@ -97,7 +133,7 @@ impl<'z> Chain<'z> {
 
     /// Makes the name at `target` the one that is looked for. False where the
     /// chain has been there before.
-    pub fn turn_to(&mut self, target: usize, name: &mut LookupName, reply: &Reply<'_, '_>) -> bool {
+    fn turn_to(&mut self, target: usize, name: &mut LookupName, reply: &Reply<'_>) -> bool {
         if name.set(reply.written(target)).is_none() {
             debug_assert!(false, "targets are names");
             return false;
@@ -111,7 +147,7 @@ impl<'z> Chain<'z> {
     }
 
     /// One more name is behind us; `None` where it is one too many.
-    fn pass(&mut self, owner: Owner, reply: &mut Reply<'_, '_>) -> Option<()> {
+    fn pass(&mut self, owner: Owner, reply: &mut Reply<'_>) -> Option<()> {
         let Some(place) = self.owners.get_mut(self.length) else {
             reply.set_ede(ExtendedError::Other);
             return None;

@@ -5,7 +5,7 @@ use std::io::Write;
 
 use super::query::Query;
 use super::reply::Reply;
-use super::{Settings, Via};
+use super::terms::{Settings, Via};
 use crate::wire::header::{HEADER, class};
 use crate::wire::{LookupName, Rcode, RrType};
 
@@ -21,7 +21,7 @@ pub fn answer(
     via: Via,
     query: &Query,
     name: &LookupName,
-    reply: &mut Reply<'_, '_>,
+    reply: &mut Reply<'_>,
 ) -> Rcode {
     let mut text = Strings::new();
     match name.suffix(0) {

@@ -4,7 +4,7 @@
 
 use std::num::NonZeroU16;
 
-use super::MIN_UDP;
+use super::terms::MIN_UDP;
 use crate::wire::{Cursor, Rcode, RrType};
 
 /// Octets of an OPT record without options.

@@ -4,10 +4,11 @@
 
 use super::edns::{Edns, ExtendedError, OPT, Options};
 use super::query::{Header, Query};
-use super::{MAX_MESSAGE, MIN_UDP, Outcome, Settings, Via};
+use super::terms::{MAX_MESSAGE, MIN_UDP, Outcome, Request, Settings, Via};
 use crate::wire::header::{HEADER, flag};
+use crate::wire::name::wire_length;
 use crate::wire::octets;
-use crate::wire::{Cursor, LookupName, Rcode};
+use crate::wire::{Cursor, LookupName, Rcode, RrType};
 use crate::zone::store::{Composed, QUESTION_TAIL, RECORD_HEAD, Set};
 
 /// A name that stands in the reply in one piece: the question's, or the target
@@ -21,7 +22,7 @@ pub struct Owner {
 }
 
 /// A reply under construction.
-pub struct Reply<'o, 's> {
+pub struct Reply<'o> {
     out: &'o mut [u8],
     at: usize,
     /// Where records must end, so that the OPT record still fits.
@@ -30,10 +31,12 @@ pub struct Reply<'o, 's> {
     flags: u16,
     /// The header's four counts as it has them, that of questions on top.
     counts: u64,
-    edns: Option<Edns>,
     error: Option<ExtendedError>,
-    settings: &'s Settings,
 }
+
+/// The set that was to be sent fits into no message.
+#[derive(Clone, Copy, Debug)]
+pub struct Oversized;
 
 /// The sections behind the question, and where their counts are in the four.
 #[derive(Clone, Copy)]
@@ -46,7 +49,7 @@ enum Section {
 /// The counts of a reply without records.
 const ONE_QUESTION: u64 = 1 << 48;
 
-impl<'o, 's> Reply<'o, 's> {
+impl<'o> Reply<'o> {
     /// Copies the question as it was asked and settles how long the reply may
     /// get. `name` is set to its name; `out` has room for the longest reply on
     /// this way in.
@@ -54,13 +57,12 @@ impl<'o, 's> Reply<'o, 's> {
     pub fn begin(
         query: &Query,
         name: &LookupName,
-        request: &[u8],
-        settings: &'s Settings,
-        via: Via,
+        request: &Request<'_>,
+        settings: &Settings,
         out: &'o mut [u8],
     ) -> Self {
         let client = query.edns.map_or(MIN_UDP, Edns::size);
-        let limit = match via {
+        let limit = match request.via {
             Via::Udp(_) => client.min(settings.edns_size.into()),
             Via::Tcp => MAX_MESSAGE,
         };
@@ -68,16 +70,14 @@ impl<'o, 's> Reply<'o, 's> {
         let opt = if query.edns.is_some() { OPT } else { 0 };
         let at = HEADER + name.length() + QUESTION_TAIL;
         // The header too, for the ID; the rest of it is written at the end.
-        octets::copy(&mut out[..at], &request[..at]);
+        octets::copy(&mut out[..at], &request.octets[..at]);
         Reply {
             out,
             at,
             room: limit - opt,
             flags: flag::QR | query.flags & flag::RD,
             counts: ONE_QUESTION,
-            edns: query.edns,
             error: None,
-            settings,
         }
     }
 
@@ -96,8 +96,12 @@ impl<'o, 's> Reply<'o, 's> {
     }
 
     /// Adds a set that `owner` owns, with its addresses. True where it fitted.
+    ///
+    /// # Errors
+    ///
+    /// A set that no message has room for.
     #[inline(always)]
-    pub fn answer(&mut self, set: &Set<'_>, owner: Owner) -> bool {
+    pub fn answer(&mut self, set: &Set<'_>, owner: Owner) -> Result<bool, Oversized> {
         // Records right behind their own question are right as they lie.
         if let Some((count, body)) = set.verbatim()
             && owner.at == HEADER
@@ -107,21 +111,59 @@ impl<'o, 's> Reply<'o, 's> {
             self.at += body.len();
             octets::copy(&mut self.out[start..self.at], body);
             self.count(Section::Answer, count);
-            return true;
+            return Ok(true);
         }
         self.place(*set, owner, Section::Answer)
     }
 
     /// Adds the set of a name above `owner`, or of `owner` itself, to the
     /// answer.
-    pub fn answer_above(&mut self, set: &Set<'_>, owner: Owner) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// As `answer`.
+    pub fn answer_above(&mut self, set: &Set<'_>, owner: Owner) -> Result<bool, Oversized> {
         self.place(*set, owner.end(set.owner_length()), Section::Answer)
     }
 
     /// Adds the set of a name above `owner`, or of `owner` itself, to the
     /// authority section.
-    pub fn authority(&mut self, set: &Set<'_>, owner: Owner) -> bool {
+    ///
+    /// # Errors
+    ///
+    /// As `answer`.
+    pub fn authority(&mut self, set: &Set<'_>, owner: Owner) -> Result<bool, Oversized> {
         self.place(*set, owner.end(set.owner_length()), Section::Authority)
+    }
+
+    /// Adds the signatures that cover a set which `owner` owns, or of a set of
+    /// signatures itself, to the answer. True where they fitted.
+    pub fn signatures(&mut self, set: &Set<'_>, owner: Owner) -> bool {
+        let composed = set.open();
+        let (octets, count) = match set.rtype() {
+            RrType::RRSIG => (composed.answer, composed.count),
+            _ => (composed.signatures, composed.signature_count),
+        };
+        let start = self.at;
+        if octets.len() > self.room.saturating_sub(start) {
+            self.flags |= flag::TC;
+            return false;
+        }
+        self.append(octets);
+        self.point_owners(start, self.at, owner);
+        self.count(Section::Answer, count);
+        true
+    }
+
+    /// Takes back all but the question: the server cannot answer it.
+    #[cold]
+    #[inline(never)]
+    pub fn fail(&mut self) -> Rcode {
+        let name = wire_length(&self.out[HEADER..]).expect("the question begins with a name");
+        self.at = HEADER + name + QUESTION_TAIL;
+        self.counts = ONE_QUESTION;
+        self.flags &= !(flag::AA | flag::TC);
+        Rcode::ServFail
     }
 
     /// Adds one record by hand to the answer, `owner` as a pointer. `fixed` is
@@ -155,11 +197,11 @@ impl<'o, 's> Reply<'o, 's> {
         &self.out[at..self.at]
     }
 
-    /// Writes the header and the OPT record.
+    /// Writes the header and, where the query came with one, an OPT record.
     #[inline(always)]
-    pub fn finish(&mut self, rcode: Rcode) -> Outcome {
-        if let Some(edns) = self.edns {
-            self.finish_edns(edns, rcode);
+    pub fn finish(&mut self, rcode: Rcode, edns: Option<Edns>, settings: &Settings) -> Outcome {
+        if let Some(edns) = edns {
+            self.finish_edns(edns, rcode, settings);
         }
         let flags = self.flags | rcode.low();
         let header = &mut self.out[..HEADER];
@@ -173,13 +215,13 @@ impl<'o, 's> Reply<'o, 's> {
     }
 
     #[inline(always)]
-    fn finish_edns(&mut self, edns: Edns, rcode: Rcode) {
+    fn finish_edns(&mut self, edns: Edns, rcode: Rcode, settings: &Settings) {
         let mut options = 0;
         if self.error.is_some() || edns.asks_for_nsid() {
-            options = self.write_options(edns);
+            options = self.write_options(edns, settings);
         }
         let end = self.at + OPT;
-        let opt = edns.reply(rcode, self.settings.edns_size, options as u16);
+        let opt = edns.reply(rcode, settings.edns_size, options as u16);
         self.out[self.at..end].copy_from_slice(&opt);
         self.at = end + options;
         self.count(Section::Additional, 1);
@@ -190,8 +232,8 @@ impl<'o, 's> Reply<'o, 's> {
     /// fit, and the name first.
     #[cold]
     #[inline(never)]
-    fn write_options(&mut self, edns: Edns) -> usize {
-        let identity = &self.settings.identity[..];
+    fn write_options(&mut self, edns: Edns, settings: &Settings) -> usize {
+        let identity = &settings.identity[..];
         let asked = edns.asks_for_nsid() && edns.version == 0 && !identity.is_empty();
         let mut options = Options {
             nsid: asked.then_some(identity),
@@ -211,46 +253,64 @@ impl<'o, 's> Reply<'o, 's> {
     /// reply. Where the reply is not the one it was composed for, its pointers
     /// are moved.
     #[inline(never)]
-    fn place(&mut self, set: Set<'_>, owner: Owner, section: Section) -> bool {
+    fn place(&mut self, set: Set<'_>, owner: Owner, section: Section) -> Result<bool, Oversized> {
+        if set.is_oversized() {
+            return Err(Oversized);
+        }
         let start = self.at;
         let free = self.room.saturating_sub(start);
-        let composed = set.open();
-        if composed.answer_length > free {
-            self.flags |= flag::TC;
-            return false;
+        if let Some((count, records)) = set.verbatim()
+            && records.len() <= free
+        {
+            self.append(records);
+            self.point_owners(start, self.at, owner);
+            self.count(section, count);
+            return Ok(true);
         }
-        let mut length = composed.body.len();
+        let composed = set.open();
+        let Some(left) = free.checked_sub(composed.answer.len()) else {
+            self.flags |= flag::TC;
+            return Ok(false);
+        };
+        let mut additional = composed.additional;
         let mut additional_count = composed.additional_count;
-        if length > free {
-            (length, additional_count) = whole_sets(&composed, free);
+        if additional.len() > left {
+            (additional, additional_count) = whole_sets(&composed, left);
             // RFC 9471 §3.1: a referral without this glue leads nowhere.
-            if length - composed.answer_length < composed.additional_required {
+            if additional.len() < composed.additional_required {
                 self.flags |= flag::TC;
             }
         }
-        self.at += length;
-        octets::copy(&mut self.out[start..self.at], &composed.body[..length]);
+        self.append(composed.answer);
+        self.append(additional);
         if owner.at != HEADER || start != set.composed_at() {
-            self.move_pointers(&set, owner, start);
+            self.move_pointers(&set, &composed, owner, start);
         }
         self.count(section, composed.count);
         self.count(Section::Additional, additional_count);
-        true
+        Ok(true)
+    }
+
+    #[inline(always)]
+    fn append(&mut self, octets: &[u8]) {
+        let start = self.at;
+        self.at += octets.len();
+        octets::copy(&mut self.out[start..self.at], octets);
     }
 
     /// Turns a set composed for its own question into one for where it stands
     /// now: `owner` is where the name of its records is, `start` where it was
     /// copied to.
     #[inline(never)]
-    fn move_pointers(&mut self, set: &Set<'_>, owner: Owner, start: usize) {
-        let composed = set.open();
+    fn move_pointers(
+        &mut self,
+        set: &Set<'_>,
+        composed: &Composed<'_>,
+        owner: Owner,
+        start: usize,
+    ) {
+        self.point_owners(start, start + composed.answer.len(), owner);
         let body = &mut self.out[start..self.at];
-        let mut at = 0;
-        while at < composed.answer_length {
-            body[at..at + 2].copy_from_slice(&pointer(owner.at));
-            let length = u16::from_be_bytes([body[at + 10], body[at + 11]]);
-            at += RECORD_HEAD + usize::from(length);
-        }
         // Names end where they ended; at a wildcard the owner has grown.
         let owner_end = owner.at + owner.length;
         let composed_end = HEADER + set.owner_length();
@@ -263,6 +323,16 @@ impl<'o, 's> Reply<'o, 's> {
                 target + start - set.composed_at()
             };
             body[at..at + 2].copy_from_slice(&pointer(moved));
+        }
+    }
+
+    /// Has the records from `at` to `end`, whose owners are pointers, begin with
+    /// one to `owner`.
+    fn point_owners(&mut self, mut at: usize, end: usize, owner: Owner) {
+        while at < end {
+            self.out[at..at + 2].copy_from_slice(&pointer(owner.at));
+            let length = u16::from_be_bytes([self.out[at + 10], self.out[at + 11]]);
+            at += RECORD_HEAD + usize::from(length);
         }
     }
 
@@ -330,31 +400,29 @@ fn pointer(target: usize) -> [u8; 2] {
     (0xc000 | target as u16).to_be_bytes()
 }
 
-/// How much of a set's body fits into `free` octets without cutting through a
-/// record set, and how many additional records that leaves.
+/// As much of a set's additional part as fits into `free` octets without cutting
+/// through a record set, and how many records that are.
 #[cold]
 #[inline(never)]
-fn whole_sets(set: &Composed<'_>, free: usize) -> (usize, u16) {
-    let additional = &set.body[set.answer_length..];
-    let mut rest = Cursor::new(additional);
+fn whole_sets<'z>(set: &Composed<'z>, free: usize) -> (&'z [u8], u16) {
+    let mut rest = Cursor::new(set.additional);
     let (mut fitting, mut records, mut fitting_records) = (0, 0, 0);
     let mut last: Option<(&[u8], &[u8])> = None;
     while !rest.is_empty() {
-        let before = rest.rest();
-        let used = additional.len() - before.len();
+        let used = set.additional.len() - rest.rest().len();
         let Some(head) = take_record(&mut rest) else {
             break;
         };
         if last.is_some_and(|last| last != head) {
             (fitting, fitting_records) = (used, records);
         }
-        if set.answer_length + additional.len() - rest.rest().len() > free {
-            return (set.answer_length + fitting, fitting_records);
+        if set.additional.len() - rest.rest().len() > free {
+            return (&set.additional[..fitting], fitting_records);
         }
         last = Some(head);
         records += 1;
     }
-    (set.body.len(), set.additional_count)
+    (set.additional, set.additional_count)
 }
 
 /// Takes a record; returns its owner and its type as they are written.

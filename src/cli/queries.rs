@@ -11,7 +11,7 @@ use super::sources::{self, plural};
 use super::tell;
 use crate::wire::{LookupName, Name, RrType};
 use crate::zone::store::Node;
-use crate::zone::{Found, Zones};
+use crate::zone::{End, Found, Zones};
 
 /// Random labels tried before a zone is taken to have no free name.
 const ATTEMPTS: usize = 1000;
@@ -119,9 +119,13 @@ fn missing_name(
             continue;
         }
         let zone = zones.find(&name, RrType::A);
-        if zone.is_some_and(|zone| matches!(zone.find(&name, RrType::A), Found::NoName)) {
+        if zone.is_some_and(|zone| is_missing(zone.find(&name, RrType::A))) {
             return Ok(Name::from_wire(&wire)?);
         }
     }
     bail!("the zones leave no name that does not exist (wildcards?); use --nxdomain 0")
+}
+
+fn is_missing(found: Found<'_>) -> bool {
+    matches!(found, Found::End(End::NoName(_)))
 }

@@ -215,7 +215,7 @@ impl Latency {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::answer::{self, Outcome, Settings, Via};
+    use crate::answer::{self, Outcome, Request, Settings, Via};
     use crate::lab::question::octets;
     use crate::wire::{LookupName, Rcode};
     use trust_dns_proto::rr::{DNSClass, RecordType};
@@ -226,9 +226,15 @@ mod tests {
         assert_eq!(questions().unwrap().len(), HOSTS);
         let mut rcode = |host: usize| {
             let name = format!("host{host}.{APEX}.");
-            let request = octets(1, &name, RecordType::A, DNSClass::IN).unwrap();
+            let request = Request {
+                octets: &octets(1, &name, RecordType::A, DNSClass::IN).unwrap(),
+                peer: ANY_PORT,
+                local: ANY_PORT.ip(),
+                via: Via::Tcp,
+                now: Duration::ZERO,
+            };
             let settings = Settings::default();
-            match answer::respond(&zones, &settings, Via::Tcp, &request, &mut lookup, &mut out) {
+            match answer::respond(&zones, &settings, &request, &mut lookup, &mut out) {
                 Outcome::Replied { rcode, .. } => rcode,
                 Outcome::Ignored => panic!("{name} is ignored"),
             }

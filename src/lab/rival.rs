@@ -16,6 +16,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::{Context, bail};
 use arrayvec::ArrayVec;
@@ -25,7 +26,7 @@ use signal_hook::consts::SIGUSR1;
 use super::group::{ANY_PORT, Group};
 use super::load::{self, APEX, ZONE};
 use super::tasks::Tasks;
-use crate::answer::{self, Outcome, Settings, Via};
+use crate::answer::{self, Outcome, Request, Settings, Via};
 use crate::server::counters::Counters;
 use crate::server::worker::{Answers, IDLE_WAIT, Responder};
 use crate::server::{BATCH, Config, RECEIVE_BUFFER, Server, Sharing};
@@ -310,11 +311,19 @@ impl Desk {
         }
         Answers.fetch(&prepared, names);
         for (slot, (prepared, name)) in prepared.into_iter().zip(names).enumerate() {
-            let outcome = if batch.is_from_port_zero(slot) {
+            let (peer, local) = (batch.peer(slot), batch.local(slot));
+            let outcome = if peer.port() == 0 {
                 Outcome::Ignored
             } else {
-                let (request, reply) = batch.exchange(slot);
-                Answers.finish(prepared, &self.settings, via, request, name, reply)
+                let (octets, reply) = batch.exchange(slot);
+                let request = Request {
+                    octets,
+                    peer,
+                    local,
+                    via,
+                    now: Duration::ZERO,
+                };
+                Answers.finish(prepared, &self.settings, &request, name, reply)
             };
             self.counters.outcome(outcome);
             batch.set_reply(slot, outcome.length());

@@ -6,10 +6,10 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{IpAddr, Ipv6Addr, Shutdown};
+use std::net::{IpAddr, Ipv6Addr, Shutdown, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use mio::event::Event;
 use mio::net::{TcpListener, TcpStream};
@@ -17,7 +17,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::counters::Counters;
 use super::panics;
-use crate::answer::{self, MAX_MESSAGE, Outcome, Settings, Via};
+use crate::answer::{self, MAX_MESSAGE, Outcome, Request, Settings, Via};
 use crate::sys::is_out_of_files;
 use crate::wire::{Cursor, LookupName};
 use crate::zone::Zones;
@@ -262,7 +262,7 @@ impl TcpServer {
             let error = match self.listeners[index].socket.accept() {
                 Ok((stream, peer)) => {
                     self.paused_until = None;
-                    self.admit(stream, peer.ip(), now);
+                    self.admit(stream, peer, now);
                     continue;
                 }
                 Err(error) => error,
@@ -292,10 +292,10 @@ impl TcpServer {
         self.paused_until = Some(now + ACCEPT_PAUSE);
     }
 
-    fn admit(&mut self, mut stream: TcpStream, address: IpAddr, now: Instant) {
+    fn admit(&mut self, mut stream: TcpStream, peer: SocketAddr, now: Instant) {
         let number = self.next_number;
         let interest = Interest::READABLE | Interest::WRITABLE;
-        let client = client(address);
+        let client = client(peer.ip());
         if !self.make_room(client)
             || self
                 .poll
@@ -311,7 +311,8 @@ impl TcpServer {
         let _ = stream.set_nodelay(true);
         self.answerer.counters.connection();
         self.next_number += 1;
-        let mut connection = Connection::new(stream, client, number, now);
+        let local = stream.local_addr().map_or(peer.ip(), |local| local.ip());
+        let mut connection = Connection::new(stream, Ends { peer, local }, client, number, now);
         // The first request often comes with the handshake's last segment.
         connection.queue(&mut self.turns);
         self.roster.enter(connection.standing);
@@ -481,8 +482,16 @@ impl Roster {
     }
 }
 
+/// The two ends of a connection.
+#[derive(Clone, Copy)]
+struct Ends {
+    peer: SocketAddr,
+    local: IpAddr,
+}
+
 struct Connection {
     stream: TcpStream,
+    ends: Ends,
     /// Read and not answered: less than a message and what a turn reads.
     input: Vec<u8>,
     /// Answered and not sent: less than `OUTPUT_LIMIT` and a reply.
@@ -529,9 +538,16 @@ enum Next {
 }
 
 impl Connection {
-    fn new(stream: TcpStream, client: IpAddr, number: usize, now: Instant) -> Connection {
+    fn new(
+        stream: TcpStream,
+        ends: Ends,
+        client: IpAddr,
+        number: usize,
+        now: Instant,
+    ) -> Connection {
         Connection {
             stream,
+            ends,
             input: Vec::new(),
             output: Vec::new(),
             intake: Intake::Open,
@@ -635,7 +651,7 @@ impl Connection {
             && let Some(request) = first_message(&self.input[taken..])
         {
             taken += PREFIX + request.len();
-            if !answerer.answer(request, &mut self.output) {
+            if !answerer.answer(request, self.ends, &mut self.output) {
                 taken = self.input.len();
                 self.discard();
             }
@@ -702,20 +718,23 @@ struct Answerer {
 impl Answerer {
     /// Appends the reply to `output`. False where there is none, because this
     /// is no client that we understand, or because the answering code broke.
-    fn answer(&mut self, request: &[u8], output: &mut Vec<u8>) -> bool {
+    fn answer(&mut self, octets: &[u8], ends: Ends, output: &mut Vec<u8>) -> bool {
         self.counters.request();
         let (prefix, reply) = self.reply.split_at_mut(PREFIX);
+        let request = Request {
+            octets,
+            peer: ends.peer,
+            local: ends.local,
+            via: Via::Tcp,
+            // A clock before 1970 is a clock that nobody has set.
+            now: SystemTime::now()
+                .duration_since(UNIX_EPOCH)
+                .unwrap_or_default(),
+        };
         // What a panic leaves behind is good for the next request: the name is
         // set and the reply is written anew.
         let caught = panics::catch(|| {
-            answer::respond(
-                &self.zones,
-                &self.settings,
-                Via::Tcp,
-                request,
-                &mut self.name,
-                reply,
-            )
+            answer::respond(&self.zones, &self.settings, &request, &mut self.name, reply)
         });
         let outcome = match caught {
             Ok(outcome) => outcome,
@@ -741,7 +760,7 @@ impl Answerer {
 
 #[cfg(test)]
 mod tests {
-    use std::net::{SocketAddr, TcpStream};
+    use std::net::TcpStream;
     use std::path::Path;
     use std::sync::LazyLock;
     use std::thread::{self, JoinHandle};

@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use arrayvec::ArrayVec;
 
 use super::counters::Counters;
-use crate::answer::{self, Outcome, Prepared, Settings, Via};
+use crate::answer::{self, Outcome, Prepared, Request, Settings, Via};
 use crate::sys::batch::{Batch, MAX_WIDTH, Wait};
 use crate::sys::epoll::Epoll;
 use crate::sys::socket::UdpSocket;
@@ -56,8 +56,7 @@ pub trait Responder: Copy + Send + 'static {
         self,
         prepared: Self::Prepared<'_>,
         settings: &Settings,
-        via: Via,
-        request: &[u8],
+        request: &Request<'_>,
         name: &mut LookupName,
         out: &mut [u8],
     ) -> Outcome;
@@ -88,19 +87,18 @@ impl Responder for Answers {
         self,
         prepared: Prepared<'_>,
         settings: &Settings,
-        via: Via,
-        request: &[u8],
+        request: &Request<'_>,
         name: &mut LookupName,
         out: &mut [u8],
     ) -> Outcome {
-        prepared.finish(settings, via, request, name, out)
+        prepared.finish(settings, request, name, out)
     }
 }
 
 /// A function of the shape of `answer::respond`, for experiments and tests.
 impl<F> Responder for F
 where
-    F: Fn(&Zones, &Settings, Via, &[u8], &mut LookupName, &mut [u8]) -> Outcome
+    F: Fn(&Zones, &Settings, &Request<'_>, &mut LookupName, &mut [u8]) -> Outcome
         + Copy
         + Send
         + 'static,
@@ -117,12 +115,11 @@ where
         self,
         zones: &Zones,
         settings: &Settings,
-        via: Via,
-        request: &[u8],
+        request: &Request<'_>,
         name: &mut LookupName,
         out: &mut [u8],
     ) -> Outcome {
-        self(zones, settings, via, request, name, out)
+        self(zones, settings, request, name, out)
     }
 }
 
@@ -385,6 +382,9 @@ impl<R: Responder> Worker<R> {
             hand,
             ..
         } = &mut self.lanes[lane];
+        // A clock before 1970 is a clock that nobody has set.
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        let now = now.unwrap_or_default();
         let (responder, names) = (self.responder, &mut self.names[..hand.length]);
         let mut prepared = ArrayVec::<_, MAX_WIDTH>::new();
         for (slot, name) in names.iter_mut().enumerate() {
@@ -411,11 +411,19 @@ impl<R: Responder> Worker<R> {
             hand.current = slot;
             let mut length = 0;
             if !hand.is_broken(slot) {
-                let outcome = if batch.is_from_port_zero(slot) {
+                let (peer, local) = (batch.peer(slot), batch.local(slot));
+                let outcome = if peer.port() == 0 {
                     Outcome::Ignored
                 } else {
-                    let (request, reply) = batch.exchange(slot);
-                    responder.finish(prepared, settings, via, request, name, reply)
+                    let (octets, reply) = batch.exchange(slot);
+                    let request = Request {
+                        octets,
+                        peer,
+                        local,
+                        via,
+                        now,
+                    };
+                    responder.finish(prepared, settings, &request, name, reply)
                 };
                 counters.outcome(outcome);
                 length = outcome.length();

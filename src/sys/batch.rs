@@ -5,7 +5,7 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::mem::{size_of, zeroed};
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr;
 
@@ -59,6 +59,7 @@ pub struct Batch {
     _vectors: Box<[UnsafeCell<iovec>]>,
     reply_vectors: Box<[UnsafeCell<iovec>]>,
     wildcard: bool,
+    local: IpAddr,
     ipv6: bool,
     received: usize,
 }
@@ -140,6 +141,7 @@ impl Batch {
             _vectors: vectors,
             reply_vectors,
             wildcard: socket.is_wildcard(),
+            local: socket.local().ip(),
             ipv6: socket.local().is_ipv6(),
             received: 0,
         }
@@ -209,13 +211,41 @@ impl Batch {
         (header.msg_len as usize).min(self.requests.size)
     }
 
-    /// True where the datagram in slot `index` has no port to reply to.
+    /// Who sent the datagram in slot `index`.
     #[inline]
-    pub fn is_from_port_zero(&self, index: usize) -> bool {
-        // SAFETY: the kernel writes peers only inside `receive`. The port is at
-        // the same place in `sockaddr_in` and `sockaddr_in6`.
+    pub fn peer(&self, index: usize) -> SocketAddr {
+        // SAFETY: the kernel writes peers only inside `receive`.
         let peer = unsafe { &*self.peers[index].get() };
-        peer.sin6_port == 0
+        // The port is at the same place in `sockaddr_in`, the address there
+        // where this structure has its flow information.
+        let port = u16::from_be(peer.sin6_port);
+        if !self.ipv6 {
+            let address = Ipv4Addr::from(peer.sin6_flowinfo.to_ne_bytes());
+            return SocketAddrV4::new(address, port).into();
+        }
+        let address = Ipv6Addr::from(peer.sin6_addr.s6_addr);
+        SocketAddrV6::new(address, port, 0, peer.sin6_scope_id).into()
+    }
+
+    /// The address that the datagram in slot `index` was sent to. Known before
+    /// its reply is settled.
+    #[inline]
+    pub fn local(&self, index: usize) -> IpAddr {
+        if !self.wildcard || self.incoming[index].msg_hdr.msg_controllen == 0 {
+            return self.local;
+        }
+        // SAFETY: the kernel writes it only inside `receive`.
+        let control = unsafe { &*self.controls[index].get() };
+        let octet = |at: usize| {
+            let at = CONTROL_DATA + at;
+            control[at / 8].to_ne_bytes()[at % 8]
+        };
+        // struct in_pktinfo: interface, local address, header's address;
+        // struct in6_pktinfo: address, interface.
+        match self.ipv6 {
+            false => IpAddr::from(std::array::from_fn::<u8, 4, _>(|at| octet(8 + at))),
+            true => IpAddr::from(std::array::from_fn::<u8, 16, _>(octet)),
+        }
     }
 
     /// Settles the reply in slot `index`: its length, 0 for none.
@@ -328,7 +358,6 @@ const _: () = assert!(size_of::<libc::in6_pktinfo>() == 20);
 mod tests {
     use super::*;
     use crate::sys::socket::UdpOptions;
-    use std::net::SocketAddr;
     use std::time::Duration;
 
     fn socket(address: &str) -> UdpSocket {

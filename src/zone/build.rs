@@ -3,13 +3,15 @@
 //! the store.
 
 use super::check;
-use super::compose::Composer;
+use super::compose::{Composer, SURE_TO_FIT};
+use super::denial::Denial;
 use super::lookup::{Summary, Zone};
 use super::memory;
 use super::names::NameId;
 use super::records::{Faults, Provenance, Record, Records};
 use super::sorted::{Occlusion, Sorted, SortedSet};
-use super::store::{self, Builder, NodeRef};
+use super::store::{self, Builder, NodeRef, RECORD_HEAD};
+use crate::wire::name::canonical_order;
 use crate::wire::{LookupName, Name, RrType};
 
 /// Builds a zone from records, `origin` if that is given, and tells what is
@@ -78,7 +80,24 @@ struct Assembler<'d> {
     composer: Composer,
     /// Node by name, where it has one.
     nodes: Vec<Option<NodeRef>>,
+    /// Nodes that no name finds.
+    beside: Vec<NodeRef>,
+    /// Nodes with NSEC3 records, and whose they are.
+    nsec3: Vec<(NameId, NodeRef)>,
+    /// Sets that no message has room for, and whose they are.
+    oversized: Vec<(NameId, &'d SortedSet)>,
     summary: Summary,
+}
+
+/// Where the sets of a name lie.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    /// Where the name is found.
+    Found,
+    /// Beside it: glue, and what else a cut occludes.
+    Beside,
+    /// With the proofs of what does not exist.
+    Denial,
 }
 
 /// The zone has outgrown its store.
@@ -92,56 +111,157 @@ impl<'d> Assembler<'d> {
             builder: Builder::new(names),
             composer: Composer::new(),
             nodes: memory::filled(None, names),
+            beside: Vec::new(),
+            nsec3: Vec::new(),
+            oversized: Vec::new(),
             summary: Summary::default(),
         }
     }
 
     fn assemble(mut self) -> Result<Zone, Full> {
-        for id in self.sorted.records.names.ids() {
-            if self.sorted.occlusion(id) == Occlusion::Served {
-                self.node(id)?;
+        let sorted = self.sorted;
+        for id in sorted.records.names.ids() {
+            let served = sorted.occlusion(id) == Occlusion::Served;
+            if served && !sorted.is_hashed(id) {
+                self.nodes[id.index()] = Some(self.node(id)?);
+            }
+            if !served || sorted.is_cut(id) {
+                self.node_apart(id, Part::Beside)?;
+            }
+            if sorted.sets(id).iter().any(|set| set.rtype == RrType::NSEC3) {
+                self.node_apart(id, Part::Denial)?;
             }
         }
+        self.lay_oversized()?;
         self.link_wildcards();
         let negative = self.negative()?;
-        let sorted = self.sorted;
+        let denial = self.denial();
         self.summary.names = self.nodes.iter().flatten().count();
         self.summary.records = sorted.kept();
         let names = sorted.records.names.ids().zip(&self.nodes);
         let found = names.filter_map(|(id, node)| Some((sorted.records.names.hash(id), (*node)?)));
         let apex = sorted.records.names.name(sorted.apex);
         let apex_node = self.nodes[sorted.apex.index()].expect("the apex is served");
+        let store = self.builder.finish(self.summary.names, found, self.beside);
         Ok(Zone::new(
             apex,
-            self.builder.finish(self.summary.names, found),
+            store,
+            denial,
             apex_node,
             negative,
             self.summary,
         ))
     }
 
-    fn node(&mut self, id: NameId) -> Result<(), Full> {
-        let sorted = self.sorted;
-        let cut = sorted.is_cut(id);
-        let mut flags = if cut { store::CUT } else { 0 };
-        for set in sorted.sets(id) {
-            self.summary.record_sets += 1;
-            // A cut keeps what the parent side answers: NS for referrals, DS,
-            // and what proves them.
-            let parental = [RrType::NS, RrType::DS, RrType::RRSIG, RrType::NSEC];
-            if cut && !parental.contains(&set.rtype) {
-                continue;
-            }
+    /// Lays down what is found at a name, which may be nothing.
+    fn node(&mut self, id: NameId) -> Result<NodeRef, Full> {
+        let mut flags = if self.sorted.is_cut(id) {
+            store::CUT
+        } else {
+            0
+        };
+        for set in self.sets(id, Part::Found) {
             flags |= match set.rtype {
                 RrType::CNAME => store::ALIAS,
                 RrType::DNAME => store::DNAME,
                 _ => 0,
             };
-            self.compose(id, set, set.ttl);
+        }
+        self.summary.record_sets += self.sorted.sets(id).len();
+        self.lay(id, Part::Found);
+        self.end(id, flags)
+    }
+
+    /// Lays down what is not found at a name and belongs to the zone all the
+    /// same, in a node of its own, where there is any.
+    fn node_apart(&mut self, id: NameId, part: Part) -> Result<(), Full> {
+        if self.sets(id, part).next().is_some() {
+            self.lay(id, part);
+            let node = self.end(id, 0)?;
+            match part {
+                Part::Denial => self.nsec3.push((id, node)),
+                _ => self.beside.push(node),
+            }
+        }
+        Ok(())
+    }
+
+    /// Composes the sets of one part of a name, and at last the signatures that
+    /// cover none of them.
+    fn lay(&mut self, id: NameId, part: Part) {
+        let sorted = self.sorted;
+        let mut stray = Vec::new();
+        for set in self.sets(id, part) {
+            if set.rtype != RrType::RRSIG {
+                self.set(id, set, set.ttl);
+            } else if sorted.set(id, set.covered).is_none() {
+                stray.push(set);
+            }
+        }
+        if !stray.is_empty() {
+            let name = sorted.records.names.wire(id);
+            self.composer.begin(name, RrType::RRSIG);
+            for set in stray {
+                for data in data(sorted, set) {
+                    self.composer.record(set.ttl, data);
+                }
+            }
             self.builder.set(&self.composer.finish());
         }
-        self.nodes[id.index()] = Some(self.end(id, flags)?);
+    }
+
+    /// Lays sets that no message has room for down in parts that have, beside the
+    /// names: nobody is answered with them, but the zone has them. A record that
+    /// fits into no message by itself can never be given to anybody.
+    fn lay_oversized(&mut self) -> Result<(), Full> {
+        let sorted = self.sorted;
+        for (owner, set) in std::mem::take(&mut self.oversized) {
+            let octets = |data: &[u8]| RECORD_HEAD + data.len();
+            let records = data(sorted, set).filter(|data| octets(data) <= SURE_TO_FIT);
+            let records: Vec<&[u8]> = records.collect();
+            let mut rest = &records[..];
+            while !rest.is_empty() {
+                let mut sum = 0;
+                let fits = |data: &&&[u8]| {
+                    sum += octets(data);
+                    sum <= SURE_TO_FIT
+                };
+                let (part, behind) = rest.split_at(rest.iter().take_while(fits).count());
+                let name = sorted.records.names.wire(owner);
+                self.composer.begin(name, set.rtype);
+                for data in part {
+                    self.composer.record(set.ttl, data);
+                }
+                self.builder.set(&self.composer.finish());
+                rest = behind;
+            }
+            let node = self.end(owner, 0)?;
+            self.beside.push(node);
+        }
         Ok(())
+    }
+
+    /// The sets of a name that are in this part of it.
+    fn sets(&self, id: NameId, part: Part) -> impl Iterator<Item = &'d SortedSet> + use<'d> {
+        let sorted = self.sorted;
+        let (cut, hidden) = (sorted.is_cut(id), sorted.occlusion(id) != Occlusion::Served);
+        let part_of = move |set: &SortedSet| {
+            // Signatures are where the set is that they cover.
+            let rtype = match set.rtype {
+                RrType::RRSIG => set.covered,
+                rtype => rtype,
+            };
+            // A cut keeps what the parent side answers: NS for referrals, DS,
+            // and what proves them.
+            let parental = [RrType::NS, RrType::DS, RrType::NSEC];
+            match rtype {
+                RrType::NSEC3 => Part::Denial,
+                _ if hidden || cut && !parental.contains(&rtype) => Part::Beside,
+                _ => Part::Found,
+            }
+        };
+        let sets = sorted.sets(id).iter();
+        sets.filter(move |set| part_of(set) == part)
     }
 
     fn end(&mut self, id: NameId, flags: u8) -> Result<NodeRef, Full> {
@@ -162,9 +282,26 @@ impl<'d> Assembler<'d> {
             .rdata(record)
             .last_chunk()
             .expect("a SOA ends in MINIMUM");
-        self.compose(sorted.apex, soa, soa.ttl.min(u32::from_be_bytes(*minimum)));
-        self.builder.set(&self.composer.finish());
+        self.set(sorted.apex, soa, soa.ttl.min(u32::from_be_bytes(*minimum)));
         self.end(sorted.apex, 0)
+    }
+
+    /// The chains of what proves that something does not exist.
+    fn denial(&mut self) -> Denial {
+        let names = &self.sorted.records.names;
+        let chain = |mut nodes: Vec<(NameId, NodeRef)>| {
+            nodes.sort_by(|(one, _), (other, _)| {
+                canonical_order(names.wire(*one), names.wire(*other))
+            });
+            nodes.into_iter().map(|(_, node)| node).collect()
+        };
+        let owns_nsec = |id: &NameId| self.sorted.set(*id, RrType::NSEC).is_some();
+        let served = names.ids().filter(owns_nsec);
+        let nsec = served.filter_map(|id| Some((id, self.nodes[id.index()]?)));
+        Denial::new(
+            chain(nsec.collect()),
+            chain(std::mem::take(&mut self.nsec3)),
+        )
     }
 
     fn link_wildcards(&mut self) {
@@ -180,13 +317,23 @@ impl<'d> Assembler<'d> {
         }
     }
 
-    fn compose(&mut self, owner: NameId, set: &SortedSet, ttl: u32) {
+    /// Composes a set with its signatures and what goes with it, and lays it
+    /// down.
+    fn set(&mut self, owner: NameId, set: &'d SortedSet, ttl: u32) {
         let sorted = self.sorted;
         self.composer
-            .begin(sorted.records.names.wire(owner), set.rtype, ttl);
-        for record in sorted.records(set) {
-            let fits = self.composer.record(sorted.records.rdata(record));
-            debug_assert!(fits, "`check` has found those that do not");
+            .begin(sorted.records.names.wire(owner), set.rtype);
+        for data in data(sorted, set) {
+            if !self.composer.record(ttl, data) {
+                self.oversized.push((owner, set));
+                return self.builder.oversized_set(set.rtype);
+            }
+        }
+        if let Some(signatures) = sorted.signatures(owner, set.rtype) {
+            for data in data(sorted, signatures) {
+                // The SOA of negative answers lasts as long as its signature.
+                self.composer.signature(signatures.ttl.min(ttl), data);
+            }
         }
         let pointing = [
             RrType::NS,
@@ -198,6 +345,7 @@ impl<'d> Assembler<'d> {
         if pointing.contains(&set.rtype) {
             self.additional(owner, set);
         }
+        self.builder.set(&self.composer.finish());
     }
 
     /// Addresses of the hosts that the records point at: first those without
@@ -259,4 +407,10 @@ impl<'d> Assembler<'d> {
                 .additional(owner, rtype, set.ttl, records, required);
         }
     }
+}
+
+/// The data of a set's records.
+fn data<'d>(sorted: &'d Sorted, set: &'d SortedSet) -> impl Iterator<Item = &'d [u8]> {
+    let records = sorted.records(set);
+    records.map(|record| sorted.records.rdata(record))
 }

@@ -48,6 +48,8 @@ impl Checker<'_> {
         let sorted = self.sorted;
         match sorted.occlusion(id) {
             Occlusion::Outside => self.outside(faults, id),
+            // A hash is no name, and so not below one.
+            Occlusion::BelowDname(_) if sorted.is_hashed(id) => {}
             Occlusion::BelowDname(owner) => self.redirected(faults, id, owner),
             Occlusion::BelowCut(cut) => {
                 self.hidden(faults, id, cut);
@@ -117,8 +119,8 @@ impl Checker<'_> {
         }
     }
 
-    /// CNAME stands alone but for its signatures (RFC 1034 §3.6.2, RFC 4034
-    /// §3, §4); DNAME beside neither CNAME nor a delegation, and once
+    /// CNAME stands alone but for its signatures and the key that made them
+    /// (RFC 1034 §3.6.2, RFC 2181 §10.1, RFC 4035 §2.5); DNAME beside neither CNAME nor a delegation, and once
     /// (RFC 6672 §2.3, §2.4).
     fn exclusive(&self, faults: &mut Faults, id: NameId) {
         let sorted = self.sorted;
@@ -134,7 +136,7 @@ impl Checker<'_> {
             }
         }
         if sorted.set(id, RrType::CNAME).is_some() {
-            let beside = [RrType::CNAME, RrType::RRSIG, RrType::NSEC];
+            let beside = [RrType::CNAME, RrType::RRSIG, RrType::NSEC, RrType::KEY];
             for other in sorted
                 .sets(id)
                 .iter()
@@ -267,10 +269,10 @@ impl Checker<'_> {
         }
         // Compression may yet make room.
         let mut composer = Composer::new();
-        composer.begin(sorted.records.names.wire(id), set.rtype, set.ttl);
+        composer.begin(sorted.records.names.wire(id), set.rtype);
         let over = sorted
             .records(set)
-            .find(|record| !composer.record(sorted.records.rdata(record)));
+            .find(|record| !composer.record(set.ttl, sorted.records.rdata(record)));
         if let Some(record) = over {
             let sentence = format!(
                 "the {} records of {} do not fit into one message of 65,535 octets",

@@ -24,25 +24,20 @@ pub const SURE_TO_FIT: usize = MAX_BODY - HEADER - MAX_NAME - QUESTION_TAIL;
 pub struct Composer {
     out: Vec<u8>,
     pointers: Vec<u16>,
+    signatures: Vec<u8>,
+    signature_count: u16,
     /// Where `out` starts in the message it is composed for.
     base: usize,
     seen: Vec<Seen>,
     lowered: Vec<u8>,
     name: LookupName,
-    head: Head,
+    rtype: RrType,
     answer_length: usize,
     additional_required: usize,
     /// A required record has been left out.
     incomplete: bool,
     additional_count: u16,
     count: u16,
-}
-
-/// What the owner of a record is in the message.
-#[derive(Clone, Copy)]
-struct Head {
-    rtype: RrType,
-    ttl: u32,
 }
 
 /// A name, or the end of one, that stands uncompressed in the message.
@@ -58,14 +53,13 @@ impl Composer {
         Composer {
             out: Vec::new(),
             pointers: Vec::new(),
+            signatures: Vec::new(),
+            signature_count: 0,
             base: 0,
             seen: Vec::new(),
             lowered: Vec::new(),
             name: LookupName::new(),
-            head: Head {
-                rtype: RrType(0),
-                ttl: 0,
-            },
+            rtype: RrType(0),
             answer_length: 0,
             additional_required: 0,
             incomplete: false,
@@ -75,13 +69,15 @@ impl Composer {
     }
 
     /// Begins a set of the owner `owner`, a lower-cased wire name.
-    pub fn begin(&mut self, owner: &[u8], rtype: RrType, ttl: u32) {
+    pub fn begin(&mut self, owner: &[u8], rtype: RrType) {
         self.out.clear();
         self.pointers.clear();
+        self.signatures.clear();
+        self.signature_count = 0;
         self.seen.clear();
         self.lowered.clear();
         self.base = HEADER + owner.len() + QUESTION_TAIL;
-        self.head = Head { rtype, ttl };
+        self.rtype = rtype;
         (self.answer_length, self.additional_required) = (0, 0);
         self.incomplete = false;
         (self.additional_count, self.count) = (0, 0);
@@ -91,13 +87,26 @@ impl Composer {
     }
 
     /// Adds a record of the set. False where the set has outgrown a message.
-    pub fn record(&mut self, data: &[u8]) -> bool {
-        let Head { rtype, ttl } = self.head;
+    pub fn record(&mut self, ttl: u32, data: &[u8]) -> bool {
         self.out.extend([0xc0, HEADER as u8]);
-        self.data(rtype, ttl, data);
+        self.data(self.rtype, ttl, data);
         self.count = self.count.wrapping_add(1);
         self.answer_length = self.out.len();
         self.base + self.out.len() <= MAX_BODY
+    }
+
+    /// Adds an RRSIG record that covers the set, all of whose records are there.
+    /// The signer's name is never compressed (RFC 4034 §3.1.7), and nothing may
+    /// point at it, since not everybody is sent signatures. False where they have
+    /// outgrown a message.
+    pub fn signature(&mut self, ttl: u32, data: &[u8]) -> bool {
+        self.signatures.extend([0xc0, HEADER as u8]);
+        let length_at = put_record_head(&mut self.signatures, RrType::RRSIG, ttl);
+        let length = (data.len() as u16).to_be_bytes();
+        self.signatures[length_at..length_at + 2].copy_from_slice(&length);
+        self.signatures.extend_from_slice(data);
+        self.signature_count += 1;
+        self.base + self.signatures.len() <= MAX_BODY
     }
 
     /// Adds the address records of `owner` to the additional part: all of a set, or
@@ -134,16 +143,18 @@ impl Composer {
     /// The finished set.
     pub fn finish(&self) -> NewSet<'_> {
         NewSet {
-            rtype: self.head.rtype,
+            rtype: self.rtype,
             count: self.count,
-            answer_length: self.answer_length as u16,
+            answer: &self.out[..self.answer_length],
+            signatures: &self.signatures,
+            signature_count: self.signature_count,
+            additional: &self.out[self.answer_length..],
             additional_required: if self.incomplete {
                 u16::MAX
             } else {
                 self.additional_required as u16
             },
             additional_count: self.additional_count,
-            body: &self.out,
             pointers: &self.pointers,
         }
     }
@@ -203,6 +214,10 @@ impl Composer {
 
     fn see(&mut self, name: &LookupName, label: usize, target: usize) {
         if target > FURTHEST_TARGET || self.seen.len() >= MAX_SEEN {
+            return;
+        }
+        // What stands behind signatures moves where they are left out.
+        if !self.signatures.is_empty() {
             return;
         }
         let start = self.lowered.len();

@@ -2,6 +2,7 @@
 //! §4.3.2 step 3, with RFC 4592 for wildcards and RFC 6672 for DNAME). One
 //! probe finds a name that exists; only a miss looks for the closest encloser.
 
+use super::denial::{Denial, HASH};
 use super::memory;
 use super::store::{self, Node, NodeRef, Set, Store};
 use crate::wire::{LookupName, Name, RrType};
@@ -11,6 +12,7 @@ pub struct Zone {
     apex: Name,
     name: LookupName,
     store: Store,
+    denial: Denial,
     apex_node: NodeRef,
     negative: NodeRef,
     summary: Summary,
@@ -30,20 +32,48 @@ pub struct Summary {
 }
 
 /// What a zone says to a name and a type.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub enum Found<'z> {
-    /// The record set that was asked for.
-    Answer(Set<'z>),
-    /// The CNAME set of the name.
-    Alias(Set<'z>),
-    /// The DNAME set of a name above.
-    Redirect(Set<'z>),
-    /// The NS set of the zone cut at or above the name.
-    Referral(Set<'z>),
-    /// The name exists, without such a set.
-    NoData,
+    /// The search ends here.
+    End(End<'z>),
+    /// It goes on at another name.
+    Alias(Alias<'z>),
+}
+
+/// How a search ends, and what was met on the way that proves it.
+#[derive(Clone, Copy)]
+pub enum End<'z> {
+    /// The record set that was asked for, and where a wildcard's stands for the
+    /// name's, what shows that the name itself does not exist.
+    Answer(Set<'z>, Option<Encloser<'z>>),
+    /// Signatures were asked for, whatever they cover: those at this node.
+    Signatures(Node<'z>, Option<Encloser<'z>>),
+    /// The node of the zone cut at or above the name, and its NS set.
+    Referral(Node<'z>, Set<'z>),
+    /// The name exists at this node, or stands for it by a wildcard, without
+    /// such a set.
+    NoData(Node<'z>, Option<Encloser<'z>>),
     /// The name does not exist.
-    NoName,
+    NoName(Encloser<'z>),
+}
+
+/// What leads on to another name.
+#[derive(Clone, Copy)]
+pub enum Alias<'z> {
+    /// The CNAME set of the name, or of a wildcard that stands for it.
+    Cname(Set<'z>, Option<Encloser<'z>>),
+    /// The DNAME set of a name above.
+    Dname(Set<'z>),
+}
+
+/// The closest encloser of a name that does not exist (RFC 4592 §3.3.1).
+#[derive(Clone, Copy)]
+pub struct Encloser<'z> {
+    /// Its node.
+    pub node: Node<'z>,
+    /// The label of the name with which the next closer name begins (RFC 5155
+    /// §1.3): the encloser's own first label is the next.
+    pub next_closer: usize,
 }
 
 impl Zone {
@@ -52,16 +82,18 @@ impl Zone {
     pub(super) fn new(
         apex: Name,
         store: Store,
+        denial: Denial,
         apex_node: NodeRef,
         negative: NodeRef,
         mut summary: Summary,
     ) -> Zone {
-        summary.octets = store.octets();
+        summary.octets = store.octets() + denial.octets();
         store.memory().into_iter().for_each(memory::settle);
         Zone {
             apex,
             name: LookupName::of(&apex),
             store,
+            denial,
             apex_node,
             negative,
             summary,
@@ -87,12 +119,6 @@ impl Zone {
     pub fn holds(&self, name: &LookupName) -> bool {
         let above = name.labels().checked_sub(self.name.labels());
         above.is_some_and(|label| name.suffix(label) == self.name.suffix(0))
-    }
-
-    /// True where the name is itself a zone cut of this zone.
-    pub fn delegates(&self, name: &LookupName) -> bool {
-        let node = self.store.find(name, 0);
-        node.is_some_and(|node| node.flags() & store::CUT != 0)
     }
 
     /// The SOA set that goes with negative answers.
@@ -128,7 +154,7 @@ impl Zone {
         rtype: RrType,
     ) -> Found<'z> {
         match node {
-            Some(node) => at_node(node, rtype),
+            Some(node) => at_node(node, None, rtype),
             None => self.find_above(name, rtype),
         }
     }
@@ -151,67 +177,102 @@ impl Zone {
         self.store.nodes()
     }
 
+    /// What belongs to the zone and is not found by its name: glue, what a cut
+    /// occludes, NSEC3 records.
+    pub fn hidden_nodes(&self) -> impl Iterator<Item = Node<'_>> {
+        let beside = self.store.beside();
+        beside.chain(self.denial.nsec3_nodes(&self.store))
+    }
+
+    /// The NSEC record set at the name, or the last before it in the zone;
+    /// `None` where the zone has none.
+    pub fn nsec(&self, name: &LookupName) -> Option<Node<'_>> {
+        self.denial.nsec(&self.store, name.suffix(0))
+    }
+
+    /// The node with the NSEC3 record of a hash, or of the last before it.
+    pub fn nsec3(&self, hash: &[u8; HASH]) -> Option<Node<'_>> {
+        self.denial.nsec3(&self.store, hash)
+    }
+
     /// The name is not in the zone: what does its closest encloser say?
     fn find_above(&self, name: &LookupName, rtype: RrType) -> Found<'_> {
         let encloser = self.closest_encloser(name);
-        if encloser.flags() & store::CUT != 0 {
-            return referral(encloser);
-        }
-        if encloser.flags() & store::DNAME != 0
-            && let Some(set) = encloser.set(RrType::DNAME)
+        let node = encloser.node;
+        if node.flags() & store::CUT != 0
+            && let Some(servers) = node.set(RrType::NS)
         {
-            return Found::Redirect(set);
+            return Found::End(End::Referral(node, servers));
+        }
+        if node.flags() & store::DNAME != 0
+            && let Some(set) = node.set(RrType::DNAME)
+        {
+            return Found::Alias(Alias::Dname(set));
         }
         // Only the closest encloser's asterisk is the source of synthesis
         // (RFC 4592 §3.3.1).
-        match encloser.wildcard() {
-            Some(wildcard) => at_node(self.store.node(wildcard), rtype),
-            None => Found::NoName,
+        match node.wildcard() {
+            Some(wildcard) => at_node(self.store.node(wildcard), Some(encloser), rtype),
+            None => Found::End(End::NoName(encloser)),
         }
     }
 
     /// The longest suffix of the name that exists (RFC 4592 §3.3.1). All names
     /// between a name and the apex exist with it, so the place where existence
     /// ends is found by halving: 7 probes for 127 labels, none for the usual one.
-    fn closest_encloser(&self, name: &LookupName) -> Node<'_> {
+    fn closest_encloser(&self, name: &LookupName) -> Encloser<'_> {
         let apex_label = name.labels() - self.name.labels();
-        let mut found = self.store.node(self.apex_node);
+        let mut node = self.store.node(self.apex_node);
         // Suffixes from `there` on exist, those up to `missing` do not.
         let (mut missing, mut there) = (0, apex_label);
         while there - missing > 1 {
             let middle = (missing + there) / 2;
             match self.store.find(name, middle) {
-                Some(node) => (found, there) = (node, middle),
+                Some(found) => (node, there) = (found, middle),
                 None => missing = middle,
             }
         }
-        found
+        Encloser {
+            node,
+            next_closer: missing,
+        }
     }
 }
 
-/// What a name that exists says to a type.
+/// What a name that exists, or a wildcard that stands for it, says to a type.
 #[inline]
-fn at_node(node: Node<'_>, rtype: RrType) -> Found<'_> {
+fn at_node<'z>(node: Node<'z>, encloser: Option<Encloser<'z>>, rtype: RrType) -> Found<'z> {
     // Types below the cut are the child's; DS is the parent's (RFC 4035 §3.1.4.1).
-    if node.flags() & store::CUT != 0 && rtype != RrType::DS {
-        return referral(node);
+    if node.flags() & store::CUT != 0
+        && rtype != RrType::DS
+        && let Some(servers) = node.set(RrType::NS)
+    {
+        return Found::End(End::Referral(node, servers));
     }
-    let set = if rtype == RrType::ANY {
-        node.first_set()
-    } else {
-        node.set(rtype)
+    let set = match rtype {
+        RrType::ANY => node.first_set(),
+        RrType::RRSIG if node.is_signed() => {
+            return Found::End(End::Signatures(node, encloser));
+        }
+        _ => node.set(rtype),
     };
     match set {
-        Some(set) => Found::Answer(set),
-        None if node.flags() & store::ALIAS != 0 && rtype != RrType::ANY => alias(node),
-        None => Found::NoData,
+        Some(set) => Found::End(End::Answer(set, encloser)),
+        None if node.flags() & store::ALIAS != 0
+            && !lives_beside_alias(rtype)
+            && let Some(set) = node.set(RrType::CNAME) =>
+        {
+            Found::Alias(Alias::Cname(set, encloser))
+        }
+        None => Found::End(End::NoData(node, encloser)),
     }
 }
 
-fn referral(node: Node<'_>) -> Found<'_> {
-    node.set(RrType::NS).map_or(Found::NoData, Found::Referral)
-}
-
-fn alias(node: Node<'_>) -> Found<'_> {
-    node.set(RrType::CNAME).map_or(Found::NoData, Found::Alias)
+/// Types that are asked for at an alias itself: any, and what may stand beside
+/// a CNAME (RFC 2181 §10.1, RFC 4035 §2.5).
+fn lives_beside_alias(rtype: RrType) -> bool {
+    matches!(
+        rtype,
+        RrType::ANY | RrType::NSEC | RrType::RRSIG | RrType::KEY
+    )
 }

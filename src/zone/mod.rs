@@ -2,6 +2,8 @@
 //! Immutable once built; what workers answer from is one `Zones` snapshot.
 
 pub mod build;
+pub mod canonical;
+pub mod denial;
 pub mod load;
 pub mod lookup;
 pub mod names;
@@ -16,5 +18,5 @@ mod memory;
 mod sorted;
 
 pub use load::{LoadError, Loaded, load};
-pub use lookup::{Found, Zone};
+pub use lookup::{Alias, Encloser, End, Found, Zone};
 pub use zones::Zones;

@@ -2,6 +2,7 @@
 //! it, and whether a zone cut or a DNAME takes it out of the zone's own data.
 //! `check` looks them over for faults, `build` composes the answers from them.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::memory;
@@ -9,11 +10,14 @@ use super::names::NameId;
 use super::records::{Record, Records};
 use crate::wire::{LookupName, RrType, rdata};
 
-/// One record set: its records are `order[range]`.
+/// One record set: its records are `order[range]`. Signatures of one type are
+/// a set, whatever else is signed at the name (RFC 4035 §2.2).
 #[derive(Clone, Debug)]
 pub struct SortedSet {
     /// The type.
     pub rtype: RrType,
+    /// What signatures sign; 0 for any other set.
+    pub covered: RrType,
     /// The lowest TTL of its records (RFC 2181 §5.2).
     pub ttl: u32,
     range: Range<u32>,
@@ -47,6 +51,8 @@ pub struct Sorted {
     sets: Vec<SortedSet>,
     /// Name `i` owns `sets[first_set[i]..first_set[i + 1]]`.
     first_set: Vec<u32>,
+    /// The owners of NSEC3 records that own nothing else.
+    hashed: BTreeSet<NameId>,
 }
 
 impl Sorted {
@@ -61,10 +67,12 @@ impl Sorted {
             order: Vec::new(),
             sets: Vec::new(),
             first_set: Vec::new(),
+            hashed: BTreeSet::new(),
         };
         sorted.order_by_owner();
         sorted.group();
         sorted.occlude();
+        sorted.find_hashed();
         sorted
     }
 
@@ -78,16 +86,36 @@ impl Sorted {
         self.occlusions[id.index()]
     }
 
-    /// The record sets of a name, by rising type.
+    /// True for what owns NSEC3 records and nothing else: a hash, and no name
+    /// that anybody can ask for (RFC 5155 §7.2.8).
+    pub fn is_hashed(&self, id: NameId) -> bool {
+        self.hashed.contains(&id)
+    }
+
+    /// The record sets of a name, by rising type; the signatures among them by
+    /// rising type that they cover.
     pub fn sets(&self, id: NameId) -> &[SortedSet] {
         let (first, end) = (self.first_set[id.index()], self.first_set[id.index() + 1]);
         &self.sets[first as usize..end as usize]
     }
 
-    /// The record set of one type.
+    /// The record set of one type, but for signatures.
     pub fn set(&self, id: NameId, rtype: RrType) -> Option<&SortedSet> {
+        debug_assert!(
+            rtype != RrType::RRSIG,
+            "a name may have several sets of these"
+        );
+        self.find(id, (rtype, RrType(0)))
+    }
+
+    /// The signatures of the set of one type.
+    pub fn signatures(&self, id: NameId, covered: RrType) -> Option<&SortedSet> {
+        self.find(id, (RrType::RRSIG, covered))
+    }
+
+    fn find(&self, id: NameId, kind: (RrType, RrType)) -> Option<&SortedSet> {
         let sets = self.sets(id);
-        let at = sets.binary_search_by_key(&rtype, |set| set.rtype);
+        let at = sets.binary_search_by_key(&kind, |set| (set.rtype, set.covered));
         at.ok().map(|at| &sets[at])
     }
 
@@ -113,7 +141,8 @@ impl Sorted {
     /// that covers it. `None` where neither exists, and outside of the zone.
     pub fn covering(&self, name: &LookupName) -> Option<NameId> {
         let names = &self.records.names;
-        if let Some(id) = names.find(name, 0) {
+        let own = names.find(name, 0).filter(|&id| !self.is_hashed(id));
+        if let Some(id) = own {
             return (self.occlusion(id) != Occlusion::Outside).then_some(id);
         }
         let encloser = (1..=name.labels()).find_map(|label| names.find(name, label))?;
@@ -159,15 +188,15 @@ impl Sorted {
             while next < self.order.len() && self.record_at(next).owner == id {
                 next += 1;
             }
-            let list = &self.records.list;
-            self.order[first..next].sort_by_key(|&at| list[at as usize].rtype);
+            let records = &self.records;
+            self.order[first..next].sort_by_key(|&at| kind(records, &records.list[at as usize]));
             let mut at = first;
             while at < next {
-                let rtype = self.record_at(at).rtype;
+                let kind = self.kind_at(at);
                 let end = (at..next)
-                    .find(|&end| self.record_at(end).rtype != rtype)
+                    .find(|&end| self.kind_at(end) != kind)
                     .unwrap_or(next);
-                kept = self.add_set(rtype, at..end, kept);
+                kept = self.add_set(kind, at..end, kept);
                 at = end;
             }
         }
@@ -177,7 +206,12 @@ impl Sorted {
 
     /// Adds one set, its duplicates dropped and the rest moved down to `kept`;
     /// returns where the next set's records go.
-    fn add_set(&mut self, rtype: RrType, range: Range<usize>, kept: usize) -> usize {
+    fn add_set(
+        &mut self,
+        (rtype, covered): (RrType, RrType),
+        range: Range<usize>,
+        kept: usize,
+    ) -> usize {
         let ttl = range
             .clone()
             .map(|at| self.record_at(at).ttl)
@@ -207,6 +241,7 @@ impl Sorted {
         }
         self.sets.push(SortedSet {
             rtype,
+            covered,
             ttl,
             range: kept as u32..end as u32,
         });
@@ -228,6 +263,10 @@ impl Sorted {
             repeated[pair[1].1] = pair[0].0 == pair[1].0;
         }
         repeated
+    }
+
+    fn kind_at(&self, order: usize) -> (RrType, RrType) {
+        kind(&self.records, self.record_at(order))
     }
 
     fn record_at(&self, order: usize) -> &Record {
@@ -259,6 +298,25 @@ impl Sorted {
         }
     }
 
+    /// Finds the owners of NSEC3 records that own nothing else, and that no other
+    /// name is below of.
+    fn find_hashed(&mut self) {
+        let is_denial = |set: &SortedSet| [set.rtype, set.covered].contains(&RrType::NSEC3);
+        let owners = self.records.names.ids().filter(|&id| {
+            let sets = self.sets(id);
+            !sets.is_empty() && sets.iter().all(is_denial)
+        });
+        let mut hashed: BTreeSet<NameId> = owners.collect();
+        if !hashed.is_empty() {
+            for id in self.records.names.ids() {
+                if let Some(parent) = self.parent(id) {
+                    hashed.remove(&parent);
+                }
+            }
+        }
+        self.hashed = hashed;
+    }
+
     /// The occlusion of names right below a name that is served.
     fn below(&self, parent: NameId) -> Occlusion {
         if self.is_cut(parent) {
@@ -269,6 +327,16 @@ impl Sorted {
             Occlusion::Served
         }
     }
+}
+
+/// What makes records of one name a set: their type, and of signatures the type
+/// that they cover, with which their data begins (RFC 4034 §3.1).
+fn kind(records: &Records, record: &Record) -> (RrType, RrType) {
+    let covered = match (record.rtype, records.rdata(record)) {
+        (RrType::RRSIG, [upper, lower, ..]) => u16::from_be_bytes([*upper, *lower]),
+        _ => 0,
+    };
+    (record.rtype, RrType(covered))
 }
 
 /// Adds the names between each name and the apex, so that every parent has a

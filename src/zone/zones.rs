@@ -79,24 +79,28 @@ impl Zones {
     }
 
     /// The zone that answers for a name and a type: the deepest that holds the
-    /// name; for DS at an apex the parent, if it is here (RFC 4035 §3.1.4.1). A
-    /// zone further up that delegates another zone in between is not the parent.
+    /// name; for DS at an apex the next one above, where there is one here
+    /// (RFC 4035 §3.1.4.1): the parent, or a zone that refers to it or knows of no
+    /// such name.
     #[inline]
     pub fn find(&self, name: &LookupName, rtype: RrType) -> Option<&Zone> {
         let zone = self.deepest(name, name.labels())?;
-        if rtype == RrType::DS && zone.lookup_name().labels() == name.labels() && name.labels() > 0
-        {
-            return Some(self.parent(name).unwrap_or(zone));
+        if rtype == RrType::DS {
+            return Some(self.parent(zone, name));
         }
         Some(zone)
     }
 
-    /// The zone that delegates the name.
+    /// The zone to ask for DS: where the name is the apex of the deepest zone that
+    /// holds it, the next one above.
     #[cold]
     #[inline(never)]
-    fn parent(&self, name: &LookupName) -> Option<&Zone> {
-        let above = self.deepest(name, name.labels() - 1)?;
-        above.delegates(name).then_some(above)
+    fn parent<'z>(&'z self, deepest: &'z Zone, name: &LookupName) -> &'z Zone {
+        let above = match name.labels().checked_sub(1) {
+            Some(most) if deepest.lookup_name().labels() > most => self.deepest(name, most),
+            _ => None,
+        };
+        above.unwrap_or(deepest)
     }
 
     /// The deepest zone at or above the name whose apex has at most `most`

@@ -8,10 +8,12 @@ pub mod decode;
 pub mod oracle;
 pub mod zones;
 
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
-use shardns::answer::{self, Outcome, Settings, Via, Worker};
+use shardns::answer::{self, Outcome, Request, Settings, Via, Worker};
 use shardns::wire::LookupName;
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zone, Zones};
@@ -39,6 +41,17 @@ pub const UDP: Via = Via::Udp(Worker {
     batch: 1,
 });
 
+/// A request from a client on loopback, at no time in particular.
+pub fn request(via: Via, octets: &[u8]) -> Request<'_> {
+    Request {
+        octets,
+        peer: (Ipv4Addr::LOCALHOST, 5353).into(),
+        local: Ipv4Addr::LOCALHOST.into(),
+        via,
+        now: Duration::from_secs(1_700_000_000),
+    }
+}
+
 /// Reads a zone that must be good enough to be served.
 pub fn load(path: &Path, origin: Option<&str>) -> Arc<Zone> {
     let origin = origin.map(|name| name.parse().unwrap());
@@ -64,13 +77,12 @@ pub fn demo() -> Zones {
 }
 
 /// Answers a request as the server would; `None` for silence.
-pub fn ask(zones: &Zones, via: Via, request: &[u8]) -> Option<Vec<u8>> {
+pub fn ask(zones: &Zones, via: Via, octets: &[u8]) -> Option<Vec<u8>> {
     let mut reply = vec![0; answer::MAX_MESSAGE];
     match answer::respond(
         zones,
         &settings(),
-        via,
-        request,
+        &request(via, octets),
         &mut LookupName::new(),
         &mut reply,
     ) {

@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::answer::{self, Settings, Via};
+use crate::answer::{self, Request, Settings, Via};
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::ANY_PORT;
 use crate::lab::outcome::{Outcome, Table, rows};
-use crate::lab::question::request;
+use crate::lab::question;
 use crate::lab::source::{self, Pace, Plan};
 use crate::lab::statistics::{Ratio, Verdict, median};
 use crate::lab::{Experiment, Lab};
@@ -151,7 +151,7 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
         duration: LONGEST,
         patience: PATIENCE,
         spin: false,
-        requests: &[request("example.")?],
+        requests: &[question::request("example.")?],
         stop: &over,
     };
     let around = Duration::from_millis(lab.choose(200, 50));
@@ -320,8 +320,16 @@ fn answer_until(stop: &AtomicBool, socket: &UdpSocket) {
     while !stop.load(Ordering::Relaxed) {
         let received = batch.receive(socket, Wait::ForOne).unwrap_or(0);
         for slot in 0..received {
-            let (request, reply) = batch.exchange(slot);
-            let outcome = answer::respond(&zones, &settings, via, request, &mut name, reply);
+            let (peer, local) = (batch.peer(slot), batch.local(slot));
+            let (octets, reply) = batch.exchange(slot);
+            let request = Request {
+                octets,
+                peer,
+                local,
+                via,
+                now: Duration::ZERO,
+            };
+            let outcome = answer::respond(&zones, &settings, &request, &mut name, reply);
             batch.set_reply(slot, outcome.length());
         }
         // What cannot be sent is lost, and counted by the clients.

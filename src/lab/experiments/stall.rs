@@ -9,7 +9,7 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::answer::{Outcome as Answer, Settings, Via};
+use crate::answer::{Outcome as Answer, Request, Settings, Via};
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::load;
 use crate::lab::outcome::{Outcome, Table, rows};
@@ -129,8 +129,8 @@ impl Stalls {
 /// Answers with the worker's number, which is late where it stands still.
 fn responder(stalls: Stalls) -> impl Responder {
     let start = Instant::now();
-    move |_: &Zones, _: &Settings, via: Via, request: &[u8], _: &mut LookupName, out: &mut [u8]| {
-        let Via::Udp(worker) = via else {
+    move |_: &Zones, _: &Settings, request: &Request<'_>, _: &mut LookupName, out: &mut [u8]| {
+        let Via::Udp(worker) = request.via else {
             return Answer::Ignored;
         };
         if worker.index == STALLED
@@ -138,7 +138,7 @@ fn responder(stalls: Stalls) -> impl Responder {
         {
             thread::sleep(rest);
         }
-        match stub::answer(request, worker.index, out) {
+        match stub::answer(request.octets, worker.index, out) {
             0 => Answer::Ignored,
             length => Answer::Replied {
                 length,
