@@ -363,7 +363,10 @@ fn a_group_that_is_joined_on_purpose_is_told_of() {
 /// A copy of the program where every user can start it.
 fn program_for_everyone(folder: &Path) -> std::path::PathBuf {
     let copy = folder.join("shardns");
-    std::fs::copy(PROGRAM, &copy).unwrap();
+    // By another process: a descriptor that writes to the copy, inherited by what
+    // another test starts meanwhile, would keep the copy from being run.
+    let copied = Command::new("cp").arg(PROGRAM).arg(&copy).status();
+    assert!(copied.unwrap().success());
     for path in [folder, &copy] {
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).unwrap();
     }
