@@ -10,9 +10,9 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
 use shardns::answer::{self, Outcome, Request, Settings, Via};
-use shardns::server::holders::{Protocol, holders};
 use shardns::server::worker::Responder;
 use shardns::server::{Config, Event, Listen, Server, Sharing, tcp};
+use shardns::sys::proc_net::{Protocol, owners};
 use shardns::sys::steer::Steer;
 use shardns::wire::LookupName;
 use shardns::zone::Zones;
@@ -479,7 +479,7 @@ fn a_stopped_worker_closes_its_socket_though_another_is_busy() {
     let config = config(&["127.0.0.1:0"], 3);
     let mut server = Server::start_with(&config, Arc::new(support::demo()), responder).unwrap();
     let address = server.addresses()[0];
-    let open = || holders(Protocol::Udp, address).len();
+    let open = || owners(Protocol::Udp, address).len();
     assert_eq!(open(), 3);
     let mut request = query("www.example.com", 1);
     request[0] = 0xff;
@@ -504,9 +504,9 @@ fn a_stopped_server_has_closed_the_socket_that_its_workers_shared() {
     config.sharing = Sharing::Shared;
     let mut server = Server::start(&config, Arc::new(support::demo())).unwrap();
     let address = server.addresses()[0];
-    assert_eq!(holders(Protocol::Udp, address).len(), 1);
+    assert_eq!(owners(Protocol::Udp, address).len(), 1);
     server.stop();
-    assert_eq!(holders(Protocol::Udp, address).len(), 0);
+    assert_eq!(owners(Protocol::Udp, address).len(), 0);
 }
 
 #[test]

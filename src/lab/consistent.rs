@@ -1,8 +1,8 @@
 //! A consistent table: buckets of flows, dealt out to the sockets of a group so
 //! that a socket that joins or leaves moves no flow that need not move.
-//! `sys::buckets` puts it on the group.
+//! `sys::lab::buckets` puts it on the group.
 
-use crate::sys::buckets::BUCKETS;
+use crate::sys::lab::buckets::BUCKETS;
 
 /// Which slot each bucket of flows belongs to. A change moves no bucket that it
 /// need not, and leaves the slots with equal numbers of them, give or take one.

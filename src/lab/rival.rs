@@ -32,7 +32,7 @@ use crate::server::worker::{Answers, IDLE_WAIT, Responder};
 use crate::server::{BATCH, Config, RECEIVE_BUFFER, Server, Sharing};
 use crate::sys::batch::{Batch, Wait};
 use crate::sys::epoll::Epoll;
-use crate::sys::process::{end_with_parent, signal, unnamed_file};
+use crate::sys::lab::process::{end_with_parent, signal, unnamed_file};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::wire::LookupName;
 use crate::zone::Zones;

@@ -11,7 +11,7 @@ use std::thread;
 
 use anyhow::{Context, bail};
 
-use crate::sys::namespace::enter_network;
+use crate::sys::lab::namespace::enter_network;
 
 /// The server's end and the client's, in a network that is set aside for
 /// measurements (RFC 2544, appendix C.2.2).

@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 
 use crate::server::placement::{Seat, take};
 use crate::sys::batch::{Batch, Wait};
-use crate::sys::cpu;
+use crate::sys::lab::cpu;
 use crate::sys::socket::{UdpOptions, UdpSocket};
 
 /// Octets of a datagram, and those that the filter leaves of it at least: the

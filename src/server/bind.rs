@@ -6,10 +6,10 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 
-use super::holders::{self, Protocol};
 use super::placement::Seat;
 use super::worker::IDLE_WAIT;
 use super::{Config, Listen, Sharing, StartError};
+use crate::sys::proc_net::{self, Protocol};
 use crate::sys::socket::{self, UdpOptions, UdpSocket};
 use crate::sys::{is_out_of_files, steer};
 
@@ -97,8 +97,8 @@ impl BindError {
         };
         match error.kind() {
             io::ErrorKind::AddrInUse => {
-                let own = holders::own_user();
-                let other = holders::holders(Protocol::Udp, address)
+                let own = proc_net::own_user();
+                let other = proc_net::owners(Protocol::Udp, address)
                     .into_iter()
                     .find(|user| *user != own);
                 match (protocol, other) {
@@ -212,7 +212,7 @@ fn group(
         timeout: IDLE_WAIT,
     };
     if grouped && wanted.port() != 0 {
-        let company = holders::holders(Protocol::Udp, wanted).len();
+        let company = proc_net::owners(Protocol::Udp, wanted).len();
         if company > 0 {
             notes.insert(format!(
                 "{wanted} has {company} UDP sockets already; those of the same SO_REUSEPORT group take their share of the datagrams"

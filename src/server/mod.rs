@@ -3,7 +3,6 @@
 //! datagram is read; the loop in `worker` only follows.
 
 pub mod counters;
-pub mod holders;
 pub mod placement;
 pub mod table;
 pub mod tcp;

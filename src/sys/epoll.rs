@@ -1,5 +1,7 @@
 //! Waiting on several sockets at once, for workers that serve more than one
-//! address.
+//! address. The TCP thread waits with mio instead: that is edge-triggered, which
+//! suits connections that keep their own state, and knows no `EPOLLEXCLUSIVE`,
+//! without which a datagram on a shared socket wakes every worker.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

@@ -4,15 +4,11 @@
 #![allow(unsafe_code)]
 
 pub mod batch;
-pub mod bind;
-pub mod buckets;
-pub mod client;
-pub mod cpu;
 pub mod epoll;
+pub mod lab;
 pub mod limits;
 pub mod memory;
-pub mod namespace;
-pub mod process;
+pub mod proc_net;
 pub mod sock_diag;
 pub mod socket;
 pub mod steer;

@@ -1,5 +1,6 @@
 //! What the kernel lists when it is asked over netlink, as `ss` does
-//! (sock_diag(7)).
+//! (sock_diag(7)): more than the files that `proc_net` reads, where the kernel
+//! was built with it.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};

@@ -14,8 +14,8 @@ use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::statistics::{Mean, Range, Ratio, median, slope};
 use crate::lab::{Experiment, Lab};
 use crate::sys::batch::{Batch, Wait};
-use crate::sys::client::{Flow, Outbox};
 use crate::sys::is_out_of_files;
+use crate::sys::lab::client::{Flow, Outbox};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::sys::steer::{self, Steer};
 

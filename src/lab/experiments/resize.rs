@@ -11,7 +11,7 @@ use crate::lab::group::{Group, MAX_WAITING, clients};
 use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::statistics::{self, ChiSquare, fit, hottest, median};
 use crate::lab::{Experiment, Lab};
-use crate::sys::buckets;
+use crate::sys::lab::buckets;
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {

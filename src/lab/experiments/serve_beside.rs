@@ -21,7 +21,7 @@ use crate::lab::question::octets;
 use crate::lab::statistics::chi_square;
 use crate::lab::{Experiment, Lab};
 use crate::server::{Config, Listen, Server};
-use crate::sys::process::end_with_parent;
+use crate::sys::lab::process::end_with_parent;
 
 const PROGRAM: &str = include_str!("serve_beside.py");
 

@@ -9,7 +9,7 @@ use anyhow::anyhow;
 use super::trial::{End, free_port, open};
 use super::{SPECIFIC, WILDCARD, reuse, shown};
 use crate::lab::outcome::Table;
-use crate::server::holders::{Protocol, listed};
+use crate::sys::proc_net::{Protocol, listed};
 use crate::sys::sock_diag::{Listed, bound_to};
 
 /// Sockets that there are.

@@ -13,8 +13,8 @@ use serde::Serialize;
 
 use crate::lab::outcome::{Outcome, rows};
 use crate::lab::{Experiment, Lab};
-use crate::server::holders::Protocol;
-use crate::sys::bind::Reuse;
+use crate::sys::lab::bind::Reuse;
+use crate::sys::proc_net::Protocol;
 use listing::Listing;
 use trial::{Case, GROUP, Part, Receiver, Verdict, attempt};
 

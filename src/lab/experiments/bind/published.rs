@@ -2,8 +2,8 @@
 //! BSD, which is only quoted. Both tables are of TCP and IPv4.
 
 use super::trial::{Case, Part};
-use crate::server::holders::Protocol;
-use crate::sys::bind::Reuse;
+use crate::sys::lab::bind::Reuse;
+use crate::sys::proc_net::Protocol;
 
 /// Whether the second socket works, where the table says so: it knows neither
 /// IPv6 nor sockets with both options.

@@ -10,8 +10,8 @@ use super::trial::{Case, DESTINATIONS, Part, Receiver, covers};
 use super::{OPTIONS, SPECIFIC, Tried, WILDCARD, pairs, reuse};
 use crate::lab::figure::{Figure, Matrix, Panel, Shade};
 use crate::lab::outcome::Table;
-use crate::server::holders::Protocol;
-use crate::sys::bind::Reuse;
+use crate::sys::lab::bind::Reuse;
+use crate::sys::proc_net::Protocol;
 
 /// What is gathered in a grid of options.
 const GRIDS: [(Part, Protocol); 7] = [

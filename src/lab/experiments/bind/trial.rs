@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
-use crate::server::holders::{Protocol, own_user};
-use crate::sys::bind::{Reuse, as_user, bind_tcp, bind_udp, multicast_sender, symbol};
+use crate::sys::lab::bind::{Reuse, as_user, bind_tcp, bind_udp, multicast_sender, symbol};
+use crate::sys::proc_net::{Protocol, own_user};
 use crate::sys::socket::connect_tcp;
 
 /// The user `nobody` on most systems, who owns nothing.

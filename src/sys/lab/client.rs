@@ -12,8 +12,8 @@ use std::time::Duration;
 use libc::{c_uint, iovec, mmsghdr};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::batch::{MAX_WIDTH, Slots, Wait, empty_header, is_empty_wait};
-use super::socket::set_buffers;
+use super::super::batch::{MAX_WIDTH, Slots, Wait, empty_header, is_empty_wait};
+use super::super::socket::set_buffers;
 
 /// A UDP socket with one peer: one source port, one flow.
 #[derive(Debug)]
@@ -122,10 +122,10 @@ impl Outbox {
     pub fn send(&mut self, flow: &Flow, count: usize) -> io::Result<usize> {
         let headers = self.0.headers[..count].as_mut_ptr();
         let (fd, count) = (flow.as_raw_fd(), count as c_uint);
-        let sent = super::retry(|| {
+        let sent = super::super::retry(|| {
             // SAFETY: `headers` are `count` headers whose pointers lead into
             // this outbox, which is borrowed for the call.
-            super::check(unsafe { libc::sendmmsg(fd, headers, count, libc::MSG_DONTWAIT) })
+            super::super::check(unsafe { libc::sendmmsg(fd, headers, count, libc::MSG_DONTWAIT) })
         });
         match sent {
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(0),
@@ -160,7 +160,7 @@ impl Inbox {
         // SAFETY: `headers` are `width` headers whose pointers lead into this
         // inbox, which is borrowed for the call.
         let returned = unsafe { libc::recvmmsg(fd, headers, width, wait.flags(), ptr::null_mut()) };
-        match super::check(returned) {
+        match super::super::check(returned) {
             Err(error) if is_empty_wait(&error) => Ok(0),
             received => received,
         }

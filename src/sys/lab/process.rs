@@ -15,7 +15,7 @@ pub fn end_with_parent(command: &mut Command) -> &mut Command {
     let promise = || {
         // SAFETY: with this option the call takes a number and no pointer.
         let returned = unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
-        super::check(returned).map(drop)
+        super::super::check(returned).map(drop)
     };
     // SAFETY: between fork and exec, `promise` only makes a system call and
     // reads errno; it takes no lock and allocates nothing.
@@ -31,7 +31,7 @@ pub fn signal(child: &Child, signal: c_int) -> io::Result<()> {
     let process = child.id() as libc::pid_t;
     // SAFETY: the call takes no pointer.
     let returned = unsafe { libc::kill(process, signal) };
-    super::check(returned).map(drop)
+    super::super::check(returned).map(drop)
 }
 
 /// A file that is in no folder and goes when it is closed everywhere, such as
@@ -44,7 +44,7 @@ pub fn unnamed_file(content: &[u8]) -> io::Result<File> {
     const NAME: &CStr = c"shardns";
     // SAFETY: `NAME` is a string that ends in a zero.
     let returned = unsafe { libc::memfd_create(NAME.as_ptr(), libc::MFD_CLOEXEC) };
-    let fd = super::check(returned)? as c_int;
+    let fd = super::super::check(returned)? as c_int;
     // SAFETY: the kernel just gave out `fd`, and nothing else owns it.
     let mut file = File::from(unsafe { OwnedFd::from_raw_fd(fd) });
     file.write_all(content)?;

@@ -1,5 +1,6 @@
 //! Who holds an address already: `/proc/net/udp` and `/proc/net/tcp`, which
-//! list each socket's local address and its owner.
+//! list each socket's local address and its owner, and are always there. What
+//! the kernel tells over netlink besides is in `sock_diag`.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::unix::fs::MetadataExt;
@@ -14,7 +15,7 @@ pub enum Protocol {
 }
 
 /// The users whose sockets stand in the way of `address`, one entry a socket.
-pub fn holders(protocol: Protocol, address: SocketAddr) -> Vec<u32> {
+pub fn owners(protocol: Protocol, address: SocketAddr) -> Vec<u32> {
     let mut listed = listed(protocol);
     listed.retain(|(held, _)| collide(*held, address));
     listed.into_iter().map(|(_, user)| user).collect()
@@ -91,13 +92,13 @@ mod tests {
             let socket = std::net::UdpSocket::bind(address).unwrap();
             let bound = socket.local_addr().unwrap();
             assert!(
-                holders(Protocol::Udp, bound).contains(&own_user()),
+                owners(Protocol::Udp, bound).contains(&own_user()),
                 "{bound}"
             );
         }
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bound = listener.local_addr().unwrap();
-        assert_eq!(holders(Protocol::Tcp, bound), [own_user()]);
+        assert_eq!(owners(Protocol::Tcp, bound), [own_user()]);
     }
 
     #[test]

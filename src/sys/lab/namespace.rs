@@ -14,5 +14,5 @@ use std::os::fd::AsRawFd;
 pub fn enter_network(namespace: &File) -> io::Result<()> {
     // SAFETY: the call takes no pointer.
     let returned = unsafe { libc::setns(namespace.as_raw_fd(), libc::CLONE_NEWNET) };
-    super::check(returned).map(drop)
+    super::super::check(returned).map(drop)
 }

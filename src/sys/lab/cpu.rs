@@ -7,8 +7,8 @@ use std::os::fd::AsRawFd;
 
 use libc::{c_int, socklen_t};
 
-use super::socket::UdpSocket;
-use super::steer::{add, load_ancillary, return_a, set_program};
+use super::super::socket::UdpSocket;
+use super::super::steer::{add, load_ancillary, return_a, set_program};
 
 /// Octets of the UDP header, which a socket filter sees in front of the payload.
 const UDP_HEADER: u32 = 8;
@@ -20,7 +20,7 @@ const UDP_HEADER: u32 = 8;
 /// What the kernel says to `getcpu`.
 pub fn current() -> io::Result<usize> {
     // SAFETY: the call takes no pointer.
-    super::check(unsafe { libc::sched_getcpu() })
+    super::super::check(unsafe { libc::sched_getcpu() })
 }
 
 /// The CPU on which the socket's last datagram was received, as
@@ -39,7 +39,7 @@ pub fn incoming(socket: &impl AsRawFd) -> io::Result<Option<usize>> {
     // SAFETY: `place` and `length` describe `cpu`, which lives through the call.
     let returned =
         unsafe { libc::getsockopt(fd, libc::SOL_SOCKET, option, place, &raw mut length) };
-    super::check(returned)?;
+    super::super::check(returned)?;
     Ok(usize::try_from(cpu).ok())
 }
 

@@ -7,8 +7,8 @@ use std::io;
 
 use libc::sock_filter;
 
-use super::socket::UdpSocket;
-use super::steer::{MAX_INSTRUCTIONS, attach_program, instruction, load, return_k};
+use super::super::socket::UdpSocket;
+use super::super::steer::{MAX_INSTRUCTIONS, attach_program, instruction, load, return_k};
 
 /// Buckets of a table. A jump skips 255 instructions at most, and that is what
 /// one half of the tree has: 127 decisions and 128 results.

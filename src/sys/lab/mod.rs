@@ -1,0 +1,9 @@
+//! What only the laboratory needs of the kernel: clients, sockets with any
+//! options, programs on a group that are tables, namespaces, processes.
+
+pub mod bind;
+pub mod buckets;
+pub mod client;
+pub mod cpu;
+pub mod namespace;
+pub mod process;
