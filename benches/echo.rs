@@ -17,7 +17,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use shardns::answer::DEFAULT_EDNS_SIZE;
-use shardns::lab::source::is_near;
+use shardns::lab::load_generator::is_near;
 use shardns::server::worker::IDLE_WAIT;
 use shardns::server::{BATCH, RECEIVE_BUFFER};
 use shardns::sys::batch::{Batch, Wait};

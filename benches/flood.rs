@@ -1,4 +1,4 @@
-//! A load source for DNS over UDP, small and fast:
+//! A load generator for DNS over UDP, small and fast:
 //!
 //! ```sh
 //! cargo bench --bench flood -- 127.0.0.1:5300 --queries queries.txt --window 64
@@ -28,7 +28,7 @@ use std::time::Duration;
 use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use serde_json::{Map, Value, json};
-use shardns::lab::source::{self, Pace, Plan, Request, Tally};
+use shardns::lab::load_generator::{self, LoadRequest, Pace, Plan, Tally};
 use shardns::server::{Config, Listen, Server};
 use shardns::wire::{Name, Rcode, RrType};
 use support::{Kind, requests, zones};
@@ -101,7 +101,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     let Some(address) = options.address else {
         return load_own_server();
     };
-    if !options.anywhere && !source::is_near(address.ip()) {
+    if !options.anywhere && !load_generator::is_near(address.ip()) {
         bail!(
             "{} is neither a loopback nor a private address; --anywhere floods it all the same",
             address.ip()
@@ -141,7 +141,7 @@ fn parse_seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn read_queries(path: &Path) -> anyhow::Result<Vec<Request>> {
+fn read_queries(path: &Path) -> anyhow::Result<Vec<LoadRequest>> {
     let file = path.display();
     let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
     let mut requests = Vec::new();
@@ -157,17 +157,17 @@ fn read_queries(path: &Path) -> anyhow::Result<Vec<Request>> {
     Ok(requests)
 }
 
-fn request(name: &str, rtype: &str) -> anyhow::Result<Request> {
+fn request(name: &str, rtype: &str) -> anyhow::Result<LoadRequest> {
     let absolute: Name = Name::from_text(name.as_bytes(), Some(&Name::ROOT))?;
     let rtype =
         RrType::from_text(rtype.as_bytes()).with_context(|| format!("{rtype} is not a type"))?;
     let mut octets = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     octets.extend(absolute.as_wire());
     octets.extend([rtype.0.to_be_bytes(), [0, 1]].concat());
-    Request::new(octets).context("not a question")
+    LoadRequest::new(octets).context("not a question")
 }
 
-fn load(options: &Options, peer: SocketAddr, requests: &[Request]) -> anyhow::Result<Tally> {
+fn load(options: &Options, peer: SocketAddr, requests: &[LoadRequest]) -> anyhow::Result<Tally> {
     let (flows, threads) = (usize::from(options.flows), usize::from(options.threads));
     ensure!(threads <= flows, "{threads} threads need as many flows");
     let share = |all: usize, thread: usize| all * (thread + 1) / threads - all * thread / threads;
@@ -193,7 +193,7 @@ fn load(options: &Options, peer: SocketAddr, requests: &[Request]) -> anyhow::Re
     };
     let tallies = std::thread::scope(|scope| {
         let running: Vec<_> = (0..threads)
-            .map(|thread| scope.spawn(move || source::run(&plan(thread))))
+            .map(|thread| scope.spawn(move || load_generator::run(&plan(thread))))
             .collect();
         let join = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join().expect("a thread");
         running.into_iter().map(join).collect::<Result<Vec<_>, _>>()
@@ -315,10 +315,10 @@ fn load_own_server() -> anyhow::Result<()> {
     };
     let server = Server::start(&config, Arc::new(zones(NAMES)))?;
     let address = server.addresses()[0];
-    let requests: Vec<Request> = [Kind::Hit, Kind::NxDomain]
+    let requests: Vec<LoadRequest> = [Kind::Hit, Kind::NxDomain]
         .into_iter()
         .flat_map(|kind| requests(NAMES, kind, 500))
-        .map(|octets| Request::new(octets).context("not a question"))
+        .map(|octets| LoadRequest::new(octets).context("not a question"))
         .collect::<Result<_, _>>()?;
     for pace in [&["--window", "8"], &["--rate", "20000"]] {
         let common = ["flood", "--flows", "8", "--seconds", "0.5"];

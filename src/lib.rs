@@ -40,9 +40,9 @@
 //! A third sitting: `src/lab/mod.rs` says what an experiment is, and
 //! `src/lab/experiments/spread.rs` is the one to read first. Beside it lies what
 //! experiments share: sockets that nobody reads (`src/lab/group.rs`), who asks
-//! (`src/lab/source.rs`, `src/lab/stub.rs`), what is computed
+//! (`src/lab/load_generator.rs`, `src/lab/stub.rs`), what is computed
 //! (`src/lab/statistics.rs`, `src/lab/rounds.rs`), and how it is told
-//! (`src/lab/outcome.rs`, `src/lab/figure.rs`, `src/lab/page.rs`).
+//! (`src/lab/result.rs`, `src/lab/figure.rs`, `src/lab/page.rs`).
 //!
 //! # Layers
 //!

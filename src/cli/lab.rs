@@ -10,8 +10,8 @@ use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::lab::outcome::{Outcome, Place};
 use crate::lab::page::{self, Part};
+use crate::lab::result::{ExperimentResult, Machine};
 use crate::lab::{Conditions, EXPERIMENTS, Experiment, Interrupted, Lab, experiments};
 use crate::sys::limits::raise_open_files;
 
@@ -103,7 +103,7 @@ impl Arguments {
         for path in [&self.json, &self.csv, &self.svg].into_iter().flatten() {
             check_folder(path)?;
         }
-        let (lab, place) = (self.lab()?, Place::here());
+        let (lab, place) = (self.lab()?, Machine::here());
         introduce(experiment)?;
         let outcome = lab.run(experiment)?;
         if let Some(path) = &self.json {
@@ -124,8 +124,8 @@ impl Arguments {
     fn write_json(
         &self,
         experiment: &Experiment,
-        outcome: &Outcome,
-        place: &Place,
+        outcome: &ExperimentResult,
+        place: &Machine,
         out: &mut dyn Write,
     ) -> anyhow::Result<()> {
         serde_json::to_writer_pretty(
@@ -145,7 +145,7 @@ impl Arguments {
             );
         }
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let (lab, place) = (self.lab()?, Place::here());
+        let (lab, place) = (self.lab()?, Machine::here());
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for experiment in EXPERIMENTS {
             introduce(experiment)?;
@@ -249,7 +249,7 @@ fn for_people(text: &str) -> String {
     textwrap::fill(text, textwrap::termwidth().min(MAX_WIDTH))
 }
 
-fn tell(outcome: &Outcome) -> anyhow::Result<()> {
+fn tell(outcome: &ExperimentResult) -> anyhow::Result<()> {
     for table in &outcome.tables {
         say(&format!("{table}\n"))?;
     }

@@ -12,8 +12,8 @@ use serde::Serialize;
 
 use super::Lab;
 use super::group::ANY_PORT;
+use super::load_generator::{self, LoadRequest, Pace, Plan, Tally};
 use super::question::request;
-use super::source::{self, Pace, Plan, Request, Tally};
 use super::tasks::{Cost, Tasks};
 use crate::server::{Config, Listen};
 use crate::zone::text::Library;
@@ -34,8 +34,8 @@ $GENERATE 0-255 host$ A 192.0.2.$
 const HOSTS: usize = 256;
 /// Patience with what must not be lost: longer than any queue here lasts.
 pub const PATIENCE: Duration = Duration::from_secs(2);
-/// Patience with what may be lost, as a buffer overflows where the source or
-/// the server was held up: every loss makes the source wait so long at its end.
+/// Patience with what may be lost, as a buffer overflows where the load generator or
+/// the server was held up: every loss makes the load generator wait so long at its end.
 pub const IMPATIENCE: Duration = Duration::from_millis(200);
 
 /// The zone, built.
@@ -56,7 +56,7 @@ pub fn zones() -> anyhow::Result<Arc<Zones>> {
 /// # Errors
 ///
 /// None, as long as the names are good.
-pub fn questions() -> anyhow::Result<Vec<Request>> {
+pub fn questions() -> anyhow::Result<Vec<LoadRequest>> {
     let question = |host| request(&format!("host{host}.{APEX}."));
     (0..HOSTS).map(question).collect()
 }
@@ -106,8 +106,8 @@ pub struct Measured {
     pub tally: Tally,
     /// What the server's threads took.
     pub cost: Option<Cost>,
-    /// CPU time of the source, as a share of one CPU.
-    pub source_busy: Option<f64>,
+    /// CPU time of the load generator, as a share of one CPU.
+    pub generator_busy: Option<f64>,
 }
 
 impl Measured {
@@ -136,23 +136,23 @@ pub fn measure(
     lab: &Lab,
     peer: SocketAddr,
     server: &Tasks,
-    questions: &[Request],
+    questions: &[LoadRequest],
     demand: &Demand,
 ) -> anyhow::Result<Measured> {
-    let (source, start) = (Tasks::current(), Instant::now());
-    let (cost, own_cost) = (server.cost(), source.cost());
+    let (generator, start) = (Tasks::current(), Instant::now());
+    let (cost, own_cost) = (server.cost(), generator.cost());
     let tally = ask(lab, peer, questions, demand)?;
     let cost = server.cost_since(cost);
-    let own_cost = source.cost_since(own_cost);
+    let own_cost = generator.cost_since(own_cost);
     let elapsed = start.elapsed().as_secs_f64();
     Ok(Measured {
         tally,
         cost,
-        source_busy: own_cost.map(|cost| cost.cpu.as_secs_f64() / elapsed),
+        generator_busy: own_cost.map(|cost| cost.cpu.as_secs_f64() / elapsed),
     })
 }
 
-/// Asks a server over and over. The source sleeps where it may.
+/// Asks a server over and over. The load generator sleeps where it may.
 ///
 /// # Errors
 ///
@@ -160,7 +160,7 @@ pub fn measure(
 pub fn ask(
     lab: &Lab,
     peer: SocketAddr,
-    questions: &[Request],
+    questions: &[LoadRequest],
     demand: &Demand,
 ) -> anyhow::Result<Tally> {
     let plan = Plan {
@@ -175,8 +175,8 @@ pub fn ask(
     };
     loop {
         lab.check()?;
-        let tally = source::run(&plan).context("cannot open the client's sockets")?;
-        // On a busy machine the source may have slept through its time.
+        let tally = load_generator::run(&plan).context("cannot open the client's sockets")?;
+        // On a busy machine the load generator may have slept through its time.
         if tally.sent > 0 {
             return Ok(tally);
         }
@@ -199,7 +199,7 @@ pub struct Latency {
 }
 
 impl Latency {
-    /// From what the source recorded.
+    /// From what the load generator recorded.
     pub fn of(nanoseconds: &Histogram<u64>) -> Latency {
         let quantile = |share| nanoseconds.value_at_quantile(share) as f64 / 1e3;
         Latency {

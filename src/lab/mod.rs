@@ -5,25 +5,25 @@
 //! An experiment is one file in `experiments`: its question, method and
 //! expectation, and a function that measures. What it measured becomes rows
 //! (for programs), tables and a sentence (for people) and a figure, all in
-//! `outcome` and `figure`.
+//! `result` and `figure`.
 
-pub mod consistent;
+pub mod consistent_hash;
+pub mod cpu_probe;
 pub mod experiments;
 pub mod figure;
 pub mod group;
 pub mod load;
-pub mod outcome;
+pub mod load_generator;
 pub mod page;
 pub mod question;
+pub mod result;
 pub mod rival;
 pub mod rounds;
-pub mod source;
 pub mod statistics;
 pub mod stub;
 pub mod tasks;
 pub mod veth;
-pub mod waiters;
-pub mod witness;
+pub mod wakeup_probe;
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::Serialize;
 
-use outcome::Outcome;
+use result::ExperimentResult;
 
 pub use experiments::EXPERIMENTS;
 
@@ -49,7 +49,7 @@ pub struct Experiment {
     /// What should come out, and why.
     pub expectation: &'static str,
     /// Does it.
-    pub run: fn(&Lab) -> anyhow::Result<Outcome>,
+    pub run: fn(&Lab) -> anyhow::Result<ExperimentResult>,
 }
 
 /// What the person at the terminal chose.
@@ -157,7 +157,7 @@ impl Lab {
     /// # Errors
     ///
     /// `Interrupted`, or what the kernel would not give.
-    pub fn run(&self, experiment: &Experiment) -> anyhow::Result<Outcome> {
+    pub fn run(&self, experiment: &Experiment) -> anyhow::Result<ExperimentResult> {
         self.progress.reset();
         self.streams.set(0);
         let outcome = (experiment.run)(self);

@@ -3,7 +3,7 @@
 use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Experiment;
-use super::outcome::{Outcome, Place, Table};
+use super::result::{ExperimentResult, Machine, Table};
 
 /// Light and dark as the reader's system has it; wide tables scroll by
 /// themselves so that the page never does.
@@ -25,13 +25,13 @@ pub struct Part<'a> {
     /// What was asked.
     pub experiment: &'a Experiment,
     /// What came out.
-    pub outcome: &'a Outcome,
+    pub outcome: &'a ExperimentResult,
     /// The figure.
     pub svg: &'a str,
 }
 
 /// The page, with the errors of what could not be measured.
-pub fn page(place: &Place, parts: &[Part<'_>], failed: &[(&Experiment, String)]) -> String {
+pub fn page(place: &Machine, parts: &[Part<'_>], failed: &[(&Experiment, String)]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {

@@ -7,15 +7,15 @@ use anyhow::Context;
 use trust_dns_proto::op::{Message, MessageType, OpCode, Query};
 use trust_dns_proto::rr::{DNSClass, Name, RecordType};
 
-use super::source::Request;
+use super::load_generator::LoadRequest;
 
 /// A question for an address, as a request whose id is left open.
 ///
 /// # Errors
 ///
 /// A name that is none.
-pub fn request(name: &str) -> anyhow::Result<Request> {
-    Request::new(octets(0, name, RecordType::A, DNSClass::IN)?).context("no question")
+pub fn request(name: &str) -> anyhow::Result<LoadRequest> {
+    LoadRequest::new(octets(0, name, RecordType::A, DNSClass::IN)?).context("no question")
 }
 
 /// A whole query.

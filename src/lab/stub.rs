@@ -16,7 +16,7 @@ use crate::sys::epoll::Epoll;
 use crate::wire::header::HEADER;
 
 /// What is to be done.
-pub struct Plan<'p> {
+pub struct StubPlan<'p> {
     /// Who is asked.
     pub peer: SocketAddr,
     /// Stub resolvers.
@@ -37,13 +37,13 @@ pub struct Plan<'p> {
 
 /// A question, and what became of it.
 #[derive(Clone, Copy, Debug)]
-pub struct Question {
+pub struct StubQuestion {
     /// Who asked.
     pub stub: usize,
     /// The reply to the datagram that was sent first.
-    pub once: Option<Reply>,
+    pub once: Option<StubReply>,
     /// The reply that came first, to any datagram.
-    pub retried: Option<Reply>,
+    pub retried: Option<StubReply>,
     id: u16,
     /// When the first datagram was sent, from the start.
     sent: Duration,
@@ -51,7 +51,7 @@ pub struct Question {
 
 /// A reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Reply {
+pub struct StubReply {
     /// From the first datagram of the question to this.
     pub latency: Duration,
     /// Who answered.
@@ -65,11 +65,15 @@ const REPLY: usize = REQUEST + 2;
 /// How often it looks up, at least.
 const TICK: Duration = Duration::from_millis(10);
 
-impl Question {
+impl StubQuestion {
     /// A question that was asked, for tests.
     #[cfg(test)]
-    pub fn answered(stub: usize, once: Option<Reply>, retried: Option<Reply>) -> Question {
-        Question {
+    pub fn answered(
+        stub: usize,
+        once: Option<StubReply>,
+        retried: Option<StubReply>,
+    ) -> StubQuestion {
+        StubQuestion {
             stub,
             once,
             retried,
@@ -115,7 +119,7 @@ fn read(reply: &[u8; REPLY]) -> (usize, u8, u16) {
 ///
 /// Sockets that are not to be had. A datagram that the kernel does not take is
 /// one that is not answered.
-pub fn run(plan: &Plan, random: &mut ChaCha8Rng) -> anyhow::Result<Vec<Question>> {
+pub fn run(plan: &StubPlan, random: &mut ChaCha8Rng) -> anyhow::Result<Vec<StubQuestion>> {
     let mut epoll = Epoll::new()?;
     let sockets = clients(plan.stubs, plan.peer)?;
     for (index, socket) in sockets.iter().enumerate() {
@@ -140,10 +144,10 @@ pub fn run(plan: &Plan, random: &mut ChaCha8Rng) -> anyhow::Result<Vec<Question>
 }
 
 struct Stubs<'p> {
-    plan: &'p Plan<'p>,
+    plan: &'p StubPlan<'p>,
     sockets: Vec<UdpSocket>,
     start: Instant,
-    questions: Vec<Question>,
+    questions: Vec<StubQuestion>,
     /// Questions whose first datagram has no reply.
     unanswered: usize,
     /// When which question is to be asked again, for which time. All wait
@@ -181,7 +185,7 @@ impl Stubs<'_> {
             if now >= self.plan.duration || self.due(number) > now {
                 return;
             }
-            self.questions.push(Question {
+            self.questions.push(StubQuestion {
                 stub: random.random_range(0..self.plan.stubs),
                 once: None,
                 retried: None,
@@ -207,7 +211,7 @@ impl Stubs<'_> {
     }
 
     fn send(&mut self, number: usize, attempt: u8, now: Duration) {
-        let Question { stub, id, .. } = self.questions[number];
+        let StubQuestion { stub, id, .. } = self.questions[number];
         let _ = self.sockets[stub].send(&request(id, number as u32, attempt));
         if attempt < self.plan.retries {
             let due = now + self.plan.retry;
@@ -223,7 +227,7 @@ impl Stubs<'_> {
                 continue;
             };
             let latency = self.start.elapsed().saturating_sub(question.sent);
-            let reply = Reply { latency, worker };
+            let reply = StubReply { latency, worker };
             question.retried.get_or_insert(reply);
             if attempt == 0 && question.once.is_none() {
                 question.once = Some(reply);
@@ -242,9 +246,9 @@ mod tests {
 
     /// Asks a server that answers from a certain attempt on; returns how many
     /// datagrams it got, too.
-    fn asked(from: u8, retry: Duration) -> (Vec<Question>, usize) {
+    fn asked(from: u8, retry: Duration) -> (Vec<StubQuestion>, usize) {
         let server = UdpSocket::bind(ANY_PORT).unwrap();
-        let plan = Plan {
+        let plan = StubPlan {
             peer: server.local_addr().unwrap(),
             stubs: 3,
             rate: 1000,

@@ -358,7 +358,7 @@ impl Server {
                     "any".into()
                 }
             });
-            rows.push(table::Row {
+            rows.push(table::CounterRow {
                 name: seat.map_or("tcp".into(), |_| index.to_string()),
                 cpu: cpu.unwrap_or_default(),
                 totals,

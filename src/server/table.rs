@@ -10,7 +10,7 @@ use super::counters::{BATCH_CLASSES, SendFailure, Totals};
 use crate::wire::Rcode;
 
 /// One row: who counted, and what.
-pub struct Row {
+pub struct CounterRow {
     /// `0`, `1`, … or `tcp`.
     pub name: String,
     /// The CPU, where there is a fixed one.
@@ -20,7 +20,7 @@ pub struct Row {
 }
 
 /// The tables, ending in a newline.
-pub fn show(rows: &[Row]) -> String {
+pub fn show(rows: &[CounterRow]) -> String {
     let mut all = Totals::default();
     for row in rows {
         all = all.plus(&row.totals);
@@ -32,7 +32,7 @@ pub fn show(rows: &[Row]) -> String {
     text
 }
 
-fn counts(rows: &[Row], all: &Totals) -> Table {
+fn counts(rows: &[CounterRow], all: &Totals) -> Table {
     let columns: Vec<Column> = columns()
         .into_iter()
         .filter(|column| column.always || (column.value)(all) > 0)
@@ -62,7 +62,7 @@ fn counts(rows: &[Row], all: &Totals) -> Table {
     table
 }
 
-fn batches(rows: &[Row], all: &Totals) -> Table {
+fn batches(rows: &[CounterRow], all: &Totals) -> Table {
     let mut table = empty();
     let mut first = 1;
     let mut headings = vec!["worker".to_owned(), "batches".into(), "mean".into()];

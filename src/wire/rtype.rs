@@ -135,7 +135,7 @@ macro_rules! table {
             $($(#[$doc])* pub const $name: RrType = RrType($number);)+
         }
 
-        const ROWS: &[Row] = &[$(Row {
+        const ROWS: &[TypeRow] = &[$(TypeRow {
             number: $number,
             mnemonic: stringify!($name),
             fields: table!(@fields $($($label $kind),+)?),
@@ -143,7 +143,7 @@ macro_rules! table {
     };
 }
 
-struct Row {
+struct TypeRow {
     number: u16,
     mnemonic: &'static str,
     fields: Option<&'static [Field]>,
@@ -340,7 +340,7 @@ impl RrType {
         matches!(self.0, 0 | 41 | 128..=255)
     }
 
-    fn row(self) -> Option<&'static Row> {
+    fn row(self) -> Option<&'static TypeRow> {
         let row = *BY_NUMBER.get(place_of(self.0)?)?;
         ROWS.get(row as usize)
     }
@@ -504,7 +504,7 @@ mod tests {
 
     #[test]
     fn only_the_types_of_rfc_1035_are_compressed() {
-        let compressed = |row: &&Row| {
+        let compressed = |row: &&TypeRow| {
             let fields = row.fields.unwrap_or_default();
             fields.iter().any(|field| field.kind == CompressibleName)
         };

@@ -5,7 +5,7 @@
 use super::check;
 use super::compose::{Composer, SURE_TO_FIT};
 use super::denial::Denial;
-use super::lookup::{Summary, Zone};
+use super::lookup::{Zone, ZoneSummary};
 use super::memory;
 use super::names::NameId;
 use super::records::{Faults, Provenance, Record, Records};
@@ -86,7 +86,7 @@ struct Assembler<'d> {
     nsec3: Vec<(NameId, NodeRef)>,
     /// Sets that no message has room for, and whose they are.
     oversized: Vec<(NameId, &'d SortedSet)>,
-    summary: Summary,
+    summary: ZoneSummary,
 }
 
 /// Where the sets of a name lie.
@@ -114,7 +114,7 @@ impl<'d> Assembler<'d> {
             beside: Vec::new(),
             nsec3: Vec::new(),
             oversized: Vec::new(),
-            summary: Summary::default(),
+            summary: ZoneSummary::default(),
         }
     }
 

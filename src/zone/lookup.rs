@@ -15,12 +15,12 @@ pub struct Zone {
     denial: Denial,
     apex_node: NodeRef,
     negative: NodeRef,
-    summary: Summary,
+    summary: ZoneSummary,
 }
 
 /// How much a zone holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Summary {
+pub struct ZoneSummary {
     /// Names that can be asked for, empty non-terminals among them.
     pub names: usize,
     /// Record sets at these names.
@@ -85,7 +85,7 @@ impl Zone {
         denial: Denial,
         apex_node: NodeRef,
         negative: NodeRef,
-        mut summary: Summary,
+        mut summary: ZoneSummary,
     ) -> Zone {
         summary.octets = store.octets() + denial.octets();
         store.memory().into_iter().for_each(memory::settle);
@@ -111,7 +111,7 @@ impl Zone {
     }
 
     /// How much it holds.
-    pub fn summary(&self) -> Summary {
+    pub fn summary(&self) -> ZoneSummary {
         self.summary
     }
 

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::lab::figure::{Axis, Figure, Lines, Panel};
 use crate::lab::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
-use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::load_generator::{LoadRequest, Pace};
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::rounds::{Order, Rounds};
-use crate::lab::source::{Pace, Request};
 use crate::lab::statistics::{Verdict, median};
 use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
@@ -20,7 +20,7 @@ use crate::server::{Config, Server};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "batch",
     question: "What does batching buy and cost?",
-    method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds of random order, over 4 flows from one thread of this process: first as fast as answers come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the seven comparisons together. Receives and sends are the batches that the worker counts, times 2: one call to receive it and one to send its replies, so long as the kernel refuses none; waits that end with nothing are told apart. The source, which sends 32 at a time at most, competes for the CPUs, and on loopback a reply's delivery is part of the worker's call. Not covered: several workers (--sockets means nothing here), a network card, replies that the kernel refuses.",
+    method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds of random order, over 4 flows from one thread of this process: first as fast as answers come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the seven comparisons together. Receives and sends are the batches that the worker counts, times 2: one call to receive it and one to send its replies, so long as the kernel refuses none; waits that end with nothing are told apart. The load generator, which sends 32 at a time at most, competes for the CPUs, and on loopback a reply's delivery is part of the worker's call. Not covered: several workers (--sockets means nothing here), a network card, replies that the kernel refuses.",
     expectation: "Two system calls a query at batch 1, fewer with each doubling for as long as datagrams wait to be taken. The calls' own cost goes down with them, but most of the cost is the kernel's way through its network stack, which each datagram still goes alone: the gain is modest and ends early. A worker takes what is there and does not wait for more, so that batching costs no latency.",
     run,
 };
@@ -57,8 +57,8 @@ struct Visit {
     #[serde(flatten)]
     calls: Calls,
     cpu_us_per_query: Option<f64>,
-    /// CPU time of the source, as a share of one CPU.
-    source_busy: Option<f64>,
+    /// CPU time of the load generator, as a share of one CPU.
+    generator_busy: Option<f64>,
     #[serde(flatten)]
     latency: Latency,
 }
@@ -91,7 +91,7 @@ impl Calls {
     }
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let (rounds, later_rounds) = (lab.choose(6, 2), lab.choose(5, 1));
     lab.plan(WIDTHS.len() * (1 + rounds + later_rounds));
     let mut servers = Vec::new();
@@ -117,7 +117,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         }
     }
     let visits = trial.visits;
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&visits),
         tables: vec![table(&visits)],
         figure: figure(&visits),
@@ -150,7 +150,7 @@ impl Subject {
 
 struct Trial<'l> {
     lab: &'l Lab,
-    questions: Vec<Request>,
+    questions: Vec<LoadRequest>,
     duration: Duration,
     visits: Vec<Visit>,
 }
@@ -191,7 +191,7 @@ impl Trial<'_> {
             answers_per_s: tally.answers_per_s(),
             calls: Calls::between(&before, &server.totals()[0]),
             cpu_us_per_query: measured.cpu_us_per_query(),
-            source_busy: measured.source_busy,
+            generator_busy: measured.generator_busy,
             latency: Latency::of(&tally.latency_ns),
         });
         Ok(())
@@ -213,7 +213,7 @@ const RATE: Measure = |visit| Some(visit.answers_per_s);
 const CALLS: Measure = |visit| Some(visit.calls.receives_and_sends_per_query);
 const FILLED: Measure = |visit| Some(visit.calls.mean_batch);
 const CPU: Measure = |visit| visit.cpu_us_per_query;
-const BUSY: Measure = |visit| visit.source_busy;
+const BUSY: Measure = |visit| visit.generator_busy;
 const P50: Measure = |visit| Some(visit.latency.latency_us_p50);
 const P99: Measure = |visit| Some(visit.latency.latency_us_p99);
 
@@ -254,7 +254,7 @@ fn table(visits: &[Visit]) -> Table {
             "receives + sends a query",
             "filled",
             "CPU µs a query",
-            "source's CPU",
+            "generator's CPU",
             "p50",
             "p99",
             "filled then",
@@ -327,7 +327,7 @@ fn finding(visits: &[Visit]) -> String {
     let latency = latency.map_or("not to be compared".into(), |ratio| ratio.to_string());
     let at_most = |index: usize, measure| middle(visits, WIDTHS[index], Load::Most, measure);
     format!(
-        "Most answers come from {most}, and the least CPU time is that of {cheapest}; a query takes {:.2} receives and sends at batch 1 and {:.2} at batch {}, which is filled with {:.1} datagrams on average; its p99 against that of batch 1, both at half the rate of batch 1, is {latency}. As fast as answers came, the source alone kept {:.2} of a CPU busy at batch 1 and {:.2} at batch {}; near 1, the limit is its own.",
+        "Most answers come from {most}, and the least CPU time is that of {cheapest}; a query takes {:.2} receives and sends at batch 1 and {:.2} at batch {}, which is filled with {:.1} datagrams on average; its p99 against that of batch 1, both at half the rate of batch 1, is {latency}. As fast as answers came, the load generator alone kept {:.2} of a CPU busy at batch 1 and {:.2} at batch {}; near 1, the limit is its own.",
         at_most(ONE, CALLS),
         at_most(widest, CALLS),
         WIDTHS[widest],

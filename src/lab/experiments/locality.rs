@@ -8,11 +8,11 @@ use anyhow::Context;
 use rand::RngExt;
 use serde::Serialize;
 
+use crate::lab::cpu_probe::{CpuTally, ask, bind, connect, serve};
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::ANY_PORT;
-use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::veth::Veth;
-use crate::lab::witness::{Tally, ask, bind, connect, serve};
 use crate::lab::{Experiment, Lab};
 use crate::server::placement::{Seat, allowed_cpus};
 use crate::sys::steer::{self, Steer};
@@ -76,7 +76,7 @@ struct Measured {
     told_to_client: u64,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let rounds = lab.choose(5, 1);
     lab.plan(3 * rounds * POLICIES.len() * 2);
     let (mut measured, mut left_out) = (Vec::new(), Vec::new());
@@ -105,7 +105,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         )
     });
     let summaries = summaries(&measured);
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&summaries, &measured, &left_out),
         tables: vec![table(&summaries, &left_out)],
         figure: figure(&summaries),
@@ -124,7 +124,7 @@ fn measure_round(
             let how = if pinned { "pinned" } else { "not pinned" };
             lab.step(format!("{}: {policy}, {how}", network.name))?;
             let seats = seats(lab);
-            let new = |(client_cpu, tally): (usize, Tally)| Measured {
+            let new = |(client_cpu, tally): (usize, CpuTally)| Measured {
                 network: network.name,
                 policy,
                 pinned,
@@ -156,7 +156,7 @@ fn seats(lab: &Lab) -> Vec<usize> {
 
 /// The share of datagrams for which a worker drawn by lot sits on the CPU that
 /// received them.
-fn chance(tally: &Tally, seats: &[usize]) -> f64 {
+fn chance(tally: &CpuTally, seats: &[usize]) -> f64 {
     let hits = tally.by_cpu.iter().map(|(cpu, &datagrams)| {
         let seated = seats.iter().filter(|seat| *seat == cpu).count();
         datagrams as f64 * seated as f64 / seats.len() as f64
@@ -170,7 +170,7 @@ fn measure(
     network: &Network,
     steer: Option<Steer>,
     pinned: bool,
-) -> anyhow::Result<Vec<(usize, Tally)>> {
+) -> anyhow::Result<Vec<(usize, CpuTally)>> {
     let (cpus, seats) = (allowed_cpus(), seats(lab));
     let sockets = network.at_server(|address| bind(address, seats.len()))?;
     if let Some(steer) = steer {
@@ -233,7 +233,7 @@ impl Network<'_> {
 }
 
 /// A policy on a network, with all rounds and all of the client's CPUs.
-struct Summary {
+struct LocalitySummary {
     network: &'static str,
     policy: &'static str,
     pinned: bool,
@@ -247,14 +247,14 @@ struct Summary {
     is_chance: bool,
 }
 
-fn summaries(measured: &[Measured]) -> Vec<Summary> {
+fn summaries(measured: &[Measured]) -> Vec<LocalitySummary> {
     let same = |a: &Measured, b: &Measured| {
         (a.network, a.policy, a.pinned) == (b.network, b.policy, b.pinned)
     };
     measured.chunk_by(same).map(summary).collect()
 }
 
-fn summary(group: &[Measured]) -> Summary {
+fn summary(group: &[Measured]) -> LocalitySummary {
     let share = |group: &[Measured], count| {
         sum(group, count) as f64 / sum(group, |m| m.datagrams).max(1) as f64
     };
@@ -266,7 +266,7 @@ fn summary(group: &[Measured]) -> Summary {
         .sum::<f64>();
     let chance = chance / datagrams.max(1) as f64;
     let by_round = rounds.map(|round| share(round, |m| m.local));
-    Summary {
+    LocalitySummary {
         network: group[0].network,
         policy: group[0].policy,
         pinned: group[0].pinned,
@@ -298,7 +298,7 @@ fn percent(share: f64) -> String {
     format!("{:.0} %", share * 100.0)
 }
 
-fn by_round(summary: &Summary) -> String {
+fn by_round(summary: &LocalitySummary) -> String {
     let (low, high) = summary.rounds;
     match (percent(low), percent(high)) {
         (low, high) if low == high => low,
@@ -306,7 +306,7 @@ fn by_round(summary: &Summary) -> String {
     }
 }
 
-fn table(summaries: &[Summary], left_out: &[String]) -> Table {
+fn table(summaries: &[LocalitySummary], left_out: &[String]) -> Table {
     let mut title = "Share of datagrams received on the worker's CPU".to_owned();
     for reason in left_out {
         title += &format!("; {reason}");
@@ -338,8 +338,8 @@ fn table(summaries: &[Summary], left_out: &[String]) -> Table {
     table
 }
 
-fn figure(summaries: &[Summary]) -> Figure {
-    let panel = |own: &[Summary]| {
+fn figure(summaries: &[LocalitySummary]) -> Figure {
+    let panel = |own: &[LocalitySummary]| {
         let bars = |name: &str, pinned: bool| {
             let own = own.iter().filter(|s| s.pinned == pinned);
             (name.to_owned(), own.map(|s| s.local).collect())
@@ -357,7 +357,7 @@ fn figure(summaries: &[Summary]) -> Figure {
     }
 }
 
-fn finding(summaries: &[Summary], measured: &[Measured], left_out: &[String]) -> String {
+fn finding(summaries: &[LocalitySummary], measured: &[Measured], left_out: &[String]) -> String {
     let networks = summaries.chunk_by(|a, b| a.network == b.network);
     let said: Vec<String> = networks.map(finding_on).collect();
     let all = sum(measured, |m| m.datagrams).max(1) as f64;
@@ -373,13 +373,13 @@ fn finding(summaries: &[Summary], measured: &[Measured], left_out: &[String]) ->
     finding + "."
 }
 
-fn finding_on(network: &[Summary]) -> String {
+fn finding_on(network: &[LocalitySummary]) -> String {
     let join = |parts: Vec<String>| parts.join(", ");
-    let (by_chance, other): (Vec<&Summary>, Vec<&Summary>) = network
+    let (by_chance, other): (Vec<&LocalitySummary>, Vec<&LocalitySummary>) = network
         .iter()
         .filter(|s| s.pinned)
         .partition(|s| s.is_chance);
-    let of = |s: &&Summary| format!("{} {}", s.policy, percent(s.local));
+    let of = |s: &&LocalitySummary| format!("{} {}", s.policy, percent(s.local));
     let mut pinned: Vec<String> = other.iter().map(of).collect();
     if !by_chance.is_empty() {
         let names = by_chance.iter().map(|s| s.policy.to_owned()).collect();
@@ -410,10 +410,10 @@ mod tests {
 
     #[test]
     fn chance_is_the_share_of_workers_seated_where_datagrams_arrive() {
-        let tally = Tally {
+        let tally = CpuTally {
             answered: 10,
             by_cpu: [(0, 5), (1, 4), (7, 1)].into(),
-            ..Tally::default()
+            ..CpuTally::default()
         };
         // Two of three workers on CPU 0, one on CPU 1, none on CPU 7.
         let share = chance(&tally, &[0, 1, 0]);

@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::lab::figure::{Axis, Figure, Lines, Panel};
 use crate::lab::group::ANY_PORT;
-use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{Mean, Range, Ratio, median, slope};
 use crate::lab::{Experiment, Lab};
 use crate::sys::batch::{Batch, Wait};
@@ -48,26 +48,26 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// cache lines of each.
 const SEARCH_NS: f64 = 1.0;
 
-const POLICIES: [Policy; 2] = [Policy::Hash, Policy::QueryId];
+const POLICIES: [LookupPolicy; 2] = [LookupPolicy::Hash, LookupPolicy::QueryId];
 
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Policy {
+enum LookupPolicy {
     Hash,
     QueryId,
 }
 
-impl Policy {
+impl LookupPolicy {
     fn name(self) -> &'static str {
         match self {
-            Policy::Hash => "hash",
-            Policy::QueryId => "query-id",
+            LookupPolicy::Hash => "hash",
+            LookupPolicy::QueryId => "query-id",
         }
     }
 }
 
 /// One group in one round.
 #[derive(Serialize)]
-struct Round {
+struct LookupRound {
     policy: &'static str,
     sockets: usize,
     round: usize,
@@ -78,7 +78,7 @@ struct Round {
     ns_fastest: f64,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let rounds = lab.choose(100, 10);
     let sizes = sizes(lab.sockets(lab.choose(SOCKETS, SOCKETS_QUICK)));
     lab.plan(POLICIES.len() * rounds + 1);
@@ -99,8 +99,8 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
     }
     // Which group came when is of no interest any more.
     measured.sort_by_key(|m| (m.policy, m.sockets, m.round));
-    let summaries: Vec<Summary> = POLICIES.map(|p| Summary::new(&measured, p)).into();
-    Ok(Outcome {
+    let summaries: Vec<LookupSummary> = POLICIES.map(|p| LookupSummary::new(&measured, p)).into();
+    Ok(ExperimentResult {
         finding: finding(&summaries, &left_out),
         tables: summaries.iter().map(|s| s.table(&left_out)).collect(),
         figure: figure(&summaries),
@@ -174,8 +174,8 @@ impl Group {
         })
     }
 
-    fn take(&mut self, policy: Policy) -> anyhow::Result<()> {
-        if policy == Policy::QueryId {
+    fn take(&mut self, policy: LookupPolicy) -> anyhow::Result<()> {
+        if policy == LookupPolicy::QueryId {
             let cpus = vec![0; self.sockets.len()];
             steer::attach(&self.sockets[0], Steer::QueryId, &cpus)
                 .context("cannot steer the group")?;
@@ -183,12 +183,12 @@ impl Group {
         Ok(())
     }
 
-    fn measure(&mut self, policy: Policy, round: usize) -> anyhow::Result<Round> {
+    fn measure(&mut self, policy: LookupPolicy, round: usize) -> anyhow::Result<LookupRound> {
         // The first call finds the group's memory as others left it.
         self.call(policy)?;
         let times: anyhow::Result<Vec<f64>> = (0..CALLS).map(|_| self.call(policy)).collect();
         let times = times?;
-        Ok(Round {
+        Ok(LookupRound {
             policy: policy.name(),
             sockets: self.sockets.len(),
             round,
@@ -199,7 +199,7 @@ impl Group {
     }
 
     /// Sends a batch, and returns the nanoseconds that a datagram took.
-    fn call(&mut self, policy: Policy) -> anyhow::Result<f64> {
+    fn call(&mut self, policy: LookupPolicy) -> anyhow::Result<f64> {
         let ids: [u16; WIDTH] = std::array::from_fn(|slot| self.id.wrapping_add(slot as u16));
         self.id = self.id.wrapping_add(WIDTH as u16);
         for (slot, id) in ids.iter().enumerate() {
@@ -215,9 +215,9 @@ impl Group {
         }
         let size = self.sockets.len();
         let mut reached: Vec<usize> = match (policy, self.home) {
-            (Policy::Hash, Some(home)) => vec![home],
-            (Policy::Hash, None) => (0..size).collect(),
-            (Policy::QueryId, _) => ids.iter().map(|&id| usize::from(id) % size).collect(),
+            (LookupPolicy::Hash, Some(home)) => vec![home],
+            (LookupPolicy::Hash, None) => (0..size).collect(),
+            (LookupPolicy::QueryId, _) => ids.iter().map(|&id| usize::from(id) % size).collect(),
         };
         reached.dedup();
         self.drain(&reached)?;
@@ -246,7 +246,7 @@ impl Group {
 }
 
 /// The rounds of one policy.
-struct Summary {
+struct LookupSummary {
     policy: &'static str,
     sizes: Vec<Size>,
     /// Nanoseconds for each socket more, and for each doubling of the group.
@@ -263,9 +263,9 @@ struct Size {
     ratio: Option<Ratio>,
 }
 
-impl Summary {
-    fn new(measured: &[Round], policy: Policy) -> Summary {
-        let own: Vec<&Round> = measured
+impl LookupSummary {
+    fn new(measured: &[LookupRound], policy: LookupPolicy) -> LookupSummary {
+        let own: Vec<&LookupRound> = measured
             .iter()
             .filter(|m| m.policy == policy.name())
             .collect();
@@ -290,7 +290,7 @@ impl Summary {
             });
             Mean::of(&slopes.collect::<Vec<_>>()).filter(|_| sizes.len() > 1)
         };
-        Summary {
+        LookupSummary {
             policy: policy.name(),
             by_socket: growth(|sockets| sockets),
             by_doubling: growth(f64::log2),
@@ -352,8 +352,8 @@ fn left_out_words(left_out: &[usize]) -> String {
     }
 }
 
-fn figure(summaries: &[Summary]) -> Figure {
-    let line = |summary: &Summary| {
+fn figure(summaries: &[LookupSummary]) -> Figure {
+    let line = |summary: &LookupSummary| {
         let point = |size: &Size| (size.sockets as f64, size.ns.median);
         let points = summary.sizes.iter().map(point).collect();
         (summary.policy.to_owned(), points)
@@ -370,8 +370,11 @@ fn figure(summaries: &[Summary]) -> Figure {
     }
 }
 
-fn finding(summaries: &[Summary], left_out: &[usize]) -> String {
-    let said: Vec<String> = summaries.iter().filter_map(Summary::finding).collect();
+fn finding(summaries: &[LookupSummary], left_out: &[usize]) -> String {
+    let said: Vec<String> = summaries
+        .iter()
+        .filter_map(LookupSummary::finding)
+        .collect();
     let left_out = left_out_words(left_out);
     if said.is_empty() {
         return format!("One socket leaves nothing to choose{left_out}.");
@@ -385,13 +388,13 @@ fn finding(summaries: &[Summary], left_out: &[usize]) -> String {
 mod tests {
     use super::*;
 
-    fn measured(ns: impl Fn(usize) -> f64) -> Summary {
+    fn measured(ns: impl Fn(usize) -> f64) -> LookupSummary {
         let mut measured = Vec::new();
         for sockets in sizes(4096) {
             for round in 0..10 {
                 // Rounds differ by a little, the same for all groups.
                 let ns = ns(sockets) + f64::from(round % 3);
-                measured.push(Round {
+                measured.push(LookupRound {
                     policy: "hash",
                     sockets,
                     round: round as usize,
@@ -401,7 +404,7 @@ mod tests {
                 });
             }
         }
-        Summary::new(&measured, Policy::Hash)
+        LookupSummary::new(&measured, LookupPolicy::Hash)
     }
 
     #[test]

@@ -5,10 +5,10 @@ use std::net::UdpSocket as Client;
 use anyhow::Context;
 use serde::Serialize;
 
-use crate::lab::consistent::Buckets;
+use crate::lab::consistent_hash::Buckets;
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::{Group, MAX_WAITING, clients};
-use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{self, ChiSquare, fit, hottest, median};
 use crate::lab::{Experiment, Lab};
 use crate::sys::lab::buckets;
@@ -76,25 +76,25 @@ impl Change {
 
 /// Who chooses.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Policy {
+enum ResizePolicy {
     Hash,
     Consistent,
 }
 
-const POLICIES: [Policy; 2] = [Policy::Hash, Policy::Consistent];
+const POLICIES: [ResizePolicy; 2] = [ResizePolicy::Hash, ResizePolicy::Consistent];
 
-impl Policy {
+impl ResizePolicy {
     fn name(self) -> &'static str {
         match self {
-            Policy::Hash => "hash",
-            Policy::Consistent => "consistent table",
+            ResizePolicy::Hash => "hash",
+            ResizePolicy::Consistent => "consistent table",
         }
     }
 }
 
 /// One round.
 #[derive(Serialize)]
-struct Round {
+struct ResizeRound {
     policy: &'static str,
     change: &'static str,
     round: usize,
@@ -114,7 +114,7 @@ struct Round {
     hottest_after: f64,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let sockets = lab.sockets(SOCKETS);
     let changes: &[Change] = match sockets {
         // The only socket cannot leave.
@@ -133,7 +133,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         }
     }
     let summaries = summaries(&measured, changes);
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&summaries, sockets),
         tables: vec![table(&summaries, sockets)],
         figure: figure(&summaries, changes, sockets),
@@ -142,17 +142,17 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
 }
 
 fn measure(
-    policy: Policy,
+    policy: ResizePolicy,
     change: Change,
     round: usize,
     sockets: usize,
     flows: usize,
-) -> anyhow::Result<Round> {
+) -> anyhow::Result<ResizeRound> {
     let mut group = Group::bind(sockets)?;
     let mut buckets = Buckets::new(sockets);
     let steer = |group: &Group, buckets: &Buckets| match policy {
-        Policy::Hash => Ok(()),
-        Policy::Consistent => buckets::attach(group.socket(), buckets.slots()),
+        ResizePolicy::Hash => Ok(()),
+        ResizePolicy::Consistent => buckets::attach(group.socket(), buckets.slots()),
     };
     const REFUSED: &str = "the kernel takes no table on the group";
     steer(&group, &buckets).context(REFUSED)?;
@@ -189,13 +189,13 @@ fn locate(group: &mut Group, clients: &[Client]) -> anyhow::Result<Vec<usize>> {
 
 /// Compares the slots that flows were and are in.
 fn compare(
-    policy: Policy,
+    policy: ResizePolicy,
     change: Change,
     round: usize,
     sockets: usize,
     before: &[usize],
     after: &[usize],
-) -> Round {
+) -> ResizeRound {
     let slots = change.slots_after(sockets);
     let pairs = || before.iter().zip(after).map(|(&was, &is)| (was, slots[is]));
     let unaffected = || pairs().filter(|&(was, is)| change.spares(sockets, was, is));
@@ -204,7 +204,7 @@ fn compare(
         places.iter().for_each(|&place| shares[place] += 1);
         hottest(&shares)
     };
-    Round {
+    ResizeRound {
         policy: policy.name(),
         change: change.name(),
         round,
@@ -215,8 +215,8 @@ fn compare(
         unaffected: unaffected().count(),
         unaffected_moved: unaffected().filter(|(was, is)| was != is).count(),
         theory: match policy {
-            Policy::Hash => theory(change, sockets),
-            Policy::Consistent => 0.0,
+            ResizePolicy::Hash => theory(change, sockets),
+            ResizePolicy::Consistent => 0.0,
         },
         hottest_before: busiest(before, sockets),
         hottest_after: busiest(after, slots.len()),
@@ -244,8 +244,8 @@ fn theory(change: Change, sockets: usize) -> f64 {
 }
 
 /// The rounds of one policy and one change, taken together.
-struct Summary {
-    policy: Policy,
+struct ResizeSummary {
+    policy: ResizePolicy,
     change: Change,
     flows: usize,
     moved: usize,
@@ -255,7 +255,7 @@ struct Summary {
     hottest_after: f64,
 }
 
-impl Summary {
+impl ResizeSummary {
     fn share(&self) -> f64 {
         self.unaffected_moved as f64 / self.unaffected.max(1) as f64
     }
@@ -289,18 +289,18 @@ impl Summary {
     }
 }
 
-fn summaries(measured: &[Round], changes: &[Change]) -> Vec<Summary> {
+fn summaries(measured: &[ResizeRound], changes: &[Change]) -> Vec<ResizeSummary> {
     let cases = POLICIES
         .into_iter()
         .flat_map(|policy| changes.iter().map(move |&change| (policy, change)));
-    let summary = |(policy, change): (Policy, Change)| {
-        let own: Vec<&Round> = measured
+    let summary = |(policy, change): (ResizePolicy, Change)| {
+        let own: Vec<&ResizeRound> = measured
             .iter()
             .filter(|round| (round.policy, round.change) == (policy.name(), change.name()))
             .collect();
-        let sum = |figure: fn(&Round) -> usize| own.iter().map(|round| figure(round)).sum();
+        let sum = |figure: fn(&ResizeRound) -> usize| own.iter().map(|round| figure(round)).sum();
         let after: Vec<f64> = own.iter().map(|round| round.hottest_after).collect();
-        Summary {
+        ResizeSummary {
             policy,
             change,
             flows: sum(|round| round.flows),
@@ -318,7 +318,7 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-fn table(summaries: &[Summary], sockets: usize) -> Table {
+fn table(summaries: &[ResizeSummary], sockets: usize) -> Table {
     let mut table = Table::new(
         format!("Flows that move, {sockets} sockets before the change, all rounds together"),
         &[
@@ -348,8 +348,8 @@ fn table(summaries: &[Summary], sockets: usize) -> Table {
     table
 }
 
-fn figure(summaries: &[Summary], changes: &[Change], sockets: usize) -> Figure {
-    let bars = |policy: Policy, figure: fn(&Summary) -> f64| {
+fn figure(summaries: &[ResizeSummary], changes: &[Change], sockets: usize) -> Figure {
+    let bars = |policy: ResizePolicy, figure: fn(&ResizeSummary) -> f64| {
         let own = summaries.iter().filter(|summary| summary.policy == policy);
         own.map(|summary| 100.0 * figure(summary)).collect()
     };
@@ -358,14 +358,17 @@ fn figure(summaries: &[Summary], changes: &[Change], sockets: usize) -> Figure {
         y: "% of unaffected flows".into(),
         groups: changes.iter().map(|change| change.name().into()).collect(),
         series: vec![
-            ("hash".into(), bars(Policy::Hash, Summary::share)),
+            (
+                "hash".into(),
+                bars(ResizePolicy::Hash, ResizeSummary::share),
+            ),
             (
                 "hash, theory".into(),
-                bars(Policy::Hash, |summary| summary.theory),
+                bars(ResizePolicy::Hash, |summary| summary.theory),
             ),
             (
                 "consistent table".into(),
-                bars(Policy::Consistent, Summary::share),
+                bars(ResizePolicy::Consistent, ResizeSummary::share),
             ),
         ],
     };
@@ -374,21 +377,22 @@ fn figure(summaries: &[Summary], changes: &[Change], sockets: usize) -> Figure {
     }
 }
 
-fn finding(summaries: &[Summary], sockets: usize) -> String {
-    let of = |policy: Policy| summaries.iter().filter(move |s| s.policy == policy);
-    let shares: Vec<String> = of(Policy::Hash)
+fn finding(summaries: &[ResizeSummary], sockets: usize) -> String {
+    let of = |policy: ResizePolicy| summaries.iter().filter(move |s| s.policy == policy);
+    let shares: Vec<String> = of(ResizePolicy::Hash)
         .map(|s| format!("{} ({})", percent(s.share()), s.change.name()))
         .collect();
-    let tests: Vec<Option<ChiSquare>> = of(Policy::Hash).map(Summary::test).collect();
-    let theory: Vec<String> = of(Policy::Hash).map(|s| percent(s.theory)).collect();
+    let tests: Vec<Option<ChiSquare>> = of(ResizePolicy::Hash).map(ResizeSummary::test).collect();
+    let theory: Vec<String> = of(ResizePolicy::Hash).map(|s| percent(s.theory)).collect();
     let verdict = match statistics::pooled(&tests, 2) {
         Some(test) if test.p > 0.001 => format!(", within noise (p = {:.3})", test.p),
         Some(_) => ", which is not what was measured".into(),
         None => String::new(),
     };
-    let (moved, unaffected) = of(Policy::Consistent).fold((0, 0), |(moved, unaffected), s| {
-        (moved + s.unaffected_moved, unaffected + s.unaffected)
-    });
+    let (moved, unaffected) = of(ResizePolicy::Consistent)
+        .fold((0, 0), |(moved, unaffected), s| {
+            (moved + s.unaffected_moved, unaffected + s.unaffected)
+        });
     format!(
         "With {sockets} sockets, the kernel's hash moves {} of the unaffected flows (equal slices of the hash: {}{verdict}); the consistent table moves {moved} of {unaffected}.",
         shares.join(", "),
@@ -424,13 +428,27 @@ mod tests {
         // Socket 1 leaves, socket 3 takes its slot: the flow on 3 stays there,
         // that on 1 had to move, that on 2 need not have.
         let change = Change::MiddleLeaves;
-        let round = compare(Policy::Hash, change, 0, 4, &[0, 1, 2, 3], &[0, 0, 1, 1]);
+        let round = compare(
+            ResizePolicy::Hash,
+            change,
+            0,
+            4,
+            &[0, 1, 2, 3],
+            &[0, 0, 1, 1],
+        );
         assert_eq!(
             (round.moved, round.unaffected, round.unaffected_moved),
             (2, 3, 1)
         );
         // To the newcomer or to an old one.
-        let round = compare(Policy::Hash, Change::Join, 0, 2, &[0, 0, 1], &[2, 1, 1]);
+        let round = compare(
+            ResizePolicy::Hash,
+            Change::Join,
+            0,
+            2,
+            &[0, 0, 1],
+            &[2, 1, 1],
+        );
         assert_eq!(
             (round.moved, round.unaffected, round.unaffected_moved),
             (2, 2, 1)

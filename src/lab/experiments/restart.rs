@@ -13,9 +13,9 @@ use serde::Serialize;
 use crate::answer::{self, Request, Settings, Via};
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::ANY_PORT;
-use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::load_generator::{self, Pace, Plan};
 use crate::lab::question;
-use crate::lab::source::{self, Pace, Plan};
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{Ratio, Verdict, median};
 use crate::lab::{Experiment, Lab};
 use crate::server::BATCH;
@@ -100,7 +100,7 @@ impl Way {
 
 /// One restart.
 #[derive(Serialize)]
-struct Round {
+struct Restart {
     way: &'static str,
     round: usize,
     sockets: usize,
@@ -119,7 +119,7 @@ struct Round {
     took_us: u64,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let sockets = lab.sockets(SOCKETS).min(MAX_WORKERS);
     let rounds = lab.choose(7, 1);
     lab.plan(rounds * WAYS.len());
@@ -130,7 +130,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
             measured.push(measure(lab, way, round, sockets)?);
         }
     }
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&measured),
         tables: vec![table(&measured, sockets)],
         figure: figure(&measured),
@@ -138,7 +138,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
     })
 }
 
-fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<Round> {
+fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<Restart> {
     let old = Service::open(ANY_PORT, sockets, way.ending())?;
     // The slower rate leaves the smallest buffers room for a server that does
     // not get a CPU for a while.
@@ -166,9 +166,9 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
             over.store(true, Ordering::Relaxed);
             restarted.map(|(new, dropped)| (new, dropped, took))
         });
-        let tally = source::run(&plan).context("cannot open the client sockets")?;
+        let tally = load_generator::run(&plan).context("cannot open the client sockets")?;
         let (new, dropped, took) = restarting.join().expect("the thread does not panic")?;
-        Ok(Round {
+        Ok(Restart {
             way: way.name(),
             round,
             sockets,
@@ -337,23 +337,23 @@ fn answer_until(stop: &AtomicBool, socket: &UdpSocket) {
     }
 }
 
-fn of(measured: &[Round], way: Way) -> impl Iterator<Item = &Round> {
+fn of(measured: &[Restart], way: Way) -> impl Iterator<Item = &Restart> {
     measured.iter().filter(move |round| round.way == way.name())
 }
 
 /// The middle, the least and the most of a figure over the rounds of a way.
-fn range(measured: &[Round], way: Way, figure: fn(&Round) -> f64) -> (f64, f64, f64) {
+fn range(measured: &[Restart], way: Way, figure: fn(&Restart) -> f64) -> (f64, f64, f64) {
     let figures: Vec<f64> = of(measured, way).map(figure).collect();
     let low = figures.iter().copied().fold(f64::INFINITY, f64::min);
     let high = figures.iter().copied().fold(0.0, f64::max);
     (median(&figures), low, high)
 }
 
-fn lost(round: &Round) -> f64 {
+fn lost(round: &Restart) -> f64 {
     round.lost as f64
 }
 
-fn table(measured: &[Round], sockets: usize) -> Table {
+fn table(measured: &[Restart], sockets: usize) -> Table {
     let rate = measured.first().map_or(0, |round| round.rate);
     let mut table = Table::new(
         format!("Datagrams of one restart at {rate}/s, {sockets} sockets: median of the rounds"),
@@ -383,7 +383,7 @@ fn table(measured: &[Round], sockets: usize) -> Table {
     table
 }
 
-fn figure(measured: &[Round]) -> Figure {
+fn figure(measured: &[Restart]) -> Figure {
     let panel = |title: &str, ways: &[Way]| {
         let bars = |figure: fn((f64, f64, f64)) -> f64| {
             let bar = |&way: &Way| figure(range(measured, way, lost));
@@ -407,7 +407,7 @@ fn figure(measured: &[Round]) -> Figure {
     }
 }
 
-fn finding(measured: &[Round]) -> String {
+fn finding(measured: &[Restart]) -> String {
     let told = |way: Way, verdict: Verdict| {
         let (middle, low, high) = range(measured, way, lost);
         format!("{middle:.0} ({low:.0}–{high:.0}{verdict})")

@@ -7,10 +7,10 @@ use serde::Serialize;
 
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
-use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::load_generator::{LoadRequest, Pace};
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::rival::{Model, Rival};
 use crate::lab::rounds::{Order, Rounds};
-use crate::lab::source::{Pace, Request};
 use crate::lab::statistics::{Verdict, hottest, jain, median};
 use crate::lab::{Experiment, Lab};
 use crate::server::placement::usable_cpus;
@@ -19,7 +19,7 @@ use crate::server::placement::usable_cpus;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "rivals",
     question: "Which way of sharing a port is best?",
-    method: "Five rivals serve the same small zone with the same answering code, batch and number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one socket in one epoll instance that all wait in; one receiver that hands batches over crossbeam-channel to the workers, a thread more; and SO_REUSEPORT among processes of one worker each. All run throughout; one is asked at a time, in rounds of random order, over 64 flows from one thread of this process: first a little, then as fast as answers come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, where latency counts from when a request was due, and is that of the answers that came: rivals are compared at different rates there. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the four comparisons together. CPU time and context switches are those of the rival's threads. The source competes with them for the CPUs, and on loopback it pays for the delivery of requests and they for that of replies. Not covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
+    method: "Five rivals serve the same small zone with the same answering code, batch and number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one socket in one epoll instance that all wait in; one receiver that hands batches over crossbeam-channel to the workers, a thread more; and SO_REUSEPORT among processes of one worker each. All run throughout; one is asked at a time, in rounds of random order, over 64 flows from one thread of this process: first a little, then as fast as answers come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, where latency counts from when a request was due, and is that of the answers that came: rivals are compared at different rates there. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the four comparisons together. CPU time and context switches are those of the rival's threads. The load generator competes with them for the CPUs, and on loopback it pays for the delivery of requests and they for that of replies. Not covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
     expectation: "Sockets of their own spare workers the lock of a common queue and useless wake-ups, and a hand-off costs a wake-up more for each batch; but a common queue serves whoever is free, so that with few flows or few CPUs it is more even and its slowest answers are faster. Threads and processes are the same to the kernel. What a common queue costs shows with many cores only.",
     run,
 };
@@ -99,8 +99,8 @@ struct Visit {
     answers_per_s: f64,
     cpu_us_per_query: Option<f64>,
     switches_per_query: Option<f64>,
-    /// CPU time of the source, as a share of one CPU.
-    source_busy: Option<f64>,
+    /// CPU time of the load generator, as a share of one CPU.
+    generator_busy: Option<f64>,
     received_by_worker: Vec<u64>,
     jain: f64,
     hottest: f64,
@@ -108,7 +108,7 @@ struct Visit {
     latency: Latency,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let workers = lab.sockets(usable_cpus().max(2)).min(MOST_WORKERS);
     let (rounds, later_rounds) = (lab.choose(7, 2), lab.choose(5, 1));
     lab.plan(Model::ALL.len() * (2 + rounds + 2 * later_rounds));
@@ -141,7 +141,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         }
     }
     let visits = contest.visits;
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&visits, workers),
         tables: vec![rates(&visits, workers), latencies(&visits)],
         figure: figure(&visits),
@@ -151,7 +151,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
 
 struct Contest<'l> {
     lab: &'l Lab,
-    questions: Vec<Request>,
+    questions: Vec<LoadRequest>,
     duration: Duration,
     visits: Vec<Visit>,
 }
@@ -186,7 +186,7 @@ impl Contest<'_> {
             answers_per_s: tally.answers_per_s(),
             cpu_us_per_query: measured.cpu_us_per_query(),
             switches_per_query: measured.switches_per_query(),
-            source_busy: measured.source_busy,
+            generator_busy: measured.generator_busy,
             jain: jain(&by_worker),
             hottest: hottest(&by_worker),
             received_by_worker: by_worker,
@@ -201,7 +201,7 @@ type Measure = fn(&Visit) -> Option<f64>;
 const RATE: Measure = |visit| Some(visit.answers_per_s);
 const CPU: Measure = |visit| visit.cpu_us_per_query;
 const SWITCHES: Measure = |visit| visit.switches_per_query;
-const BUSY: Measure = |visit| visit.source_busy;
+const BUSY: Measure = |visit| visit.generator_busy;
 const P50: Measure = |visit| Some(visit.latency.latency_us_p50);
 const P90: Measure = |visit| Some(visit.latency.latency_us_p90);
 const P99: Measure = |visit| Some(visit.latency.latency_us_p99);
@@ -244,7 +244,7 @@ fn rates(visits: &[Visit], workers: usize) -> Table {
             "switches a query",
             "hottest/mean",
             "Jain",
-            "source's CPU",
+            "generator's CPU",
         ],
     );
     let rate = rounds(visits, Load::Most, RATE);
@@ -374,7 +374,7 @@ fn finding(visits: &[Visit], workers: usize) -> String {
         String::new()
     };
     format!(
-        "With {}, most answers come from {most}, the least CPU time is that of {cheapest}, and the lowest p99, each at half its own rate, that of {fastest}{}; the source alone kept {busy:.2} of a CPU busy{hidden}.",
+        "With {}, most answers come from {most}, the least CPU time is that of {cheapest}, and the lowest p99, each at half its own rate, that of {fastest}{}; the load generator alone kept {busy:.2} of a CPU busy{hidden}.",
         counted(workers, "worker"),
         losses(visits),
     )

@@ -16,8 +16,8 @@ use trust_dns_proto::rr::{DNSClass, RData, RecordType};
 
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::{ANY_PORT, clients};
-use crate::lab::outcome::{Outcome, Table, rows};
 use crate::lab::question::octets;
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::chi_square;
 use crate::lab::{Experiment, Lab};
 use crate::server::{Config, Listen, Server};
@@ -61,7 +61,7 @@ const PYTHON: &str = "python";
 const PHASES: [&str; 3] = ["before", "beside", "after"];
 
 #[derive(Serialize)]
-struct Row {
+struct ShareRow {
     phase: &'static str,
     answerer: String,
     language: &'static str,
@@ -71,7 +71,7 @@ struct Row {
     lost: usize,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let workers = lab.sockets(WORKERS).min(MOST_WORKERS);
     let ports = lab.choose(PORTS.0, PORTS.1).max(PORTS_EACH * (workers + 1));
     lab.plan(PHASES.len());
@@ -88,7 +88,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         asked.push(ask(lab, &clients)?);
     }
     let answerers = answerers(workers);
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&asked, workers, ports),
         tables: vec![table(&asked, workers, ports)],
         figure: figure(&asked, workers),
@@ -256,10 +256,10 @@ fn answerers(workers: usize) -> Vec<String> {
     workers.chain([PYTHON.into()]).collect()
 }
 
-fn measured(asked: &[Asked], answerers: &[String], ports: usize) -> Vec<Row> {
+fn measured(asked: &[Asked], answerers: &[String], ports: usize) -> Vec<ShareRow> {
     let mut measured = Vec::new();
     for (phase, asked) in PHASES.into_iter().zip(asked) {
-        measured.extend(answerers.iter().map(|answerer| Row {
+        measured.extend(answerers.iter().map(|answerer| ShareRow {
             phase,
             answerer: answerer.clone(),
             language: if answerer == PYTHON { "Python" } else { "Rust" },

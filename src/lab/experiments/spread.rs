@@ -10,7 +10,7 @@ use serde::Serialize;
 
 use crate::lab::figure::{Axis, Band, Figure, Lines, Panel};
 use crate::lab::group::{ANY_PORT, Group, MAX_WAITING, clients};
-use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{self, ChiSquare, Range, chi_square, hottest, ideal, jain};
 use crate::lab::{Experiment, Lab};
 use crate::sys::epoll::Epoll;
@@ -47,32 +47,32 @@ const SHOWN_SHARES: usize = 8;
 
 /// What chose the socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Policy {
+enum SpreadPolicy {
     Hash,
     Steered(Steer),
     Connections,
 }
 
-impl Policy {
+impl SpreadPolicy {
     fn name(self) -> &'static str {
         match self {
-            Policy::Hash => "hash",
-            Policy::Steered(Steer::QueryId) => "query-id",
-            Policy::Steered(Steer::Random) => "random",
-            Policy::Steered(Steer::Cpu) => "cpu",
-            Policy::Connections => "hash, TCP",
+            SpreadPolicy::Hash => "hash",
+            SpreadPolicy::Steered(Steer::QueryId) => "query-id",
+            SpreadPolicy::Steered(Steer::Random) => "random",
+            SpreadPolicy::Steered(Steer::Cpu) => "cpu",
+            SpreadPolicy::Connections => "hash, TCP",
         }
     }
 
     /// True where all datagrams of a flow meet the same choice.
     fn chooses_by_flow(self) -> bool {
-        matches!(self, Policy::Hash | Policy::Connections)
+        matches!(self, SpreadPolicy::Hash | SpreadPolicy::Connections)
     }
 }
 
 /// One round.
 #[derive(Serialize)]
-struct Round {
+struct SpreadRound {
     policy: &'static str,
     sockets: usize,
     flows: usize,
@@ -91,15 +91,15 @@ struct Round {
     ideal_hottest_high: f64,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let sockets = lab.sockets(SOCKETS);
-    let policies: &[Policy] = match lab.wants_tcp() {
-        true => &[Policy::Connections],
+    let policies: &[SpreadPolicy] = match lab.wants_tcp() {
+        true => &[SpreadPolicy::Connections],
         false => &[
-            Policy::Hash,
-            Policy::Steered(Steer::QueryId),
-            Policy::Steered(Steer::Random),
-            Policy::Steered(Steer::Cpu),
+            SpreadPolicy::Hash,
+            SpreadPolicy::Steered(Steer::QueryId),
+            SpreadPolicy::Steered(Steer::Random),
+            SpreadPolicy::Steered(Steer::Cpu),
         ],
     };
     let flows = lab.choose(&FLOWS[..], &FLOWS[..5]);
@@ -127,14 +127,14 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
             measured.push(judge(load, round, bound.count(lab, load)?));
         }
     }
-    let place = |round: &Round| {
+    let place = |round: &SpreadRound| {
         let is_its = |load: &Load| (load.policy.name(), load.flows) == (round.policy, round.flows);
         (loads.iter().position(is_its), round.round)
     };
     measured.sort_by_key(place);
     lab.step("how many ports a load test needs")?;
     let ports = ports_needed(lab, trials, sockets);
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&measured, sockets, ports),
         tables: policies
             .iter()
@@ -147,16 +147,16 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
 
 /// What is sent to a group, and what chance would make of it.
 struct Load {
-    policy: Policy,
+    policy: SpreadPolicy,
     flows: usize,
     datagrams: usize,
     ideal: Range,
 }
 
 impl Load {
-    fn new(lab: &Lab, policy: Policy, flows: usize, sockets: usize, trials: usize) -> Load {
+    fn new(lab: &Lab, policy: SpreadPolicy, flows: usize, sockets: usize, trials: usize) -> Load {
         let datagrams = match policy {
-            Policy::Connections => flows,
+            SpreadPolicy::Connections => flows,
             _ => DATAGRAMS.next_multiple_of(flows),
         };
         let balls = if policy.chooses_by_flow() {
@@ -180,9 +180,9 @@ enum Bound {
 }
 
 impl Bound {
-    fn new(policies: &[Policy], sockets: usize) -> anyhow::Result<Bound> {
+    fn new(policies: &[SpreadPolicy], sockets: usize) -> anyhow::Result<Bound> {
         match policies {
-            [Policy::Connections] => Listeners::open(sockets).map(Bound::Listeners),
+            [SpreadPolicy::Connections] => Listeners::open(sockets).map(Bound::Listeners),
             _ => Group::bind(sockets).map(Bound::Sockets),
         }
     }
@@ -211,7 +211,7 @@ fn send(lab: &Lab, group: &mut Group, load: &Load) -> anyhow::Result<Counted> {
     let sockets = group.len();
     // A program stays on the group until the next one takes its place; the hash
     // is measured before all of them.
-    if let Policy::Steered(steer) = policy {
+    if let SpreadPolicy::Steered(steer) = policy {
         group.steer(steer)?;
     }
     let clients = clients(flows, group.address())?;
@@ -303,7 +303,7 @@ impl Listeners {
     }
 }
 
-fn judge(load: &Load, round: usize, counted: Counted) -> Round {
+fn judge(load: &Load, round: usize, counted: Counted) -> SpreadRound {
     let Load {
         policy,
         flows,
@@ -315,7 +315,7 @@ fn judge(load: &Load, round: usize, counted: Counted) -> Round {
         sockets_of_a_flow,
     } = counted;
     let test = chi_square(&shares);
-    Round {
+    SpreadRound {
         policy: policy.name(),
         sockets: shares.len(),
         flows,
@@ -334,7 +334,7 @@ fn judge(load: &Load, round: usize, counted: Counted) -> Round {
 }
 
 /// The rounds of one policy and one number of flows, taken together.
-struct Summary {
+struct SpreadSummary {
     flows: usize,
     hottest: f64,
     jain: f64,
@@ -345,8 +345,8 @@ struct Summary {
     first_shares: Vec<u64>,
 }
 
-fn summaries(measured: &[Round], policy: Policy) -> Vec<Summary> {
-    let own: Vec<&Round> = measured
+fn summaries(measured: &[SpreadRound], policy: SpreadPolicy) -> Vec<SpreadSummary> {
+    let own: Vec<&SpreadRound> = measured
         .iter()
         .filter(|round| round.policy == policy.name())
         .collect();
@@ -354,9 +354,9 @@ fn summaries(measured: &[Round], policy: Policy) -> Vec<Summary> {
     same_flows.filter_map(summary).collect()
 }
 
-fn summary(rounds: &[&Round]) -> Option<Summary> {
+fn summary(rounds: &[&SpreadRound]) -> Option<SpreadSummary> {
     let first = rounds.first()?;
-    let middle = |figure: fn(&Round) -> f64| {
+    let middle = |figure: fn(&SpreadRound) -> f64| {
         statistics::median(&rounds.iter().map(|round| figure(round)).collect::<Vec<_>>())
     };
     let tests: Vec<Option<ChiSquare>> = rounds
@@ -368,7 +368,7 @@ fn summary(rounds: &[&Round]) -> Option<Summary> {
         median: first.ideal_hottest_median,
         high: first.ideal_hottest_high,
     };
-    Some(Summary {
+    Some(SpreadSummary {
         flows: first.flows,
         hottest: middle(|round| round.hottest),
         jain: middle(|round| round.jain),
@@ -380,7 +380,7 @@ fn summary(rounds: &[&Round]) -> Option<Summary> {
     })
 }
 
-fn table(measured: &[Round], policy: Policy, sockets: usize) -> Table {
+fn table(measured: &[SpreadRound], policy: SpreadPolicy, sockets: usize) -> Table {
     let title = format!(
         "{}, {sockets} sockets: median of the rounds, p of all rounds together",
         policy.name()
@@ -431,8 +431,8 @@ fn probability(p: f64) -> String {
     }
 }
 
-fn figure(measured: &[Round], sockets: usize, policies: &[Policy]) -> Figure {
-    let line = |policy: &Policy| {
+fn figure(measured: &[SpreadRound], sockets: usize, policies: &[SpreadPolicy]) -> Figure {
+    let line = |policy: &SpreadPolicy| {
         let points = summaries(measured, *policy)
             .iter()
             .map(|s| (s.flows as f64, s.hottest))
@@ -441,7 +441,7 @@ fn figure(measured: &[Round], sockets: usize, policies: &[Policy]) -> Figure {
     };
     let by_flow = policies.iter().find(|policy| policy.chooses_by_flow());
     let band = by_flow.map(|policy| {
-        let ends = |s: &Summary| (s.flows as f64, s.ideal.low, s.ideal.high);
+        let ends = |s: &SpreadSummary| (s.flows as f64, s.ideal.low, s.ideal.high);
         Band {
             name: "one round of an ideal hash, 95 of 100".into(),
             ends: summaries(measured, *policy).iter().map(ends).collect(),
@@ -469,7 +469,7 @@ fn ports_needed(lab: &Lab, trials: usize, sockets: usize) -> Option<usize> {
         .find(|&ports| ideal(trials, ports, sockets, &mut random, hottest).high <= EVEN)
 }
 
-fn finding(measured: &[Round], sockets: usize, ports: Option<usize>) -> String {
+fn finding(measured: &[SpreadRound], sockets: usize, ports: Option<usize>) -> String {
     let by_flow = || {
         measured
             .iter()

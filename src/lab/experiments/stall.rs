@@ -9,12 +9,12 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::answer::{Outcome as Answer, Request, Settings, Via};
+use crate::answer::{Outcome, Request, Settings, Via};
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::load;
-use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{Ratio, Verdict};
-use crate::lab::stub::{self, Plan, Question, Reply};
+use crate::lab::stub::{self, StubPlan, StubQuestion, StubReply};
 use crate::lab::{Experiment, Lab};
 use crate::server::placement::MAX_WORKERS;
 use crate::server::worker::Responder;
@@ -50,29 +50,29 @@ const LONGEST: u64 = 60_000_000;
 const SHOWN_WORKERS: usize = 8;
 
 /// How datagrams come to workers.
-struct Policy {
+struct StallPolicy {
     name: &'static str,
     sharing: Sharing,
     steer: Option<Steer>,
 }
 
-const POLICIES: [Policy; 4] = [
-    Policy {
+const POLICIES: [StallPolicy; 4] = [
+    StallPolicy {
         name: "hash",
         sharing: Sharing::Reuseport,
         steer: None,
     },
-    Policy {
+    StallPolicy {
         name: "query-id",
         sharing: Sharing::Reuseport,
         steer: Some(Steer::QueryId),
     },
-    Policy {
+    StallPolicy {
         name: "random",
         sharing: Sharing::Reuseport,
         steer: Some(Steer::Random),
     },
-    Policy {
+    StallPolicy {
         name: "one shared socket",
         sharing: Sharing::Shared,
         steer: None,
@@ -97,7 +97,7 @@ impl Asking {
     }
 
     /// What such a client takes for the answer.
-    fn reply(self, question: &Question) -> Option<Reply> {
+    fn reply(self, question: &StubQuestion) -> Option<StubReply> {
         match self {
             Asking::Once => question.once,
             Asking::WithRetry => question.retried,
@@ -131,7 +131,7 @@ fn responder(stalls: Stalls) -> impl Responder {
     let start = Instant::now();
     move |_: &Zones, _: &Settings, request: &Request<'_>, _: &mut LookupName, out: &mut [u8]| {
         let Via::Udp(worker) = request.via else {
-            return Answer::Ignored;
+            return Outcome::Ignored;
         };
         if worker.index == STALLED
             && let Some(rest) = stalls.rest(start.elapsed())
@@ -139,8 +139,8 @@ fn responder(stalls: Stalls) -> impl Responder {
             thread::sleep(rest);
         }
         match stub::answer(request.octets, worker.index, out) {
-            0 => Answer::Ignored,
-            length => Answer::Replied {
+            0 => Outcome::Ignored,
+            length => Outcome::Replied {
                 length,
                 rcode: Rcode::NoError,
                 truncated: false,
@@ -150,15 +150,15 @@ fn responder(stalls: Stalls) -> impl Responder {
 }
 
 /// One policy in one round: what was asked.
-struct Round {
+struct StallRound {
     policy: &'static str,
     round: usize,
-    questions: Vec<Question>,
+    questions: Vec<StubQuestion>,
 }
 
 /// The questions of one policy and round that one worker answered, or all.
 #[derive(Serialize)]
-struct Row {
+struct StallRow {
     policy: &'static str,
     round: usize,
     workers: usize,
@@ -188,7 +188,7 @@ struct Figures {
     clients_hit: usize,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let workers = lab.sockets(WORKERS).min(MAX_WORKERS);
     let milliseconds = Duration::from_millis;
     let stalls = Stalls {
@@ -201,14 +201,14 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
     for round in 0..rounds {
         for policy in &POLICIES {
             lab.step(policy.name)?;
-            measured.push(Round {
+            measured.push(StallRound {
                 policy: policy.name,
                 round,
                 questions: ask(lab, policy, workers, stalls, periods)?,
             });
         }
     }
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&measured, workers, stalls, periods),
         tables: vec![
             table(&measured, workers, stalls),
@@ -221,11 +221,11 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
 
 fn ask(
     lab: &Lab,
-    policy: &Policy,
+    policy: &StallPolicy,
     workers: usize,
     stalls: Stalls,
     periods: u32,
-) -> anyhow::Result<Vec<Question>> {
+) -> anyhow::Result<Vec<StubQuestion>> {
     let config = Config {
         sharing: policy.sharing,
         steer: policy.steer,
@@ -233,7 +233,7 @@ fn ask(
     };
     let server = Server::start_with(&config, Arc::new(Zones::default()), responder(stalls))
         .context("cannot start the server")?;
-    let plan = Plan {
+    let plan = StubPlan {
         peer: server.addresses()[0],
         stubs: STUBS,
         rate: RATE,
@@ -248,7 +248,7 @@ fn ask(
 
 /// Looks at the questions of some rounds: those that `worker` answered, or all.
 fn look<'r>(
-    rounds: impl Iterator<Item = &'r Round>,
+    rounds: impl Iterator<Item = &'r StallRound>,
     asking: Asking,
     worker: Option<u16>,
     stalls: Stalls,
@@ -305,13 +305,13 @@ impl Figures {
     }
 }
 
-fn raw(measured: &[Round], workers: usize, stalls: Stalls) -> Vec<Row> {
+fn raw(measured: &[StallRound], workers: usize, stalls: Stalls) -> Vec<StallRow> {
     let mut raw = Vec::new();
     for round in measured {
         for asking in ASKING {
             let each = (0..workers).map(|worker| Some(worker as u16));
             for worker in std::iter::once(None).chain(each) {
-                raw.push(Row {
+                raw.push(StallRow {
                     policy: round.policy,
                     round: round.round,
                     workers,
@@ -327,7 +327,10 @@ fn raw(measured: &[Round], workers: usize, stalls: Stalls) -> Vec<Row> {
     raw
 }
 
-fn of<'r>(measured: &'r [Round], policy: &Policy) -> impl Iterator<Item = &'r Round> {
+fn of<'r>(
+    measured: &'r [StallRound],
+    policy: &StallPolicy,
+) -> impl Iterator<Item = &'r StallRound> {
     let name = policy.name;
     measured.iter().filter(move |round| round.policy == name)
 }
@@ -336,7 +339,7 @@ fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
-fn table(measured: &[Round], workers: usize, stalls: Stalls) -> Table {
+fn table(measured: &[StallRound], workers: usize, stalls: Stalls) -> Table {
     let mut table = Table::new(
         format!(
             "One of {workers} workers stalls {} ms every {} ms: milliseconds of all rounds, late after {} ms",
@@ -375,7 +378,7 @@ fn table(measured: &[Round], workers: usize, stalls: Stalls) -> Table {
     table
 }
 
-fn by_worker(measured: &[Round], workers: usize, stalls: Stalls) -> Table {
+fn by_worker(measured: &[StallRound], workers: usize, stalls: Stalls) -> Table {
     let mut table = Table::new(
         format!("By the worker that answered, asked once; worker {STALLED} stalls"),
         &[
@@ -401,7 +404,7 @@ fn by_worker(measured: &[Round], workers: usize, stalls: Stalls) -> Table {
     table
 }
 
-fn figure(measured: &[Round], stalls: Stalls) -> Figure {
+fn figure(measured: &[StallRound], stalls: Stalls) -> Figure {
     let bars = |title: &str, y: &str, figure: fn(&Figures) -> f64| {
         let bars = |asking: Asking| {
             let of_policy = |policy| figure(&look(of(measured, policy), asking, None, stalls));
@@ -427,7 +430,7 @@ fn figure(measured: &[Round], stalls: Stalls) -> Figure {
     }
 }
 
-fn finding(measured: &[Round], workers: usize, stalls: Stalls, periods: u32) -> String {
+fn finding(measured: &[StallRound], workers: usize, stalls: Stalls, periods: u32) -> String {
     let told: Vec<String> = POLICIES
         .iter()
         .map(|policy| {
@@ -454,7 +457,7 @@ fn finding(measured: &[Round], workers: usize, stalls: Stalls, periods: u32) -> 
 }
 
 /// How many times as many answers are late with a retry, by round.
-fn retry_helps(measured: &[Round], policy: &Policy, stalls: Stalls) -> Option<Ratio> {
+fn retry_helps(measured: &[StallRound], policy: &StallPolicy, stalls: Stalls) -> Option<Ratio> {
     let late = |asking: Asking| -> Vec<f64> {
         let late = |round| look(std::iter::once(round), asking, None, stalls).late;
         // One more each, so that none is 0.
@@ -495,18 +498,18 @@ mod tests {
             length: Duration::from_millis(100),
         };
         let reply = |milliseconds, worker| {
-            Some(Reply {
+            Some(StubReply {
                 latency: Duration::from_millis(milliseconds),
                 worker,
             })
         };
         let questions = vec![
-            Question::answered(0, reply(50, STALLED), reply(50, STALLED)),
-            Question::answered(1, reply(51, STALLED), reply(41, 1)),
-            Question::answered(1, reply(60, 1), reply(60, 1)),
-            Question::answered(2, None, reply(1, 2)),
+            StubQuestion::answered(0, reply(50, STALLED), reply(50, STALLED)),
+            StubQuestion::answered(1, reply(51, STALLED), reply(41, 1)),
+            StubQuestion::answered(1, reply(60, 1), reply(60, 1)),
+            StubQuestion::answered(2, None, reply(1, 2)),
         ];
-        let round = Round {
+        let round = StallRound {
             policy: "hash",
             round: 0,
             questions,

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::clients;
-use crate::lab::outcome::{Outcome, Table, rows};
+use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{hottest, jain};
-use crate::lab::waiters::{State, Waiters, Waits};
+use crate::lab::wakeup_probe::{State, Waiters, Waits};
 use crate::lab::{Experiment, Lab};
 use crate::sys::epoll::Trigger;
 
@@ -84,7 +84,7 @@ struct Measured {
     longest_idle: f64,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let threads = lab
         .sockets(THREADS)
         .min(lab.choose(MOST_THREADS, MOST_THREADS_QUICK));
@@ -94,7 +94,7 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
         lab.step(way.name)?;
         measured.push(measure(lab, way, threads)?);
     }
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&measured, threads),
         tables: vec![table(&measured, threads)],
         figure: figure(&measured, threads),

@@ -15,22 +15,22 @@ const EXCERPT: usize = 100;
 
 /// A place in one of the texts that make up a zone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Place {
+pub struct TextPlace {
     /// Index of the text in the order of reading.
     pub text: u16,
     /// Octets from its start.
     pub at: u32,
 }
 
-impl From<Place> for Provenance {
-    fn from(place: Place) -> Provenance {
+impl From<TextPlace> for Provenance {
+    fn from(place: TextPlace) -> Provenance {
         Provenance(u64::from(place.text) << 32 | u64::from(place.at))
     }
 }
 
-impl From<Provenance> for Place {
-    fn from(Provenance(number): Provenance) -> Place {
-        Place {
+impl From<Provenance> for TextPlace {
+    fn from(Provenance(number): Provenance) -> TextPlace {
+        TextPlace {
             text: (number >> 32) as u16,
             at: number as u32,
         }
@@ -71,7 +71,7 @@ pub fn show(faults: Faults, texts: &[Arc<Text>]) -> Vec<Fault> {
     let mut lines = LineCounter::default();
     let mut shown = Vec::new();
     for (severity, from, sentence) in faults.into_sorted() {
-        let place = Place::from(from);
+        let place = TextPlace::from(from);
         let text = &texts[place.text as usize];
         lines.advance(place, &text.octets);
         let (excerpt, caret) = excerpt(&text.octets[lines.start..], lines.at - lines.start);
@@ -102,7 +102,7 @@ struct LineCounter {
 
 impl LineCounter {
     /// Walks on to `place`.
-    fn advance(&mut self, place: Place, octets: &[u8]) {
+    fn advance(&mut self, place: TextPlace, octets: &[u8]) {
         if self.text != Some(place.text) {
             let start = match octets.starts_with(BYTE_ORDER_MARK) {
                 true => BYTE_ORDER_MARK.len(),
@@ -209,9 +209,9 @@ mod tests {
             text("b.zone", b"three"),
         ];
         let mut faults = Faults::default();
-        faults.warning(Place { text: 0, at: 1 }, "w");
-        faults.error(Place { text: 1, at: 5 }, "late");
-        faults.error(Place { text: 0, at: 12 }, "early");
+        faults.warning(TextPlace { text: 0, at: 1 }, "w");
+        faults.error(TextPlace { text: 1, at: 5 }, "late");
+        faults.error(TextPlace { text: 0, at: 12 }, "early");
         assert_eq!(faults.errors(), 2);
         let shown: Vec<String> = show(faults, &texts).iter().map(Fault::to_string).collect();
         assert_eq!(
@@ -229,7 +229,7 @@ mod tests {
         let texts = [text("a", &[b'x'; 100_000])];
         let mut faults = Faults::default();
         faults.error(
-            Place {
+            TextPlace {
                 text: 0,
                 at: 50_000,
             },
@@ -247,7 +247,7 @@ mod tests {
         let texts = [text("a", &line)];
         let mut faults = Faults::default();
         for at in [0, 3, 123, 126] {
-            faults.error(Place { text: 0, at }, "here");
+            faults.error(TextPlace { text: 0, at }, "here");
         }
         let shown = show(faults, &texts);
         let columns: Vec<usize> = shown.iter().map(|fault| fault.column).collect();
@@ -261,7 +261,7 @@ mod tests {
     fn control_characters_are_not_passed_on() {
         let texts = [text("a", b"\x1b[2J\tx\r\n")];
         let mut faults = Faults::default();
-        faults.error(Place { text: 0, at: 5 }, "not \x1b[2J\nthat");
+        faults.error(TextPlace { text: 0, at: 5 }, "not \x1b[2J\nthat");
         let shown = show(faults, &texts).remove(0).to_string();
         assert_eq!(
             shown,

@@ -9,7 +9,7 @@ pub const MAX_GENERATED: u32 = 1 << 24;
 
 /// The numbers that a directive runs through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Range {
+pub struct NumberRange {
     /// The first number.
     pub start: u32,
     /// The last number, included where a step reaches it.
@@ -18,9 +18,9 @@ pub struct Range {
     pub step: u32,
 }
 
-impl Range {
+impl NumberRange {
     /// Reads `start-stop` or `start-stop/step`.
-    pub fn parse(text: &[u8]) -> Result<Range, String> {
+    pub fn parse(text: &[u8]) -> Result<NumberRange, String> {
         let shown = excerpt(text);
         let broken =
             || format!("range `{shown}`: write start-stop or start-stop/step, as in 1-254");
@@ -38,7 +38,7 @@ impl Range {
                 "range `{shown}`: more than {MAX_GENERATED} records"
             ));
         }
-        Ok(Range { start, stop, step })
+        Ok(NumberRange { start, stop, step })
     }
 
     /// The numbers, in order.
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn ranges() {
         let numbers = |text: &str| {
-            Range::parse(text.as_bytes()).map(|range| range.numbers().collect::<Vec<_>>())
+            NumberRange::parse(text.as_bytes()).map(|range| range.numbers().collect::<Vec<_>>())
         };
         assert_eq!(numbers("1-3"), Ok(vec![1, 2, 3]));
         assert_eq!(numbers("0-10/4"), Ok(vec![0, 4, 8]));
@@ -200,11 +200,11 @@ mod tests {
             assert!(numbers(broken).is_err(), "{broken}");
         }
         assert_eq!(
-            Range::parse(b"0-16777215").unwrap().numbers().count(),
+            NumberRange::parse(b"0-16777215").unwrap().numbers().count(),
             MAX_GENERATED as usize
         );
         assert_eq!(
-            Range::parse(b"4294967295-4294967295")
+            NumberRange::parse(b"4294967295-4294967295")
                 .unwrap()
                 .numbers()
                 .count(),

@@ -17,7 +17,7 @@ use super::memory;
 use super::names::NameId;
 use super::records::{Record, Records, Unread};
 use crate::wire::{LookupName, Name, RrType};
-use fault::{Place, Text};
+use fault::{Text, TextPlace};
 use library::Taken;
 pub use library::{Library, Stamp};
 use scanner::{Entry, Scanner, Token};
@@ -165,7 +165,7 @@ impl Reader {
             if let Err(Wrong { at, sentence }) = read {
                 let text = scope.text;
                 note_unread(&mut self.records.unread, &tokens, owner);
-                self.records.faults.error(Place { text, at }, sentence);
+                self.records.faults.error(TextPlace { text, at }, sentence);
             }
         }
     }
@@ -271,7 +271,7 @@ impl Reader {
             );
         };
         let range =
-            generate::Range::parse(range.text).or_else(|sentence| wrong(range, sentence))?;
+            generate::NumberRange::parse(range.text).or_else(|sentence| wrong(range, sentence))?;
         if line.len() < 3 {
             return wrong(
                 directive,
@@ -384,7 +384,7 @@ impl Reader {
             ttl,
             length,
             at,
-            from: Place {
+            from: TextPlace {
                 text: scope.text,
                 at: self.generated_at.unwrap_or(first.at),
             }

@@ -8,7 +8,7 @@ use anyhow::anyhow;
 
 use super::trial::{End, free_port, open};
 use super::{SPECIFIC, WILDCARD, reuse, shown};
-use crate::lab::outcome::Table;
+use crate::lab::result::Table;
 use crate::sys::proc_net::{Protocol, listed};
 use crate::sys::sock_diag::{Listed, bound_to};
 

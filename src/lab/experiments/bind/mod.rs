@@ -11,7 +11,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use serde::Serialize;
 
-use crate::lab::outcome::{Outcome, rows};
+use crate::lab::result::{ExperimentResult, rows};
 use crate::lab::{Experiment, Lab};
 use crate::sys::lab::bind::Reuse;
 use crate::sys::proc_net::Protocol;
@@ -78,7 +78,7 @@ impl Tried {
 }
 
 #[derive(Serialize)]
-struct Row {
+struct TrialRow {
     part: &'static str,
     protocol: &'static str,
     first: String,
@@ -101,7 +101,7 @@ struct Row {
     listed_addresses: Option<usize>,
 }
 
-fn run(lab: &Lab) -> anyhow::Result<Outcome> {
+fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let sets = sets();
     lab.plan(sets.len() + 1);
     let mut tried = Vec::new();
@@ -127,9 +127,9 @@ fn run(lab: &Lab) -> anyhow::Result<Outcome> {
     lab.step("what the kernel lists")?;
     let listings = [Protocol::Tcp, Protocol::Udp].map(Listing::take);
     let listings: Vec<Listing> = listings.into_iter().collect::<anyhow::Result<_>>()?;
-    let mut measured: Vec<Row> = tried.iter().map(row).collect();
+    let mut measured: Vec<TrialRow> = tried.iter().map(row).collect();
     measured.extend(listings.iter().map(listing_row));
-    Ok(Outcome {
+    Ok(ExperimentResult {
         finding: finding(&tried, &listings),
         tables: shown::tables(&tried, &listings),
         figure: shown::figure(&tried),
@@ -174,12 +174,12 @@ fn pairs<T: Copy>(all: impl IntoIterator<Item = T> + Clone) -> impl Iterator<Ite
     })
 }
 
-fn row(tried: &Tried) -> Row {
+fn row(tried: &Tried) -> TrialRow {
     let Tried { case, verdict } = tried;
     let received = verdict
         .received
         .map(|receiver| receiver.map(shown::receiver));
-    Row {
+    TrialRow {
         part: shown::part(case.part),
         protocol: shown::protocol(case.protocol),
         first: case.addresses[0].to_string(),
@@ -204,8 +204,8 @@ fn row(tried: &Tried) -> Row {
     }
 }
 
-fn listing_row(listing: &Listing) -> Row {
-    Row {
+fn listing_row(listing: &Listing) -> TrialRow {
+    TrialRow {
         part: "listing",
         protocol: shown::protocol(listing.protocol),
         first: "127.0.0.1, 127.0.0.1".into(),

@@ -9,7 +9,7 @@ use super::published::bsd;
 use super::trial::{Case, DESTINATIONS, Part, Receiver, covers};
 use super::{OPTIONS, SPECIFIC, Tried, WILDCARD, pairs, reuse};
 use crate::lab::figure::{Figure, Matrix, Panel, Shade};
-use crate::lab::outcome::Table;
+use crate::lab::result::Table;
 use crate::sys::lab::bind::Reuse;
 use crate::sys::proc_net::Protocol;
 

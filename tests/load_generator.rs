@@ -1,10 +1,10 @@
-//! The load source counts exactly, whatever a server does to it.
+//! The load generator counts exactly, whatever a server does to it.
 
 use std::net::UdpSocket;
 use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
-use shardns::lab::source::{self, Pace, Plan, Request, Tally};
+use shardns::lab::load_generator::{self, LoadRequest, Pace, Plan, Tally};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -34,13 +34,13 @@ fn replies(manner: usize, request: &[u8]) -> Vec<Vec<u8>> {
     }
 }
 
-fn requests() -> Vec<Request> {
+fn requests() -> Vec<LoadRequest> {
     let request = |letter: u8| {
         let octets = [
             &[0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 1, letter][..],
             &[0, 0, 1, 0, 1],
         ];
-        Request::new(octets.concat()).unwrap()
+        LoadRequest::new(octets.concat()).unwrap()
     };
     (b'a'..=b'z').map(request).collect()
 }
@@ -62,7 +62,7 @@ fn load(pace: Pace, duration: Duration) -> (Tally, [u64; MANNERS]) {
     };
     std::thread::scope(|scope| {
         let serving = scope.spawn(|| serve(&server));
-        let tally = source::run(&plan).unwrap();
+        let tally = load_generator::run(&plan).unwrap();
         // An empty datagram ends it.
         let last = UdpSocket::bind("127.0.0.1:0").unwrap();
         last.send_to(&[], plan.peer).unwrap();
@@ -130,7 +130,7 @@ fn a_port_where_nobody_listens_is_told() {
         requests: &requests,
         stop: &AtomicBool::new(false),
     };
-    let tally = source::run(&plan).unwrap();
+    let tally = load_generator::run(&plan).unwrap();
     assert!(tally.sent > 0 && tally.errors > 0);
     assert_eq!((tally.answered, tally.lost), (0, tally.sent));
     let error = tally.last_error.unwrap();

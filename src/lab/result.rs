@@ -17,7 +17,7 @@ pub type Row = Map<String, Value>;
 
 /// What an experiment found.
 #[derive(Debug)]
-pub struct Outcome {
+pub struct ExperimentResult {
     /// One sentence, drawn from the figures.
     pub finding: String,
     /// The figures for people.
@@ -92,7 +92,7 @@ impl fmt::Display for Table {
 
 /// Where and when something was measured.
 #[derive(Clone, Debug, Serialize)]
-pub struct Place {
+pub struct Machine {
     /// The kernel's release.
     pub kernel: String,
     /// The CPU's model.
@@ -105,16 +105,16 @@ pub struct Place {
     pub date: String,
 }
 
-impl Place {
+impl Machine {
     /// Here and now.
-    pub fn here() -> Place {
+    pub fn here() -> Machine {
         let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
         let cpuinfo = read("/proc/cpuinfo");
         let model = cpuinfo
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
         let now = jiff::Timestamp::now();
-        Place {
+        Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             cpu: model
                 .map_or(std::env::consts::ARCH, |(_, model)| model)
@@ -126,9 +126,9 @@ impl Place {
     }
 }
 
-impl Outcome {
+impl ExperimentResult {
     /// The whole result, for programs.
-    pub fn json(&self, experiment: &Experiment, conditions: &Conditions, place: &Place) -> Value {
+    pub fn json(&self, experiment: &Experiment, conditions: &Conditions, place: &Machine) -> Value {
         json!({
             "experiment": experiment.name,
             "question": experiment.question,
@@ -144,7 +144,7 @@ impl Outcome {
     /// # Errors
     ///
     /// What the writer says.
-    pub fn csv(&self, place: &Place, out: impl Write) -> anyhow::Result<()> {
+    pub fn csv(&self, place: &Machine, out: impl Write) -> anyhow::Result<()> {
         let mut out = csv::Writer::from_writer(out);
         let place = rows(std::slice::from_ref(place)).remove(0);
         let cell = |value: &Value| match value {
@@ -173,7 +173,7 @@ mod tests {
         p: Option<f64>,
     }
 
-    fn outcome() -> Outcome {
+    fn outcome() -> ExperimentResult {
         let measured = [
             Measured {
                 name: "a,\"b\"",
@@ -188,7 +188,7 @@ mod tests {
         ];
         let mut table = Table::new("Shares", &["name", "share"]);
         table.row(["a".into(), "0.5".into()]);
-        Outcome {
+        ExperimentResult {
             finding: "So it is.".into(),
             tables: vec![table],
             rows: rows(&measured),
@@ -198,7 +198,7 @@ mod tests {
 
     #[test]
     fn rows_become_csv_with_their_place() {
-        let place = Place {
+        let place = Machine {
             kernel: "6.1".into(),
             cpu: "a CPU".into(),
             cpus: 2,
@@ -228,7 +228,7 @@ mod tests {
 
     #[test]
     fn a_place_has_everything() {
-        let place = Place::here();
+        let place = Machine::here();
         assert!(!place.kernel.is_empty() && !place.cpu.is_empty() && place.cpus > 0);
         assert!(place.date.starts_with("20") && place.date.ends_with('Z'));
     }

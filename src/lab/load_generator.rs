@@ -1,4 +1,4 @@
-//! A load source: sends requests over many flows, at a rate or as fast as they
+//! A load generator: sends requests over many flows, at a rate or as fast as they
 //! are answered, and knows of each what became of it. It reads the clock once a
 //! batch and allocates nothing once it runs.
 
@@ -45,18 +45,18 @@ pub fn is_near(address: IpAddr) -> bool {
 
 /// A request, its id left open.
 #[derive(Clone, Debug)]
-pub struct Request {
+pub struct LoadRequest {
     octets: Vec<u8>,
     /// Where the question ends.
     question: usize,
 }
 
-impl Request {
+impl LoadRequest {
     /// A request from its octets, `None` where they hold no whole question.
-    pub fn new(octets: Vec<u8>) -> Option<Request> {
+    pub fn new(octets: Vec<u8>) -> Option<LoadRequest> {
         let question = HEADER + wire_length(octets.get(HEADER..)?)? + 4;
         let fits = (question..=REQUEST).contains(&octets.len());
-        fits.then_some(Request { octets, question })
+        fits.then_some(LoadRequest { octets, question })
     }
 
     /// True for a response that repeats the question, or has none, as that to a
@@ -102,7 +102,7 @@ pub struct Plan<'r> {
     /// Never to sleep: a wake-up costs more than most answers.
     pub spin: bool,
     /// What is asked, over and over, by each flow from another place on.
-    pub requests: &'r [Request],
+    pub requests: &'r [LoadRequest],
     /// Set from elsewhere to end early.
     pub stop: &'r AtomicBool,
 }
@@ -136,7 +136,7 @@ pub struct Tally {
     /// Answers in that time.
     pub answered_meanwhile: u64,
     /// Nanoseconds from a request to its answer; in the open loop from when the
-    /// request was due, so that a source that was held up does not hide it.
+    /// request was due, so that a generator that was held up does not hide it.
     pub latency_ns: Histogram<u64>,
 }
 
@@ -201,18 +201,18 @@ impl Tally {
 ///
 /// Sockets that are not to be had. Later faults are counted.
 pub fn run(plan: &Plan) -> io::Result<Tally> {
-    let mut source = Source::new(plan)?;
+    let mut generator = Generator::new(plan)?;
     match plan.pace {
-        Pace::Open { rate } => source.keep_rate(rate)?,
-        Pace::Closed { window } => source.keep_window(window)?,
+        Pace::Open { rate } => generator.keep_rate(rate)?,
+        Pace::Closed { window } => generator.keep_window(window)?,
     }
-    source.tally.sending = source.start.elapsed();
-    source.tally.answered_meanwhile = source.tally.answered;
-    source.wait_for_the_rest()?;
-    Ok(source.tally)
+    generator.tally.sending = generator.start.elapsed();
+    generator.tally.answered_meanwhile = generator.tally.answered;
+    generator.wait_for_the_rest()?;
+    Ok(generator.tally)
 }
 
-struct Source<'p> {
+struct Generator<'p> {
     plan: &'p Plan<'p>,
     flows: Vec<Asking>,
     outbox: Outbox,
@@ -231,8 +231,8 @@ struct Asking {
     offset: usize,
 }
 
-impl<'p> Source<'p> {
-    fn new(plan: &'p Plan<'p>) -> io::Result<Source<'p>> {
+impl<'p> Generator<'p> {
+    fn new(plan: &'p Plan<'p>) -> io::Result<Generator<'p>> {
         let epoll = Epoll::new()?;
         let mut flows = Vec::new();
         for index in 0..plan.flows {
@@ -244,7 +244,7 @@ impl<'p> Source<'p> {
                 offset: index * plan.requests.len() / plan.flows,
             });
         }
-        Ok(Source {
+        Ok(Generator {
             plan,
             ready: Vec::with_capacity(flows.len()),
             flows,
@@ -420,7 +420,7 @@ fn nanoseconds(number: u128) -> Duration {
     Duration::from_nanos(u64::try_from(number).unwrap_or(u64::MAX))
 }
 
-fn choose(requests: &[Request], offset: usize, sequence: u64) -> &Request {
+fn choose(requests: &[LoadRequest], offset: usize, sequence: u64) -> &LoadRequest {
     &requests[(offset as u64 + sequence) as usize % requests.len()]
 }
 

@@ -127,7 +127,7 @@ pub fn serve(socket: &UdpSocket, seat: Seat, stop: &AtomicBool) -> anyhow::Resul
 
 /// What the client was told, in datagrams.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct CpuTally {
     /// All.
     pub answered: u64,
     /// Received on the CPU that the worker ran on.
@@ -153,11 +153,11 @@ pub fn ask(
     cpu: usize,
     ids: &[u16],
     stop: &AtomicBool,
-) -> anyhow::Result<Tally> {
+) -> anyhow::Result<CpuTally> {
     if !take(Seat { cpu, pinned: true }) {
         bail!("cannot hold the client on CPU {cpu}");
     }
-    let (mut tally, mut datagram) = (Tally::default(), [0; DATAGRAM]);
+    let (mut tally, mut datagram) = (CpuTally::default(), [0; DATAGRAM]);
     for (&id, client) in ids.iter().zip(clients.iter().cycle()) {
         if stop.load(Ordering::Relaxed) {
             break;
