@@ -18,9 +18,9 @@ use anyhow::{Context, bail, ensure};
 use clap::Parser;
 use shardns::answer::DEFAULT_EDNS_SIZE;
 use shardns::lab::load_generator::is_near;
-use shardns::server::worker::IDLE_WAIT;
+use shardns::server::idle::IDLE_WAIT;
 use shardns::server::{BATCH, RECEIVE_BUFFER};
-use shardns::sys::batch::{Batch, Wait};
+use shardns::sys::port::{Port, Wait};
 use shardns::sys::socket::{UdpOptions, UdpSocket};
 use shardns::wire::header::HEADER;
 
@@ -76,30 +76,31 @@ fn run(options: &Options) -> anyhow::Result<()> {
     echo(&socket, &stop)
 }
 
-fn bind(address: SocketAddr) -> anyhow::Result<UdpSocket> {
+fn bind(address: SocketAddr) -> anyhow::Result<Arc<UdpSocket>> {
     let options = UdpOptions {
         grouped: true,
         receive_buffer: RECEIVE_BUFFER,
         timeout: IDLE_WAIT,
     };
     UdpSocket::bind(address, &options, &mut Vec::new())
+        .map(Arc::new)
         .with_context(|| format!("cannot listen on {address}"))
 }
 
 /// The server's loop without the server: the same calls, the same buffers.
-fn echo(socket: &UdpSocket, stop: &AtomicBool) -> anyhow::Result<()> {
+fn echo(socket: &Arc<UdpSocket>, stop: &AtomicBool) -> anyhow::Result<()> {
     let size = usize::from(DEFAULT_EDNS_SIZE);
-    let mut batch = Batch::new(socket, BATCH, size, size);
+    let mut port = Port::new(socket.clone(), BATCH, size, size);
     // Relaxed: the flag is all that is passed on.
     while !stop.load(Ordering::Relaxed) {
-        let received = batch.receive(socket, Wait::ForOne)?;
+        let received = port.receive(Wait::ForOne)?;
         for slot in 0..received {
-            let (request, reply) = batch.exchange(slot);
+            let (request, reply) = port.exchange(slot);
             let length = answer(request, reply);
-            batch.set_reply(slot, length);
+            port.set_reply(slot, length);
         }
         // A reply that does not go out is one answer less in the count.
-        batch.send(socket, drop);
+        port.send(drop);
     }
     Ok(())
 }

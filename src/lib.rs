@@ -13,18 +13,20 @@
 //!                 │ binds all sockets, then starts
 //!                 ▼
 //! ┌── worker i, src/server/worker.rs ────────────────────────────────────┐
-//! │  receive a batch          recvmmsg           src/sys/batch.rs        │
-//! │  read every request       Prepared::read     src/answer/mod.rs       │
-//! │      octets → query                          src/answer/query.rs     │
-//! │      name → zone                             src/zone/zones.rs       │
-//! │  fetch what they need     Prepared::fetch    src/answer/mod.rs       │
-//! │  answer every request     Prepared::finish   src/answer/mod.rs       │
-//! │      name, type → found                      src/zone/lookup.rs      │
-//! │      record sets → octets                    src/answer/reply.rs     │
-//! │  send the batch           sendmmsg           src/sys/batch.rs        │
+//! │  wait                                        src/server/idle.rs      │
+//! │  receive a batch          recvmmsg           src/sys/port.rs         │
+//! │  answer it                                   src/server/answerer.rs  │
+//! │      read every request       Prepared::read     src/answer/mod.rs   │
+//! │          octets → query                          src/answer/query.rs │
+//! │          name → zone                             src/zone/zones.rs   │
+//! │      fetch what they need     Prepared::fetch    src/answer/mod.rs   │
+//! │      answer every request     Prepared::finish   src/answer/mod.rs   │
+//! │          name, type → found                      src/zone/lookup.rs  │
+//! │          record sets → octets                    src/answer/reply.rs │
+//! │  send the batch           sendmmsg           src/sys/port.rs         │
 //! │  count                                       src/server/counters.rs  │
 //! └──────────────────────────────────────────────────────────────────────┘
-//!            TCP takes another way in, on one thread: src/server/tcp.rs
+//!            TCP takes another way in, on one thread: src/server/tcp/mod.rs
 //!            respond() is read and finish in one, for one request.
 //! ```
 //!
@@ -62,7 +64,7 @@
 //! - [`wire`]: names, header, record types and their fields, a cursor.
 //!   Vocabulary, no policy.
 //! - [`sys`]: the kernel. The only folder with `unsafe`, and the only one that
-//!   names libc and socket2.
+//!   names libc and socket2. What only the laboratory needs is in `sys::lab`.
 //! - [`zone`]: zones, immutable once built. It names `sys` in `memory.rs` alone,
 //!   for large pages.
 //! - [`answer`]: request octets in, reply octets out.
@@ -83,7 +85,8 @@
 //! 5. A batch of one and a batch of many are the same code.
 //! 6. A worker never blocks on sending, never logs, never waits for another
 //!    thread; a send that fails is counted and dropped. One bad datagram in a
-//!    batch never costs its neighbours theirs (`src/sys/batch.rs`).
+//!    batch never costs its neighbours theirs (`src/sys/port.rs`,
+//!    `src/server/answerer.rs`).
 //! 7. The zones that a worker answers from are one immutable snapshot.
 //!
 //! # Tests

@@ -9,12 +9,13 @@ use std::net::{SocketAddr, TcpStream, UdpSocket};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::{Duration, Instant};
 
-use shardns::answer::{self, Outcome, Request, Settings, Via};
-use shardns::server::worker::Responder;
-use shardns::server::{Config, Event, Listen, Server, Sharing, tcp};
+use shardns::answer::Via;
+use shardns::server::answerer::{Answerer, Responder};
+use shardns::server::order::Order;
+use shardns::server::{Config, Event, Listen, Server, Sharing, Sockets, tcp};
+use shardns::sys::port::Port;
 use shardns::sys::proc_net::{Protocol, owners};
 use shardns::sys::steer::Steer;
-use shardns::wire::LookupName;
 use shardns::zone::Zones;
 use support::cases::{self, CaseFile};
 use support::{UDP, query};
@@ -58,7 +59,11 @@ fn receive(socket: &UdpSocket) -> Vec<u8> {
 
 /// Asks on a fresh connection; `None` where the server closes it instead.
 fn ask_tcp(server: SocketAddr, request: &[u8]) -> Option<Vec<u8>> {
-    let mut stream = TcpStream::connect(server).unwrap();
+    ask_on(&mut TcpStream::connect(server).unwrap(), request)
+}
+
+/// Asks on a connection; `None` where the server closes it instead.
+fn ask_on(stream: &mut TcpStream, request: &[u8]) -> Option<Vec<u8>> {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream
         .write_all(&[&(request.len() as u16).to_be_bytes(), request].concat())
@@ -299,17 +304,31 @@ fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
     }
 }
 
-/// `answer::respond` with something done before, which may wait or panic.
-fn respond_after(first: impl Fn(&[u8]) + Copy + Send + 'static) -> impl Responder {
-    move |zones: &Zones,
-          settings: &Settings,
-          request: &Request<'_>,
-          name: &mut LookupName,
-          out: &mut [u8]|
-          -> Outcome {
-        first(request.octets);
-        answer::respond(zones, settings, request, name, out)
+/// An answerer that does something before it looks at a batch.
+struct After<F> {
+    first: F,
+    answerer: Answerer,
+}
+
+impl<F: FnMut(&Port, usize) + Send + 'static> Responder for After<F> {
+    fn answer(&mut self, port: &mut Port, received: usize) {
+        (self.first)(port, received);
+        self.answerer.answer(port, received);
     }
+}
+
+/// Starts a server whose workers do `first` for each request before they answer
+/// its batch; that may wait.
+fn start_after(config: &Config, first: impl FnMut(&[u8]) + Copy + Send + 'static) -> Server {
+    let each = move |port: &Port, received: usize| {
+        let mut first = first;
+        (0..received).for_each(|slot| first(port.request(slot)));
+    };
+    let wrap = |answerer| After {
+        first: each,
+        answerer,
+    };
+    Server::start_with(config, Arc::new(support::demo()), wrap).unwrap()
 }
 
 /// A gate that holds a responder until the test opens it.
@@ -354,30 +373,33 @@ impl Gate {
     }
 }
 
+/// A configuration under which every reply with a question in it breaks: there
+/// is no room for more than a header, and so FORMERR alone is answered.
+fn breaking(workers: usize) -> Config {
+    let mut config = config(&["127.0.0.1:0"], workers);
+    config.settings.edns_size = 12;
+    config
+}
+
+/// A request that is answered all the same: it ends before its question.
+fn answerable(id: u8) -> [u8; 12] {
+    [id, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+}
+
 #[test]
 fn a_panic_costs_one_request_and_is_told() {
     let gate = Gate::leak();
-    let responder = respond_after(move |request| {
-        gate.hold(request);
-        assert_ne!(request[0], 0xee, "made to break");
-    });
-    let mut server = Server::start_with(
-        &config(&["127.0.0.1:0"], 1),
-        Arc::new(support::demo()),
-        responder,
-    )
-    .unwrap();
+    let mut server = start_after(&breaking(1), move |request| gate.hold(request));
     let socket = client(server.addresses()[0]);
-    let send = |first: u8| {
-        let mut request = query("www.example.com", 1);
-        request[0] = first;
-        socket.send(&request).unwrap();
-    };
     // While the first is held, the others queue up and become one batch.
-    send(0xff);
+    socket.send(&answerable(0xff)).unwrap();
     gate.await_arrival();
     for first in [1, 0xee, 2, 0xee, 3] {
-        send(first);
+        match first {
+            0xee => socket.send(&query("www.example.com", 1)),
+            _ => socket.send(&answerable(first)),
+        }
+        .unwrap();
     }
     gate.open();
     let replies: Vec<u8> = (0..4).map(|_| receive(&socket)[0]).collect();
@@ -392,13 +414,10 @@ fn a_panic_costs_one_request_and_is_told() {
             panic!("the panic was not told");
         };
         assert_eq!(thread, "shardns-0");
-        assert!(message.contains("made to break"), "{message}");
-        assert!(
-            backtrace.contains("respond") || backtrace.contains("sockets"),
-            "{backtrace}"
-        );
+        assert!(message.contains("reply.rs"), "{message}");
+        assert!(backtrace.contains("respond"), "{backtrace}");
     }
-    send(4);
+    socket.send(&answerable(4)).unwrap();
     assert_eq!(receive(&socket)[0], 4);
     server.stop();
     let totals = server.totals()[0];
@@ -410,24 +429,20 @@ fn a_panic_costs_one_request_and_is_told() {
 
 #[test]
 fn a_worker_that_breaks_does_not_stop_the_others() {
-    let responder = respond_after(|request| assert_ne!(request[0], 0xee, "made to break"));
-    let server = Server::start_with(
-        &config(&["127.0.0.1:0"], 3),
-        Arc::new(support::demo()),
-        responder,
-    )
-    .unwrap();
+    let server = Server::start(&breaking(3), Arc::new(support::demo())).unwrap();
     let clients: Vec<UdpSocket> = (0..32).map(|_| client(server.addresses()[0])).collect();
     for round in 0..10 {
+        let breaks = |number: usize| (number + round).is_multiple_of(5);
         for (number, client) in clients.iter().enumerate() {
-            let mut request = query("www.example.com", 1);
-            request[0] = if (number + round) % 5 == 0 { 0xee } else { 1 };
-            client.send(&request).unwrap();
-            request[0] = 2;
-            client.send(&request).unwrap();
+            match breaks(number) {
+                true => client.send(&query("www.example.com", 1)),
+                false => client.send(&answerable(1)),
+            }
+            .unwrap();
+            client.send(&answerable(2)).unwrap();
         }
         for (number, client) in clients.iter().enumerate() {
-            if (number + round) % 5 != 0 {
+            if !breaks(number) {
                 assert_eq!(receive(client)[0], 1);
             }
             assert_eq!(receive(client)[0], 2);
@@ -437,12 +452,9 @@ fn a_worker_that_breaks_does_not_stop_the_others() {
 
 #[test]
 fn a_stop_answers_what_is_queued() {
-    let gate = Gate::leak();
-    let responder = respond_after(move |request| gate.hold(request));
     for addresses in [&["127.0.0.1:0"][..], &["127.0.0.1:0", "[::1]:0"]] {
-        let mut server =
-            Server::start_with(&config(addresses, 1), Arc::new(support::demo()), responder)
-                .unwrap();
+        let gate = Gate::leak();
+        let mut server = start_after(&config(addresses, 1), move |request| gate.hold(request));
         let sockets: Vec<UdpSocket> = server.addresses().into_iter().map(client).collect();
         let mut request = query("www.example.com", 1);
         request[0] = 0xff;
@@ -471,13 +483,79 @@ fn a_stop_answers_what_is_queued() {
     }
 }
 
+/// What is queued when a server lets go belongs to the one that has adopted its
+/// sockets: no flow moves, nothing is lost, and nothing is answered twice.
+#[test]
+fn sockets_that_are_handed_over_keep_their_queues() {
+    for addresses in [&["127.0.0.1:0"][..], &["127.0.0.1:0", "[::1]:0"]] {
+        let gate = Gate::leak();
+        let mut old = start_after(&config(addresses, 1), move |request| gate.hold(request));
+        let sockets: Vec<UdpSocket> = old.addresses().into_iter().map(client).collect();
+        let mut connected = TcpStream::connect(old.addresses()[0]).unwrap();
+        let mut request = query("www.example.com", 1);
+        ask_on(&mut connected, &request).unwrap();
+        request[0] = 0xff;
+        sockets[0].send(&request).unwrap();
+        gate.await_arrival();
+        request[0] = 1;
+        for _ in 0..QUEUED {
+            for socket in &sockets {
+                socket.send(&request).unwrap();
+            }
+        }
+        let handed = old.hand_over().unwrap();
+        old.give(Order::LetGo);
+        gate.open();
+        let letting_go = std::thread::spawn(move || {
+            old.let_go();
+            old
+        });
+        // The connection is served to its end, though its server has no listener.
+        ask_on(&mut connected, &request).unwrap();
+        drop(connected);
+        let old = letting_go.join().unwrap();
+        let mut new = Server::adopt(&config(&[], 7), Arc::new(support::demo()), handed).unwrap();
+        assert_eq!(new.addresses(), old.addresses());
+        for socket in &sockets {
+            (0..QUEUED).for_each(|_| drop(receive(socket)));
+        }
+        receive(&sockets[0]);
+        assert!(ask_tcp(new.addresses()[0], &request).is_some());
+        new.stop();
+        let answered = |server: &Server| server.totals()[0].answered();
+        assert_eq!(
+            answered(&old) + answered(&new),
+            QUEUED * sockets.len() as u64 + 1
+        );
+        assert!(answered(&new) > 0, "nothing was left to the successor");
+        assert!(TcpStream::connect(old.addresses()[0]).is_err());
+    }
+}
+
+#[test]
+fn only_sockets_are_adopted() {
+    let adopt = |sockets: Sockets| {
+        Server::adopt(&config(&[], 1), Arc::default(), sockets)
+            .err()
+            .map(|error| error.to_string())
+    };
+    let udp = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let none = adopt(Sockets::default()).unwrap();
+    assert!(none.contains("there is no socket among them"), "{none}");
+    let mixed = adopt(Sockets {
+        groups: vec![vec![udp.try_clone().unwrap().into()]],
+        listeners: vec![udp.into()],
+    });
+    let mixed = mixed.unwrap();
+    assert!(mixed.contains("a descriptor of another kind"), "{mixed}");
+}
+
 /// A socket that outlives its worker would take datagrams that nobody reads.
 #[test]
 fn a_stopped_worker_closes_its_socket_though_another_is_busy() {
     let gate = Gate::leak();
-    let responder = respond_after(move |request| gate.hold(request));
     let config = config(&["127.0.0.1:0"], 3);
-    let mut server = Server::start_with(&config, Arc::new(support::demo()), responder).unwrap();
+    let mut server = start_after(&config, move |request| gate.hold(request));
     let address = server.addresses()[0];
     let open = || owners(Protocol::Udp, address).len();
     assert_eq!(open(), 3);
@@ -512,23 +590,14 @@ fn a_stopped_server_has_closed_the_socket_that_its_workers_shared() {
 #[test]
 fn a_small_receive_buffer_drops_and_the_drops_are_counted() {
     let gate = Gate::leak();
-    let responder = move |_: &Zones,
-                          _: &Settings,
-                          _: &Request<'_>,
-                          _: &mut LookupName,
-                          _: &mut [u8]|
-          -> Outcome {
-        gate.pass();
-        Outcome::Ignored
-    };
     let mut config = config(&["127.0.0.1:0"], 1);
     config.receive_buffer = 4096;
-    let mut server = Server::start_with(&config, Arc::new(support::demo()), responder).unwrap();
+    let mut server = start_after(&config, |_| gate.pass());
     let socket = client(server.addresses()[0]);
-    socket.send(b"first").unwrap();
+    socket.send(b"1").unwrap();
     gate.await_arrival();
     for _ in 0..1000 {
-        socket.send(b"more").unwrap();
+        socket.send(b"2").unwrap();
     }
     assert!(server.totals()[0].drops > 0);
     gate.open();
@@ -672,9 +741,8 @@ fn connections_that_get_nowhere_give_way_to_new_ones() {
 #[test]
 fn a_stop_under_a_flood_answers_what_is_queued_elsewhere() {
     let gate = Gate::leak();
-    let responder = respond_after(move |request| gate.hold(request));
     let config = config(&["127.0.0.1:0", "[::1]:0"], 1);
-    let mut server = Server::start_with(&config, Arc::new(support::demo()), responder).unwrap();
+    let mut server = start_after(&config, move |request| gate.hold(request));
     let addresses = server.addresses();
     let (flooded, quiet) = (client(addresses[0]), client(addresses[1]));
     let mut request = query("www.example.com", 1);

@@ -17,9 +17,9 @@ use tracing::{error, info, warn};
 use super::sources::{self, plural};
 use super::tell;
 use crate::answer::{DEFAULT_EDNS_SIZE, Settings};
-use crate::server::{self, Config, Event, Listen, Server, Sharing, placement, tcp, worker};
-use crate::sys::batch::MAX_WIDTH;
+use crate::server::{self, Config, Event, Listen, Server, Sharing, idle, placement, tcp};
 use crate::sys::limits;
+use crate::sys::port::MAX_WIDTH;
 use crate::sys::steer::Steer;
 use crate::zone::Zones;
 
@@ -27,8 +27,8 @@ use crate::zone::Zones;
 const DEFAULT_PORT: u16 = 5300;
 /// Replies of more than this are fragmented almost everywhere.
 const MAX_EDNS_SIZE: i64 = 4096;
-/// More looks take longer than any pause that is worth them.
-const MAX_LOOKS: i64 = 10_000;
+/// More polls take longer than any pause that is worth them.
+const MAX_BUSY_POLLS: i64 = 10_000;
 
 /// The arguments of `shardns serve`.
 #[derive(Debug, clap::Args)]
@@ -50,10 +50,10 @@ pub struct Serve {
     /// Datagrams that a worker takes from the kernel at once, 1 to 128
     #[arg(long, value_name = "N", default_value_t = server::BATCH as u16, value_parser = clap::value_parser!(u16).range(1..=MAX_WIDTH as i64), help_heading = "Sockets")]
     batch: u16,
-    /// Times that a worker looks for more before it sleeps, after it has
+    /// Times that a worker polls for more before it sleeps, after it has
     /// answered something; 0 to sleep at once
-    #[arg(long, value_name = "N", default_value_t = worker::LOOKS, value_parser = clap::value_parser!(u32).range(0..=MAX_LOOKS), help_heading = "Sockets")]
-    looks: u32,
+    #[arg(long, value_name = "N", default_value_t = idle::BUSY_POLLS, value_parser = clap::value_parser!(u32).range(0..=MAX_BUSY_POLLS), help_heading = "Sockets")]
+    busy_poll: u32,
     /// Bytes that may wait on each socket; net.core.rmem_max limits them for
     /// ordinary users
     #[arg(long, value_name = "BYTES", default_value_t = server::RECEIVE_BUFFER as u32, value_parser = clap::value_parser!(u32).range(2048..=1 << 30), help_heading = "Sockets")]
@@ -156,7 +156,7 @@ impl Serve {
                 Steering::Random => Some(Steer::Random),
             },
             batch: self.batch.into(),
-            looks: self.looks,
+            busy_polls: self.busy_poll,
             receive_buffer: self.receive_buffer as usize,
             settings: Settings {
                 edns_size: self.edns_size,

@@ -3,14 +3,15 @@
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket as Client};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
 use crate::server::placement::{Seat, take};
-use crate::sys::batch::{Batch, Wait};
 use crate::sys::lab::cpu;
+use crate::sys::port::{Port, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 
 /// Octets of a datagram, and those that the filter leaves of it at least: the
@@ -29,18 +30,18 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// # Errors
 ///
 /// What the kernel says.
-pub fn bind(address: SocketAddr, count: usize) -> anyhow::Result<Vec<UdpSocket>> {
+pub fn bind(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Arc<UdpSocket>>> {
     let options = UdpOptions {
         grouped: true,
         receive_buffer: BUFFER,
         timeout: TICK,
     };
-    let mut sockets: Vec<UdpSocket> = Vec::new();
+    let mut sockets: Vec<Arc<UdpSocket>> = Vec::new();
     while sockets.len() < count {
-        let address = sockets.first().map_or(address, UdpSocket::local);
+        let address = sockets.first().map_or(address, |first| first.local());
         let socket = UdpSocket::bind(address, &options, &mut Vec::new()).context("cannot bind")?;
         cpu::tell_by_length(&socket, BASE as u16).context("cannot put a filter on a socket")?;
-        sockets.push(socket);
+        sockets.push(Arc::new(socket));
     }
     Ok(sockets)
 }
@@ -99,15 +100,15 @@ impl Seen {
 /// # Errors
 ///
 /// A CPU that cannot be had, or what the kernel says.
-pub fn serve(socket: &UdpSocket, seat: Seat, stop: &AtomicBool) -> anyhow::Result<()> {
+pub fn serve(socket: &Arc<UdpSocket>, seat: Seat, stop: &AtomicBool) -> anyhow::Result<()> {
     if !take(seat) {
         bail!("cannot hold a worker on CPU {}", seat.cpu);
     }
-    let mut batch = Batch::new(socket, 32, DATAGRAM, REPLY);
+    let mut port = Port::new(socket.clone(), 32, DATAGRAM, REPLY);
     while !stop.load(Ordering::Relaxed) {
-        let received = batch.receive(socket, Wait::ForOne)?;
+        let received = port.receive(Wait::ForOne)?;
         for slot in 0..received {
-            let (request, reply) = batch.exchange(slot);
+            let (request, reply) = port.exchange(slot);
             let Some((id, rest)) = request.split_first_chunk() else {
                 continue;
             };
@@ -115,12 +116,12 @@ pub fn serve(socket: &UdpSocket, seat: Seat, stop: &AtomicBool) -> anyhow::Resul
                 id: u16::from_be_bytes(*id),
                 received: rest.len() as u16,
                 ran: cpu::current()? as u16,
-                told: cpu::incoming(socket)?.map(|cpu| cpu as u16),
+                told: cpu::incoming(&**socket)?.map(|cpu| cpu as u16),
             };
             reply.copy_from_slice(&seen.write());
-            batch.set_reply(slot, REPLY);
+            port.set_reply(slot, REPLY);
         }
-        batch.send(socket, |_| {});
+        port.send(|_| {});
     }
     Ok(())
 }

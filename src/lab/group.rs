@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::server::placement::allowed_cpus;
-use crate::sys::batch::{Batch, MAX_WIDTH, Wait};
+use crate::sys::lab::client::Inbox;
+use crate::sys::port::{MAX_WIDTH, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::sys::steer::{self, Steer};
 
@@ -28,7 +29,7 @@ const BUFFER: usize = 1 << 20;
 pub struct Group {
     sockets: Vec<UdpSocket>,
     /// One for all: thousands would be most of the time that binding takes.
-    inbox: Batch,
+    inbox: Inbox,
 }
 
 impl Group {
@@ -40,7 +41,7 @@ impl Group {
     pub fn bind(sockets: usize) -> anyhow::Result<Group> {
         let first = bind(ANY_PORT)?;
         let mut group = Group {
-            inbox: Batch::new(&first, MAX_WIDTH, DATAGRAM, 0),
+            inbox: Inbox::new(MAX_WIDTH, DATAGRAM),
             sockets: vec![first],
         };
         while group.sockets.len() < sockets {
@@ -119,7 +120,7 @@ impl Group {
             }
             for (index, socket) in self.sockets.iter().enumerate() {
                 let received = self.inbox.receive(socket, Wait::No)?;
-                (0..received).for_each(|slot| see(index, self.inbox.request(slot)));
+                (0..received).for_each(|slot| see(index, self.inbox.reply(slot)));
                 collected += received;
             }
         }

@@ -71,7 +71,7 @@ pub fn config(workers: usize) -> Config {
         }],
         workers: Some(workers),
         pin: false,
-        looks: 0,
+        busy_polls: 0,
         tcp: None,
         ..Config::default()
     }

@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
 
-use crate::sys::batch::Wait;
 use crate::sys::epoll::Epoll;
 use crate::sys::lab::client::{Flow, Inbox, Outbox};
+use crate::sys::port::Wait;
 use crate::wire::header::HEADER;
 use crate::wire::name::wire_length;
 

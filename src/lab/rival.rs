@@ -16,25 +16,23 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
 use anyhow::{Context, bail};
-use arrayvec::ArrayVec;
-use crossbeam_channel::{Receiver, Sender, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use signal_hook::consts::SIGUSR1;
 
 use super::group::{ANY_PORT, Group};
 use super::load::{self, APEX, ZONE};
 use super::tasks::Tasks;
-use crate::answer::{self, Outcome, Request, Settings, Via};
+use crate::answer;
+use crate::server::answerer::{Answerer, Responder};
 use crate::server::counters::Counters;
-use crate::server::worker::{Answers, IDLE_WAIT, Responder};
+use crate::server::idle::IDLE_WAIT;
 use crate::server::{BATCH, Config, RECEIVE_BUFFER, Server, Sharing};
-use crate::sys::batch::{Batch, Wait};
 use crate::sys::epoll::Epoll;
 use crate::sys::lab::process::{end_with_parent, signal, unnamed_file};
+use crate::sys::port::{Port, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
-use crate::wire::LookupName;
 use crate::zone::Zones;
 
 /// How the port is shared.
@@ -183,8 +181,8 @@ impl Threads {
         let epoll = Epoll::new()?;
         epoll.add(&*self.socket, 0)?;
         for index in 0..workers {
-            let (mut epoll, mut batch) = (epoll.share()?, self.batch());
-            let (mut desk, stop) = (self.desk(index, zones), self.stop.clone());
+            let (mut epoll, mut port) = (epoll.share()?, self.port());
+            let (mut crew, stop) = (self.member(index, zones), self.stop.clone());
             self.spawn(move || {
                 // Relaxed: the flag is all that is passed on.
                 while !stop.load(Ordering::Relaxed) {
@@ -194,8 +192,8 @@ impl Threads {
                         Err(_) => return,
                     }
                     // Another worker may have been faster.
-                    if let Ok(received @ 1..) = batch.receive(&desk.socket, Wait::No) {
-                        desk.answer(&mut batch, received);
+                    if let Ok(received @ 1..) = port.receive(Wait::No) {
+                        crew.exchange(&mut port, received);
                     }
                 }
             })?;
@@ -206,25 +204,25 @@ impl Threads {
     /// Whole batches change hands, and come back empty: two for each worker,
     /// and one to fill.
     fn hand_off(&mut self, workers: usize, zones: &Arc<Zones>) -> anyhow::Result<()> {
-        let (work, to_do) = unbounded::<(Batch, usize)>();
-        let (done, free) = unbounded::<Batch>();
+        let (work, to_do) = unbounded::<(Port, usize)>();
+        let (done, free) = unbounded::<Port>();
         for _ in 0..=2 * workers {
             // Never fails: the other end is in this function.
-            let _ = done.send(self.batch());
+            let _ = done.send(self.port());
         }
         for index in 0..workers {
             let (to_do, done) = (to_do.clone(), done.clone());
-            let mut desk = self.desk(index, zones);
+            let mut crew = self.member(index, zones);
             // Ends when the receiver has ended and all is answered.
             self.spawn(move || {
-                for (mut batch, received) in to_do {
-                    desk.answer(&mut batch, received);
-                    let _ = done.send(batch);
+                for (mut port, received) in to_do {
+                    crew.exchange(&mut port, received);
+                    let _ = done.send(port);
                 }
             })?;
         }
-        let (socket, stop) = (self.socket.clone(), self.stop.clone());
-        self.spawn(move || receive(&socket, &free, &work, &stop))
+        let stop = self.stop.clone();
+        self.spawn(move || receive(&free, &work, &stop))
     }
 
     fn spawn(&mut self, run: impl FnOnce() + Send + 'static) -> anyhow::Result<()> {
@@ -233,19 +231,25 @@ impl Threads {
         Ok(())
     }
 
-    fn batch(&self) -> Batch {
+    fn port(&self) -> Port {
         let size = answer::DEFAULT_EDNS_SIZE.into();
-        Batch::new(&self.socket, BATCH, size, size)
+        Port::new(self.socket.clone(), BATCH, size, size)
     }
 
-    fn desk(&self, index: usize, zones: &Arc<Zones>) -> Desk {
-        Desk {
-            index: index as u16,
-            socket: self.socket.clone(),
-            zones: zones.clone(),
-            settings: Settings::default(),
-            counters: self.counters[index].clone(),
-            names: vec![LookupName::new(); BATCH],
+    fn member(&self, index: usize, zones: &Arc<Zones>) -> Member {
+        let counters = self.counters[index].clone();
+        // Nobody listens: what breaks is counted.
+        let (events, _) = bounded(0);
+        let seat = (index as u16, None);
+        Member {
+            answerer: Answerer::new(
+                zones.clone(),
+                Arc::default(),
+                counters.clone(),
+                seat,
+                events,
+            ),
+            counters,
         }
     }
 }
@@ -262,73 +266,34 @@ impl Drop for Threads {
 
 /// The receiver of the hand-off. Without a free batch it waits for one; the
 /// socket's buffer holds what comes meanwhile.
-fn receive(
-    socket: &UdpSocket,
-    free: &Receiver<Batch>,
-    work: &Sender<(Batch, usize)>,
-    stop: &AtomicBool,
-) {
-    while let Ok(mut batch) = free.recv() {
+fn receive(free: &Receiver<Port>, work: &Sender<(Port, usize)>, stop: &AtomicBool) {
+    while let Ok(mut port) = free.recv() {
         let received = loop {
             // Relaxed: the flag is all that is passed on.
             if stop.load(Ordering::Relaxed) {
                 return;
             }
-            if let Ok(received @ 1..) = batch.receive(socket, Wait::ForOne) {
+            if let Ok(received @ 1..) = port.receive(Wait::ForOne) {
                 break received;
             }
         };
-        if work.send((batch, received)).is_err() {
+        if work.send((port, received)).is_err() {
             return;
         }
     }
 }
 
-/// What a worker needs to answer a batch, wherever that came from.
-struct Desk {
-    index: u16,
-    socket: Arc<UdpSocket>,
-    zones: Arc<Zones>,
-    settings: Settings,
+/// One of the threads that answer, wherever the batches come from.
+struct Member {
+    answerer: Answerer,
     counters: Arc<Counters>,
-    /// A name for each slot of a batch.
-    names: Vec<LookupName>,
 }
 
-impl Desk {
-    /// As a `Worker` does, in the same steps.
-    fn answer(&mut self, batch: &mut Batch, received: usize) {
-        self.counters.batch(received);
-        let via = Via::Udp(answer::Worker {
-            index: self.index,
-            cpu: None,
-            batch: received as u16,
-        });
-        let names = &mut self.names[..received];
-        let mut prepared = ArrayVec::<_, BATCH>::new();
-        for (slot, name) in names.iter_mut().enumerate() {
-            prepared.push(Answers.prepare(&self.zones, batch.request(slot), name));
-        }
-        Answers.fetch(&prepared, names);
-        for (slot, (prepared, name)) in prepared.into_iter().zip(names).enumerate() {
-            let (peer, local) = (batch.peer(slot), batch.local(slot));
-            let outcome = if peer.port() == 0 {
-                Outcome::Ignored
-            } else {
-                let (octets, reply) = batch.exchange(slot);
-                let request = Request {
-                    octets,
-                    peer,
-                    local,
-                    via,
-                    now: Duration::ZERO,
-                };
-                Answers.finish(prepared, &self.settings, &request, name, reply)
-            };
-            self.counters.outcome(outcome);
-            batch.set_reply(slot, outcome.length());
-        }
-        batch.send(&self.socket, |error| self.counters.send_failed(&error));
+impl Member {
+    /// As a `Worker` does.
+    fn exchange(&mut self, port: &mut Port, received: usize) {
+        self.answerer.answer(port, received);
+        port.send(|error| self.counters.send_failed(&error));
     }
 }
 
@@ -364,7 +329,7 @@ impl Process {
                 "1",
                 "--no-pin",
                 "--no-tcp",
-                "--looks",
+                "--busy-poll",
                 "0",
             ])
             .args(["--listen", &address.to_string()])

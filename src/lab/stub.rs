@@ -3,7 +3,8 @@
 //! message ID where no answer came in time. Of each question they know when the
 //! datagram that was sent first was answered, and when the first answer came.
 
-use std::collections::VecDeque;
+use std::collections::hash_map::Entry;
+use std::collections::{HashMap, VecDeque};
 use std::net::{SocketAddr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -58,10 +59,16 @@ pub struct StubReply {
     pub worker: u16,
 }
 
-/// Behind a DNS header that is empty but for the ID: the question's number, and
-/// how many datagrams came before this one; in a reply then the worker.
-const REQUEST: usize = HEADER + 4 + 1;
-const REPLY: usize = REQUEST + 2;
+/// The name that a worker answers with its number, in class CHAOS.
+const NAME: &[u8] = b"\x06worker\x06server\0";
+/// Where its first letters are, whose case says how many datagrams of the
+/// question came before this one: a reply has the case of its request.
+const LETTERS: std::ops::Range<usize> = 1..7;
+/// TXT, in class CHAOS.
+const TYPE_AND_CLASS: [u8; 4] = [0, 16, 0, 3];
+const REQUEST: usize = HEADER + NAME.len() + TYPE_AND_CLASS.len();
+/// Longer than any reply.
+const REPLY: usize = 512;
 /// How often it looks up, at least.
 const TICK: Duration = Duration::from_millis(10);
 
@@ -83,34 +90,35 @@ impl StubQuestion {
     }
 }
 
-fn request(id: u16, number: u32, attempt: u8) -> [u8; REQUEST] {
+fn request(id: u16, attempt: u8) -> [u8; REQUEST] {
     let mut request = [0; REQUEST];
     request[..2].copy_from_slice(&id.to_be_bytes());
-    request[HEADER..HEADER + 4].copy_from_slice(&number.to_be_bytes());
-    request[HEADER + 4] = attempt;
+    request[5] = 1;
+    let (name, tail) = request[HEADER..].split_at_mut(NAME.len());
+    name.copy_from_slice(NAME);
+    for (bit, letter) in name[LETTERS].iter_mut().enumerate() {
+        if attempt >> bit & 1 != 0 {
+            letter.make_ascii_uppercase();
+        }
+    }
+    tail.copy_from_slice(&TYPE_AND_CLASS);
     request
 }
 
-/// Writes the reply to a request, as from this worker, and returns its length;
-/// 0 where that was none, or there is no room.
-pub fn answer(request: &[u8], worker: u16, out: &mut [u8]) -> usize {
-    let Some(reply) = out.get_mut(..REPLY) else {
-        return 0;
-    };
-    if request.len() != REQUEST {
-        return 0;
-    }
-    reply[..REQUEST].copy_from_slice(request);
-    reply[2] |= 0x80;
-    reply[REQUEST..].copy_from_slice(&worker.to_be_bytes());
-    REPLY
-}
-
-/// The question's number, the attempt and the worker of a reply.
-fn read(reply: &[u8; REPLY]) -> (usize, u8, u16) {
-    let [.., a, b, c, d, attempt, high, low] = *reply;
-    let number = u32::from_be_bytes([a, b, c, d]);
-    (number as usize, attempt, u16::from_be_bytes([high, low]))
+/// The ID, the attempt and the worker of a reply.
+fn read(reply: &[u8]) -> Option<(u16, u8, u16)> {
+    let id = u16::from_be_bytes(*reply.first_chunk()?);
+    let name = reply.get(HEADER..HEADER + NAME.len())?;
+    let letters = name[LETTERS].iter().rev();
+    let attempt = letters.fold(0, |bits, letter| {
+        bits << 1 | u8::from(letter.is_ascii_uppercase())
+    });
+    let text = String::from_utf8_lossy(&reply[REQUEST.min(reply.len())..]);
+    let (_, worker) = text.split_once("worker=")?;
+    let end = worker.find(|c: char| !c.is_ascii_digit());
+    let worker = worker[..end.unwrap_or(worker.len())].parse().ok()?;
+    name.eq_ignore_ascii_case(NAME)
+        .then_some((id, attempt, worker))
 }
 
 /// Carries the plan out; `random` chooses who asks, and the IDs.
@@ -131,6 +139,7 @@ pub fn run(plan: &StubPlan, random: &mut ChaCha8Rng) -> anyhow::Result<Vec<StubQ
         sockets,
         start: Instant::now(),
         questions: Vec::new(),
+        numbers: HashMap::new(),
         unanswered: 0,
         repeats: VecDeque::new(),
     };
@@ -148,6 +157,8 @@ struct Stubs<'p> {
     sockets: Vec<UdpSocket>,
     start: Instant,
     questions: Vec<StubQuestion>,
+    /// Questions by stub and message ID.
+    numbers: HashMap<(usize, u16), usize>,
     /// Questions whose first datagram has no reply.
     unanswered: usize,
     /// When which question is to be asked again, for which time. All wait
@@ -185,11 +196,20 @@ impl Stubs<'_> {
             if now >= self.plan.duration || self.due(number) > now {
                 return;
             }
+            let stub = random.random_range(0..self.plan.stubs);
+            // One that the stub has not used yet.
+            let id = loop {
+                let id = random.random();
+                if let Entry::Vacant(place) = self.numbers.entry((stub, id)) {
+                    place.insert(number);
+                    break id;
+                }
+            };
             self.questions.push(StubQuestion {
-                stub: random.random_range(0..self.plan.stubs),
+                stub,
                 once: None,
                 retried: None,
-                id: random.random(),
+                id,
                 sent: now,
             });
             self.unanswered += 1;
@@ -212,7 +232,7 @@ impl Stubs<'_> {
 
     fn send(&mut self, number: usize, attempt: u8, now: Duration) {
         let StubQuestion { stub, id, .. } = self.questions[number];
-        let _ = self.sockets[stub].send(&request(id, number as u32, attempt));
+        let _ = self.sockets[stub].send(&request(id, attempt));
         if attempt < self.plan.retries {
             let due = now + self.plan.retry;
             self.repeats.push_back((due, number, attempt + 1));
@@ -221,9 +241,12 @@ impl Stubs<'_> {
 
     fn receive(&mut self, stub: usize) {
         let mut reply = [0; REPLY];
-        while let Ok(REPLY) = self.sockets[stub].recv(&mut reply) {
-            let (number, attempt, worker) = read(&reply);
-            let Some(question) = self.questions.get_mut(number) else {
+        while let Ok(length) = self.sockets[stub].recv(&mut reply) {
+            let Some((id, attempt, worker)) = read(&reply[..length]) else {
+                continue;
+            };
+            let number = self.numbers.get(&(stub, id));
+            let Some(question) = number.and_then(|&number| self.questions.get_mut(number)) else {
                 continue;
             };
             let latency = self.start.elapsed().saturating_sub(question.sent);
@@ -239,10 +262,15 @@ impl Stubs<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::lab::group::ANY_PORT;
-    use rand::SeedableRng;
     use std::thread;
+
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::answer::{self, Request, Settings, Via};
+    use crate::lab::group::ANY_PORT;
+    use crate::wire::LookupName;
+    use crate::zone::Zones;
 
     /// Asks a server that answers from a certain attempt on; returns how many
     /// datagrams it got, too.
@@ -269,18 +297,45 @@ mod tests {
     }
 
     fn serve(server: &UdpSocket, from: u8) -> usize {
-        let (mut datagrams, mut request, mut out) = (0, [0; 64], [0; 64]);
+        let (mut datagrams, mut request) = (0, [0; 64]);
         loop {
             let (length, client) = server.recv_from(&mut request).unwrap();
             if length == 0 {
                 return datagrams;
             }
             datagrams += 1;
-            if request[HEADER + 4] >= from {
-                let length = answer(&request[..length], 7, &mut out);
-                server.send_to(&out[..length], client).unwrap();
+            if attempt_of(&request) >= from {
+                let reply = answer(&request[..length]);
+                server.send_to(&reply, client).unwrap();
             }
         }
+    }
+
+    fn attempt_of(request: &[u8]) -> u8 {
+        let letters = &request[HEADER..][LETTERS];
+        (0..6).fold(0, |bits, bit| {
+            bits | u8::from(letters[bit].is_ascii_uppercase()) << bit
+        })
+    }
+
+    /// As worker 7 does.
+    fn answer(octets: &[u8]) -> Vec<u8> {
+        let request = Request {
+            octets,
+            peer: ANY_PORT,
+            local: ANY_PORT.ip(),
+            via: Via::Udp(answer::Worker {
+                index: 7,
+                cpu: None,
+                batch: 1,
+            }),
+            now: Duration::ZERO,
+        };
+        let (mut name, mut out) = (LookupName::new(), vec![0; REPLY]);
+        let settings = Settings::default();
+        let outcome = answer::respond(&Zones::default(), &settings, &request, &mut name, &mut out);
+        out.truncate(outcome.length());
+        out
     }
 
     #[test]
@@ -313,11 +368,12 @@ mod tests {
     }
 
     #[test]
-    fn only_requests_are_answered() {
-        let (request, mut out) = (request(1, 2, 3), [0; REPLY]);
-        assert_eq!(answer(&request, 4, &mut out), REPLY);
-        assert_eq!(read(&out), (2, 3, 4));
-        assert_eq!(answer(&request[1..], 4, &mut out), 0);
-        assert_eq!(answer(&request, 4, &mut out[1..]), 0);
+    fn a_reply_tells_question_attempt_and_worker() {
+        for attempt in 0..64 {
+            let reply = answer(&request(4711, attempt));
+            assert_eq!(read(&reply), Some((4711, attempt, 7)));
+            assert_eq!(read(&reply[..REQUEST]), None);
+        }
+        assert_eq!(read(&[]), None);
     }
 }

@@ -15,8 +15,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::lab::group::ANY_PORT;
-use crate::sys::batch::{Batch, Wait};
 use crate::sys::epoll::{Epoll, Trigger};
+use crate::sys::port::{Port, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 
 /// How long all threads may take until they sleep again.
@@ -225,8 +225,7 @@ fn parse(status: &str) -> Option<(bool, u64)> {
 
 /// What a thread waits with.
 struct Taker {
-    socket: Arc<UdpSocket>,
-    batch: Batch,
+    port: Port,
     epoll: Option<Epoll>,
     /// Reads until nothing is left, as an edge wants it.
     drains: bool,
@@ -236,8 +235,7 @@ struct Taker {
 impl Taker {
     fn new(socket: Arc<UdpSocket>, epoll: Option<Epoll>, waits: Waits) -> Taker {
         Taker {
-            batch: Batch::new(&socket, 1, 64, 0),
-            socket,
+            port: Port::new(socket, 1, 64, 0),
             epoll,
             drains: matches!(waits, Waits::Epoll(Trigger::Edge)),
             counts: Arc::default(),
@@ -256,7 +254,7 @@ impl Taker {
                 None => Wait::ForOne,
             };
             let mut taken = 0;
-            while is_ready && self.batch.receive(&self.socket, wait)? > 0 {
+            while is_ready && self.port.receive(wait)? > 0 {
                 taken += 1;
                 if !self.drains {
                     break;

@@ -4,10 +4,11 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::idle::IDLE_WAIT;
 use super::placement::Seat;
-use super::worker::IDLE_WAIT;
 use super::{Config, Listen, Sharing, StartError};
 use crate::sys::proc_net::{self, Protocol};
 use crate::sys::socket::{self, UdpOptions, UdpSocket};
@@ -25,6 +26,40 @@ pub struct Bound {
     pub listeners: Vec<TcpListener>,
     /// What was not to be had and is done without.
     pub notes: Vec<String>,
+}
+
+/// Descriptors of a server's sockets, on their way to another.
+#[derive(Debug, Default)]
+pub struct Sockets {
+    /// UDP sockets by address; in a group, by worker.
+    pub groups: Vec<Vec<OwnedFd>>,
+    /// TCP listeners, one an address where TCP is served.
+    pub listeners: Vec<OwnedFd>,
+}
+
+/// Takes sockets that another server has bound.
+///
+/// # Errors
+///
+/// A descriptor of something else, or no group or an empty one.
+pub fn adopt(sockets: Sockets) -> io::Result<Bound> {
+    let socket = |descriptor| UdpSocket::adopt(descriptor).map(Arc::new);
+    let group = |group: Vec<OwnedFd>| group.into_iter().map(socket).collect();
+    let groups: io::Result<Vec<Vec<_>>> = sockets.groups.into_iter().map(group).collect();
+    let listeners: io::Result<Vec<TcpListener>> = sockets
+        .listeners
+        .into_iter()
+        .map(socket::adopt_listener)
+        .collect();
+    let bound = Bound {
+        groups: groups?,
+        listeners: listeners?,
+        notes: Vec::new(),
+    };
+    if bound.groups.is_empty() || bound.groups.iter().any(Vec::is_empty) {
+        return Err(io::Error::other("there is no socket among them"));
+    }
+    Ok(bound)
 }
 
 /// Why an address cannot be had.

@@ -10,8 +10,8 @@ use std::io;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use crate::answer::Outcome;
-use crate::sys::batch::MAX_WIDTH;
 use crate::sys::is_out_of_buffers;
+use crate::sys::port::MAX_WIDTH;
 use crate::wire::Rcode;
 
 /// Why a reply could not be sent.

@@ -2,7 +2,11 @@
 //! tells what they counted, stops them. It decides everything before the first
 //! datagram is read; the loop in `worker` only follows.
 
+pub mod answerer;
+pub mod config;
 pub mod counters;
+pub mod idle;
+pub mod order;
 pub mod placement;
 pub mod table;
 pub mod tcp;
@@ -12,97 +16,31 @@ mod bind;
 mod panics;
 
 use std::io;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::answer::Settings;
+use crate::answer::{self, Settings};
+use crate::sys::port::Port;
 use crate::sys::socket::UdpSocket;
-use crate::sys::steer::Steer;
 use crate::zone::Zones;
+use answerer::{Answerer, Responder};
+use bind::Bound;
 use counters::{Counters, Totals};
+use order::{Order, Orders};
 use placement::{PlacementError, Seat};
-use worker::{Duty, Responder, Worker};
+use worker::Worker;
 
-pub use bind::BindError;
+pub use bind::{BindError, Sockets};
+pub use config::{BATCH, Config, Listen, RECEIVE_BUFFER, Sharing};
 
-/// How the workers share an address.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sharing {
-    /// Each its own socket of a `SO_REUSEPORT` group.
-    Reuseport,
-    /// One socket, read by all.
-    Shared,
-}
-
-/// An address to serve.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Listen {
-    /// Address and port; port 0 lets the kernel choose one.
-    pub address: SocketAddr,
-    /// Whether the server shall not start without it.
-    pub required: bool,
-}
-
-/// Everything that is decided before the start.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// Where to listen.
-    pub listen: Vec<Listen>,
-    /// How many workers; one for each CPU where it is not said.
-    pub workers: Option<usize>,
-    /// The CPUs to use; those of the affinity mask where it is not said.
-    pub cpus: Option<Vec<usize>>,
-    /// Whether each worker is held on its CPU.
-    pub pin: bool,
-    /// How the workers share an address.
-    pub sharing: Sharing,
-    /// Which socket of a group takes a datagram, where not the kernel's hash.
-    pub steer: Option<Steer>,
-    /// Datagrams that a worker takes at once, 1 to 128.
-    pub batch: usize,
-    /// Times that a worker looks for more datagrams before it sleeps; 0 to sleep
-    /// at once.
-    pub looks: u32,
-    /// Bytes that may wait on a socket, as the kernel counts them.
-    pub receive_buffer: usize,
-    /// How requests are answered.
-    pub settings: Settings,
-    /// Limits of DNS over TCP; `None` for none at all.
-    pub tcp: Option<tcp::Limits>,
-}
-
-/// Bytes that may wait on each socket: some 5,000 queries, which a worker
-/// clears in 25 ms.
-pub const RECEIVE_BUFFER: usize = 4 << 20;
 /// The name of the TCP thread.
 const TCP_THREAD: &str = "shardns-tcp";
 /// Events that wait to be told. A query that breaks the answering code may come
 /// a million times; what does not fit is only counted.
 const MAX_EVENTS: usize = 64;
-/// Datagrams that a worker takes at once.
-pub const BATCH: usize = 32;
-
-impl Default for Config {
-    fn default() -> Config {
-        Config {
-            listen: Vec::new(),
-            workers: None,
-            cpus: None,
-            pin: true,
-            sharing: Sharing::Reuseport,
-            steer: None,
-            batch: BATCH,
-            looks: worker::LOOKS,
-            receive_buffer: RECEIVE_BUFFER,
-            settings: Settings::default(),
-            tcp: Some(tcp::Limits::default()),
-        }
-    }
-}
 
 /// Why the server cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -165,11 +103,13 @@ pub struct Server {
     groups: Vec<Vec<Weak<UdpSocket>>>,
     /// Sockets that all workers read, and none closes.
     shared: Vec<Arc<UdpSocket>>,
+    /// The TCP thread's, to be handed over.
+    listeners: Vec<TcpListener>,
     counters: Vec<Arc<Counters>>,
     workers: Vec<JoinHandle<()>>,
     tcp: Option<TcpThread>,
     tcp_counters: Option<Arc<Counters>>,
-    stop: Arc<AtomicBool>,
+    orders: Arc<Orders>,
     events: Receiver<Event>,
     notes: Vec<String>,
 }
@@ -179,6 +119,27 @@ struct TcpThread {
     waker: mio::Waker,
 }
 
+/// What all threads of a server are given.
+struct Shared<'c> {
+    config: &'c Config,
+    zones: Arc<Zones>,
+    settings: Arc<Settings>,
+    orders: Arc<Orders>,
+    events: Sender<Event>,
+}
+
+impl Shared<'_> {
+    fn answerer(&self, counters: &Arc<Counters>, seat: (u16, Option<u16>)) -> Answerer {
+        Answerer::new(
+            self.zones.clone(),
+            self.settings.clone(),
+            counters.clone(),
+            seat,
+            self.events.clone(),
+        )
+    }
+}
+
 impl Server {
     /// Binds all sockets, then starts all threads.
     ///
@@ -186,30 +147,64 @@ impl Server {
     ///
     /// A sentence for the first thing that cannot be had; nothing runs then.
     pub fn start(config: &Config, zones: Arc<Zones>) -> Result<Server, StartError> {
-        Server::start_with(config, zones, worker::Answers)
+        Server::start_with(config, zones, |answerer| answerer)
     }
 
-    /// The same with something else in the place of `worker::Answers` on UDP.
+    /// The same with something around the answerer of each worker.
     ///
     /// # Errors
     ///
     /// As `start`.
-    pub fn start_with(
+    pub fn start_with<R: Responder>(
         config: &Config,
         zones: Arc<Zones>,
-        responder: impl Responder,
+        wrap: impl Fn(Answerer) -> R,
     ) -> Result<Server, StartError> {
-        let seats = placement::plan(
-            config.workers,
-            config.cpus.as_deref(),
-            config.pin,
-            &placement::allowed_cpus(),
-            placement::usable_cpus(),
-        )?;
+        let seats = seats(config)?;
         let bound = bind::bind(config, seats.len())?;
         bind::steer(config, &bound.groups, &seats)?;
-        let (report, events) = crossbeam_channel::bounded(MAX_EVENTS);
-        let settings = Arc::new(config.settings.clone());
+        Server::start_on(bound, config, seats, zones, wrap)
+    }
+
+    /// Starts all threads on sockets that another server has handed over, as
+    /// many workers as it had. Whatever program steers a group goes on doing so.
+    ///
+    /// # Errors
+    ///
+    /// Descriptors of something else, or as `start`.
+    pub fn adopt(
+        config: &Config,
+        zones: Arc<Zones>,
+        sockets: Sockets,
+    ) -> Result<Server, StartError> {
+        let bound = bind::adopt(sockets).map_err(|error| StartError::System {
+            what: "on the sockets that were handed over".into(),
+            error,
+        })?;
+        let workers = bound.groups.iter().map(Vec::len).max();
+        let config = Config {
+            workers,
+            ..config.clone()
+        };
+        let seats = seats(&config)?;
+        Server::start_on(bound, &config, seats, zones, |answerer| answerer)
+    }
+
+    fn start_on<R: Responder>(
+        bound: Bound,
+        config: &Config,
+        seats: Vec<Seat>,
+        zones: Arc<Zones>,
+        wrap: impl Fn(Answerer) -> R,
+    ) -> Result<Server, StartError> {
+        let (events, told) = crossbeam_channel::bounded(MAX_EVENTS);
+        let shared = Shared {
+            config,
+            zones,
+            settings: Arc::new(config.settings.clone()),
+            orders: Arc::default(),
+            events,
+        };
         let mut server = Server {
             counters: seats.iter().map(|_| Arc::default()).collect(),
             seats,
@@ -223,15 +218,17 @@ impl Server {
                 Sharing::Reuseport => Vec::new(),
                 Sharing::Shared => bound.groups.concat(),
             },
+            listeners: Vec::new(),
             workers: Vec::new(),
             tcp: None,
             tcp_counters: config.tcp.map(|_| Arc::default()),
-            stop: Arc::default(),
-            events,
+            orders: shared.orders.clone(),
+            events: told,
             notes: bound.notes,
         };
-        let bound = (bound.groups, bound.listeners);
-        let started = server.start_threads(config, &zones, &settings, bound, responder, &report);
+        let started = server
+            .start_workers(&shared, bound.groups, wrap)
+            .and_then(|()| server.start_tcp(&shared, bound.listeners));
         match started {
             Ok(()) => Ok(server),
             Err((what, error)) => {
@@ -241,65 +238,58 @@ impl Server {
         }
     }
 
-    fn start_threads(
+    fn start_workers<R: Responder>(
         &mut self,
-        config: &Config,
-        zones: &Arc<Zones>,
-        settings: &Arc<Settings>,
-        (groups, listeners): (Vec<Vec<Arc<UdpSocket>>>, Vec<std::net::TcpListener>),
-        responder: impl Responder,
-        report: &Sender<Event>,
+        shared: &Shared<'_>,
+        groups: Vec<Vec<Arc<UdpSocket>>>,
+        wrap: impl Fn(Answerer) -> R,
     ) -> Result<(), (String, io::Error)> {
+        let reply = usize::from(shared.settings.edns_size);
+        // As long as what we say we take, and not shorter than the default.
+        let request = reply.max(answer::DEFAULT_EDNS_SIZE.into());
         for (index, &seat) in self.seats.iter().enumerate() {
             let name = format!("shardns-{index}");
-            let duty = Duty {
-                index: index as u16,
-                cpu: seat.pinned.then_some(seat.cpu as u16),
-                sockets: groups
-                    .iter()
-                    .map(|group| group[index % group.len()].clone())
-                    .collect(),
-                batch: config.batch,
-                looks: config.looks,
-                zones: zones.clone(),
-                settings: settings.clone(),
-                counters: self.counters[index].clone(),
-                stop: self.stop.clone(),
+            let port = |group: &Vec<Arc<UdpSocket>>| {
+                let socket = group[index % group.len()].clone();
+                Port::new(socket, shared.config.batch, request, reply)
             };
-            let started = Worker::new(duty, responder)
-                .and_then(|worker| spawn_worker(worker, &name, seat, report));
+            let counters = &self.counters[index];
+            let cpu = seat.pinned.then_some(seat.cpu as u16);
+            let started = Worker::new(
+                groups.iter().map(port).collect(),
+                shared.config.busy_polls,
+                wrap(shared.answerer(counters, (index as u16, cpu))),
+                counters.clone(),
+                self.orders.clone(),
+            );
+            let started =
+                started.and_then(|worker| spawn_worker(worker, &name, seat, &shared.events));
             self.workers.push(started.map_err(|error| (name, error))?);
-        }
-        drop(groups);
-        if let Some(limits) = config.tcp {
-            let tcp = self.spawn_tcp(listeners, zones, settings, limits, report.clone());
-            self.tcp = Some(tcp.map_err(|error| ("the TCP thread".to_owned(), error))?);
         }
         Ok(())
     }
 
-    fn spawn_tcp(
-        &self,
-        listeners: Vec<std::net::TcpListener>,
-        zones: &Arc<Zones>,
-        settings: &Arc<Settings>,
-        limits: tcp::Limits,
-        report: Sender<Event>,
-    ) -> io::Result<TcpThread> {
-        let counters = self.tcp_counters.clone().unwrap_or_default();
-        let (mut server, waker) = tcp::TcpServer::new(
-            listeners,
-            zones.clone(),
-            settings.clone(),
-            limits,
-            counters,
-            self.stop.clone(),
-        )?;
-        let thread = thread::Builder::new().name(TCP_THREAD.into());
-        Ok(TcpThread {
-            thread: thread.spawn(move || run_tcp(&mut server, &report))?,
-            waker,
-        })
+    fn start_tcp(
+        &mut self,
+        shared: &Shared<'_>,
+        listeners: Vec<TcpListener>,
+    ) -> Result<(), (String, io::Error)> {
+        let (Some(limits), Some(counters)) = (shared.config.tcp, &self.tcp_counters) else {
+            return Ok(());
+        };
+        let answerer = shared.answerer(counters, (0, None));
+        let started = || {
+            let copies: io::Result<Vec<TcpListener>> =
+                listeners.iter().map(TcpListener::try_clone).collect();
+            let orders = self.orders.clone();
+            let (server, waker) = tcp::TcpServer::new(listeners, answerer, limits, orders)?;
+            let thread = spawn_tcp(server, shared.events.clone())?;
+            Ok((copies?, TcpThread { thread, waker }))
+        };
+        let (listeners, tcp) = started().map_err(|error| ("the TCP thread".to_owned(), error))?;
+        self.listeners = listeners;
+        self.tcp = Some(tcp);
+        Ok(())
     }
 
     /// The addresses that are served, with the ports that the kernel chose.
@@ -367,16 +357,54 @@ impl Server {
         table::show(&rows)
     }
 
+    /// Copies of all sockets' descriptors, for another server to adopt while
+    /// this one goes on. What comes in meanwhile is taken by either.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says, as where no more files may be open.
+    pub fn hand_over(&self) -> io::Result<Sockets> {
+        let group = |group: &Vec<Weak<UdpSocket>>| {
+            let sockets = group.iter().filter_map(Weak::upgrade);
+            sockets.map(|socket| socket.copy_descriptor()).collect()
+        };
+        let listener = |listener: &TcpListener| Ok(listener.try_clone()?.into());
+        Ok(Sockets {
+            groups: self.groups.iter().map(group).collect::<io::Result<_>>()?,
+            listeners: self
+                .listeners
+                .iter()
+                .map(listener)
+                .collect::<io::Result<_>>()?,
+        })
+    }
+
     /// Has every worker answer what is queued on its sockets, for 200 ms at
     /// most, and close them, and waits for the threads to end. The counters
     /// stay.
     pub fn stop(&mut self) {
-        // Relaxed: the flag is all that is passed on.
-        self.stop.store(true, Ordering::Relaxed);
+        self.end(Order::Stop);
+    }
+
+    /// Has every worker end after the batch that it has in hand, and leaves what
+    /// is queued to whoever has adopted the sockets. Connections that are open
+    /// are served to their end.
+    pub fn let_go(&mut self) {
+        self.end(Order::LetGo);
+    }
+
+    /// Gives all threads an order, and waits for none of them.
+    pub fn give(&self, order: Order) {
+        self.orders.give(order);
         if let Some(tcp) = &self.tcp {
             // A waker that fails leaves the loop to its next event.
             let _ = tcp.waker.wake();
         }
+    }
+
+    fn end(&mut self, order: Order) {
+        self.give(order);
+        self.listeners.clear();
         for worker in self.workers.drain(..) {
             // Panics are caught inside and have been reported.
             let _ = worker.join();
@@ -396,41 +424,50 @@ impl Drop for Server {
     }
 }
 
-/// Runs the TCP thread; as a worker, it is run again after a panic.
-fn run_tcp(server: &mut tcp::TcpServer, report: &Sender<Event>) {
-    while let Err((message, backtrace)) = panics::catch(|| server.run()) {
-        let _ = report.try_send(Event::Panicked {
-            thread: TCP_THREAD.into(),
-            message,
-            backtrace,
-        });
-    }
+fn seats(config: &Config) -> Result<Vec<Seat>, PlacementError> {
+    placement::plan(
+        config.workers,
+        config.cpus.as_deref(),
+        config.pin,
+        &placement::allowed_cpus(),
+        placement::usable_cpus(),
+    )
 }
 
-/// Starts a worker's thread. One that panics is reported and run again on the
-/// same sockets, from the next request on.
+/// Starts a worker's thread. One that panics outside of answering is reported
+/// and run again on the same sockets.
 fn spawn_worker<R: Responder>(
     mut worker: Worker<R>,
     name: &str,
     seat: Seat,
-    report: &Sender<Event>,
+    events: &Sender<Event>,
 ) -> io::Result<JoinHandle<()>> {
-    let (name, report) = (name.to_owned(), report.clone());
+    let (name, events) = (name.to_owned(), events.clone());
     thread::Builder::new().name(name.clone()).spawn(move || {
         if !placement::take(seat) {
-            let _ = report.try_send(Event::NotPinned {
+            let _ = events.try_send(Event::NotPinned {
                 thread: name.clone(),
                 cpu: seat.cpu,
             });
         }
-        while let Err((message, backtrace)) = panics::catch(|| worker.run()) {
-            // Nobody may be listening, or too much may wait already.
-            let _ = report.try_send(Event::Panicked {
-                thread: name.clone(),
-                message,
-                backtrace,
-            });
-        }
+        run_again(&name, &events, || worker.run());
         worker.close();
     })
+}
+
+/// Starts the TCP thread; as a worker, it is run again after a panic.
+fn spawn_tcp(mut server: tcp::TcpServer, events: Sender<Event>) -> io::Result<JoinHandle<()>> {
+    let thread = thread::Builder::new().name(TCP_THREAD.into());
+    thread.spawn(move || run_again(TCP_THREAD, &events, || server.run()))
+}
+
+fn run_again(name: &str, events: &Sender<Event>, mut run: impl FnMut()) {
+    while let Err((message, backtrace)) = panics::catch(&mut run) {
+        // Nobody may be listening, or too much may wait already.
+        let _ = events.try_send(Event::Panicked {
+            thread: name.into(),
+            message,
+            backtrace,
+        });
+    }
 }

@@ -3,11 +3,11 @@
 
 #![allow(unsafe_code)]
 
-pub mod batch;
 pub mod epoll;
 pub mod lab;
 pub mod limits;
 pub mod memory;
+pub mod port;
 pub mod proc_net;
 pub mod sock_diag;
 pub mod socket;

@@ -5,7 +5,7 @@
 use std::io;
 use std::mem::size_of;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 use std::time::Duration;
 
 use libc::{c_int, socklen_t};
@@ -70,6 +70,28 @@ impl UdpSocket {
         socket.bind(&address.into())?;
         let local = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(UdpSocket { socket, local })
+    }
+
+    /// Takes a socket that was made and bound elsewhere, with the options that it
+    /// has.
+    ///
+    /// # Errors
+    ///
+    /// A descriptor that is no UDP socket, or one without an address.
+    pub fn adopt(descriptor: OwnedFd) -> io::Result<UdpSocket> {
+        let socket = Socket::from(descriptor);
+        is_of(&socket, Type::DGRAM, Protocol::UDP)?;
+        let local = address_of(&socket)?;
+        Ok(UdpSocket { socket, local })
+    }
+
+    /// One more descriptor of the socket, for somebody else to adopt.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `fcntl`.
+    pub fn copy_descriptor(&self) -> io::Result<OwnedFd> {
+        Ok(self.socket.try_clone()?.into())
     }
 
     /// The address that it is bound to, with the port that the kernel chose.
@@ -196,6 +218,36 @@ fn listen(address: SocketAddr, grouped: bool) -> io::Result<TcpListener> {
     Ok(socket.into())
 }
 
+/// Takes a listener that was made elsewhere.
+///
+/// # Errors
+///
+/// A descriptor that is no TCP socket, or one that does not listen.
+pub fn adopt_listener(descriptor: OwnedFd) -> io::Result<TcpListener> {
+    let socket = Socket::from(descriptor);
+    is_of(&socket, Type::STREAM, Protocol::TCP)?;
+    address_of(&socket)?;
+    if !socket.is_listener()? {
+        return Err(io::Error::other("a TCP socket that does not listen"));
+    }
+    socket.set_nonblocking(true)?;
+    Ok(socket.into())
+}
+
+fn is_of(socket: &Socket, kind: Type, protocol: Protocol) -> io::Result<()> {
+    if socket.r#type()? != kind || socket.protocol()? != Some(protocol) {
+        return Err(io::Error::other("a descriptor of another kind"));
+    }
+    Ok(())
+}
+
+fn address_of(socket: &Socket) -> io::Result<SocketAddr> {
+    let address = socket.local_addr()?.as_socket();
+    address
+        .filter(|address| address.port() != 0)
+        .ok_or_else(|| io::Error::other("a socket without an address"))
+}
+
 /// A TCP connection that is reset when it is closed, so that it leaves no
 /// TIME_WAIT behind.
 ///
@@ -207,4 +259,29 @@ pub fn connect_tcp(peer: SocketAddr) -> io::Result<TcpStream> {
     socket.set_linger(Some(Duration::ZERO))?;
     socket.connect(&peer.into())?;
     Ok(socket.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_adopted_is_what_it_should_be() {
+        let udp = || std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let tcp = || TcpListener::bind("127.0.0.1:0").unwrap();
+        let address = udp().local_addr().unwrap();
+        assert_ne!(address.port(), 0);
+        let bound = udp();
+        let local = bound.local_addr().unwrap();
+        assert_eq!(UdpSocket::adopt(bound.into()).unwrap().local(), local);
+        assert!(adopt_listener(tcp().into()).is_ok());
+        assert!(UdpSocket::adopt(tcp().into()).is_err());
+        assert!(adopt_listener(udp().into()).is_err());
+        let connected = TcpStream::connect(tcp().local_addr().unwrap());
+        assert!(connected.is_err() || adopt_listener(connected.unwrap().into()).is_err());
+        let unbound = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
+        assert!(UdpSocket::adopt(unbound.into()).is_err());
+        let file = std::fs::File::open("/dev/null").unwrap();
+        assert!(UdpSocket::adopt(file.into()).is_err());
+    }
 }

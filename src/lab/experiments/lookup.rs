@@ -13,9 +13,9 @@ use crate::lab::group::ANY_PORT;
 use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{Mean, Range, Ratio, median, slope};
 use crate::lab::{Experiment, Lab};
-use crate::sys::batch::{Batch, Wait};
 use crate::sys::is_out_of_files;
-use crate::sys::lab::client::{Flow, Outbox};
+use crate::sys::lab::client::{Flow, Inbox, Outbox};
+use crate::sys::port::Wait;
 use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::sys::steer::{self, Steer};
 
@@ -140,7 +140,7 @@ struct Group {
     sockets: Vec<UdpSocket>,
     flow: Flow,
     outbox: Outbox,
-    inbox: Batch,
+    inbox: Inbox,
     /// The next message ID.
     id: u16,
     /// The socket that the hash chooses for the flow.
@@ -158,7 +158,7 @@ impl Group {
         let first = bind(ANY_PORT).context("cannot bind")?;
         let address = first.local();
         let flow = Flow::connect(address, BUFFER, PATIENCE).context("cannot connect")?;
-        let inbox = Batch::new(&first, WIDTH, SIZE, 0);
+        let inbox = Inbox::new(WIDTH, SIZE);
         let mut sockets = vec![first];
         while sockets.len() < size {
             lab.check()?;

@@ -8,9 +8,10 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::Context;
+use crossbeam_channel::bounded;
 use serde::Serialize;
 
-use crate::answer::{self, Request, Settings, Via};
+use crate::answer::DEFAULT_EDNS_SIZE;
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::ANY_PORT;
 use crate::lab::load_generator::{self, Pace, Plan};
@@ -19,12 +20,13 @@ use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{Ratio, Verdict, median};
 use crate::lab::{Experiment, Lab};
 use crate::server::BATCH;
+use crate::server::answerer::Answerer;
+use crate::server::counters::Counters;
+use crate::server::order::{Order, Orders};
 use crate::server::placement::MAX_WORKERS;
-use crate::server::worker::{Answers, Duty, Worker};
-use crate::sys::batch::{Batch, Wait};
+use crate::server::worker::Worker;
+use crate::sys::port::Port;
 use crate::sys::socket::{UdpOptions, UdpSocket};
-use crate::wire::LookupName;
-use crate::zone::Zones;
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -70,7 +72,7 @@ const WAYS: [Way; 5] = [
 /// What a server does with its queues when it ends.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
-    /// It leaves them.
+    /// It leaves them, and closes its sockets.
     Plain,
     /// It answers them, and closes its sockets when all threads have.
     Drained,
@@ -93,7 +95,7 @@ impl Way {
         match self {
             Way::Reopen => Ending::Plain,
             Way::Overlap(ending) => ending,
-            Way::HandOver => Ending::Drained,
+            Way::HandOver => Ending::Plain,
         }
     }
 }
@@ -206,12 +208,12 @@ fn restart(way: Way, old: Service) -> anyhow::Result<(Service, u64)> {
     }
 }
 
-/// A server, as far as a datagram sees it: sockets of a group, and a thread for
+/// A server, as far as a datagram sees it: sockets of a group, and a worker for
 /// each that refuses every question.
 struct Service {
     sockets: Vec<Arc<UdpSocket>>,
     threads: Vec<JoinHandle<()>>,
-    stop: Arc<AtomicBool>,
+    orders: Arc<Orders>,
     ending: Ending,
 }
 
@@ -235,23 +237,28 @@ impl Service {
 
     /// Answers on sockets that are there already.
     fn on(sockets: Vec<Arc<UdpSocket>>, ending: Ending) -> anyhow::Result<Service> {
-        let stop = Arc::new(AtomicBool::new(false));
         let mut service = Service {
             sockets,
             threads: Vec::new(),
-            stop,
+            orders: Arc::default(),
             ending,
         };
         for socket in service.sockets.clone() {
-            let stop = service.stop.clone();
+            let counters = Arc::<Counters>::default();
+            // Nobody listens: what breaks is lost, and counted by the clients.
+            let (events, _) = bounded(0);
+            let answerer = Answerer::new(
+                Arc::default(),
+                Arc::default(),
+                counters.clone(),
+                (0, None),
+                events,
+            );
+            let port = Port::new(socket, BATCH, DATAGRAM, DEFAULT_EDNS_SIZE.into());
+            let orders = service.orders.clone();
+            let mut worker = Worker::new(vec![port], 0, answerer, counters, orders)?;
             let thread = thread::Builder::new();
-            service.threads.push(match ending {
-                Ending::Plain => thread.spawn(move || answer_until(&stop, &socket))?,
-                Ending::Drained | Ending::DrainedEach => {
-                    let mut worker = Worker::new(duty(socket, stop), Answers)?;
-                    thread.spawn(move || worker.run())?
-                }
-            });
+            service.threads.push(thread.spawn(move || worker.run())?);
         }
         Ok(service)
     }
@@ -279,8 +286,10 @@ impl Service {
     }
 
     fn join(&mut self) {
-        // Relaxed: the flag is all that is passed on.
-        self.stop.store(true, Ordering::Relaxed);
+        self.orders.give(match self.ending {
+            Ending::Plain => Order::LetGo,
+            Ending::Drained | Ending::DrainedEach => Order::Stop,
+        });
         for thread in self.threads.drain(..) {
             let _ = thread.join();
         }
@@ -290,50 +299,6 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         self.join();
-    }
-}
-
-fn duty(socket: Arc<UdpSocket>, stop: Arc<AtomicBool>) -> Duty {
-    Duty {
-        index: 0,
-        cpu: None,
-        sockets: vec![socket],
-        batch: BATCH,
-        looks: 0,
-        zones: Arc::default(),
-        settings: Arc::default(),
-        counters: Arc::default(),
-        stop,
-    }
-}
-
-/// Answers as a worker does, but for what is queued at the end.
-fn answer_until(stop: &AtomicBool, socket: &UdpSocket) {
-    let (zones, settings, mut name) = (Zones::default(), Settings::default(), LookupName::new());
-    let via = Via::Udp(answer::Worker {
-        index: 0,
-        cpu: None,
-        batch: 0,
-    });
-    let mut batch = Batch::new(socket, BATCH, DATAGRAM, settings.edns_size.into());
-    // Relaxed: the flag is all that is passed on.
-    while !stop.load(Ordering::Relaxed) {
-        let received = batch.receive(socket, Wait::ForOne).unwrap_or(0);
-        for slot in 0..received {
-            let (peer, local) = (batch.peer(slot), batch.local(slot));
-            let (octets, reply) = batch.exchange(slot);
-            let request = Request {
-                octets,
-                peer,
-                local,
-                via,
-                now: Duration::ZERO,
-            };
-            let outcome = answer::respond(&zones, &settings, &request, &mut name, reply);
-            batch.set_reply(slot, outcome.length());
-        }
-        // What cannot be sent is lost, and counted by the clients.
-        batch.send(socket, drop);
     }
 }
 

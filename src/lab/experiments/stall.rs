@@ -9,19 +9,17 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::answer::{Outcome, Request, Settings, Via};
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::load;
 use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{Ratio, Verdict};
 use crate::lab::stub::{self, StubPlan, StubQuestion, StubReply};
 use crate::lab::{Experiment, Lab};
+use crate::server::answerer::{Answerer, Responder};
 use crate::server::placement::MAX_WORKERS;
-use crate::server::worker::Responder;
 use crate::server::{Config, Server, Sharing};
+use crate::sys::port::Port;
 use crate::sys::steer::Steer;
-use crate::wire::{LookupName, Rcode};
-use crate::zone::Zones;
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -126,26 +124,21 @@ impl Stalls {
     }
 }
 
-/// Answers with the worker's number, which is late where it stands still.
-fn responder(stalls: Stalls) -> impl Responder {
-    let start = Instant::now();
-    move |_: &Zones, _: &Settings, request: &Request<'_>, _: &mut LookupName, out: &mut [u8]| {
-        let Via::Udp(worker) = request.via else {
-            return Outcome::Ignored;
-        };
-        if worker.index == STALLED
-            && let Some(rest) = stalls.rest(start.elapsed())
+/// A worker that stands still at times: before it answers a batch.
+struct Stalling {
+    answerer: Answerer,
+    stalls: Stalls,
+    start: Instant,
+}
+
+impl Responder for Stalling {
+    fn answer(&mut self, port: &mut Port, received: usize) {
+        if self.answerer.worker() == STALLED
+            && let Some(rest) = self.stalls.rest(self.start.elapsed())
         {
             thread::sleep(rest);
         }
-        match stub::answer(request.octets, worker.index, out) {
-            0 => Outcome::Ignored,
-            length => Outcome::Replied {
-                length,
-                rcode: Rcode::NoError,
-                truncated: false,
-            },
-        }
+        self.answerer.answer(port, received);
     }
 }
 
@@ -231,8 +224,14 @@ fn ask(
         steer: policy.steer,
         ..load::config(workers)
     };
-    let server = Server::start_with(&config, Arc::new(Zones::default()), responder(stalls))
-        .context("cannot start the server")?;
+    let start = Instant::now();
+    let stalling = |answerer| Stalling {
+        answerer,
+        stalls,
+        start,
+    };
+    let server =
+        Server::start_with(&config, Arc::default(), stalling).context("cannot start the server")?;
     let plan = StubPlan {
         peer: server.addresses()[0],
         stubs: STUBS,

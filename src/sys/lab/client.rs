@@ -1,4 +1,4 @@
-//! The other end of `batch`: connected sockets that send requests by the batch
+//! The other end of a port: connected sockets that send requests by the batch
 //! and receive what comes back. One outbox and one inbox serve any number of
 //! flows, since the headers of a connected socket name no peer.
 
@@ -12,7 +12,7 @@ use std::time::Duration;
 use libc::{c_uint, iovec, mmsghdr};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::super::batch::{MAX_WIDTH, Slots, Wait, empty_header, is_empty_wait};
+use super::super::port::{MAX_WIDTH, Slots, Wait, empty_header, is_empty_wait};
 use super::super::socket::set_buffers;
 
 /// A UDP socket with one peer: one source port, one flow.
@@ -134,7 +134,7 @@ impl Outbox {
     }
 }
 
-/// Replies that came in.
+/// Datagrams that came in: replies, or what waits on any socket.
 pub struct Inbox(Messages);
 
 impl Inbox {
@@ -154,8 +154,8 @@ impl Inbox {
     /// # Errors
     ///
     /// What the kernel says to `recvmmsg`, waiting and interruption apart.
-    pub fn receive(&mut self, flow: &Flow, wait: Wait) -> io::Result<usize> {
-        let (fd, width) = (flow.as_raw_fd(), self.width() as c_uint);
+    pub fn receive(&mut self, socket: &impl AsRawFd, wait: Wait) -> io::Result<usize> {
+        let (fd, width) = (socket.as_raw_fd(), self.width() as c_uint);
         let headers = self.0.headers.as_mut_ptr();
         // SAFETY: `headers` are `width` headers whose pointers lead into this
         // inbox, which is borrowed for the call.
@@ -166,7 +166,7 @@ impl Inbox {
         }
     }
 
-    /// The reply in slot `index`.
+    /// The datagram in slot `index`.
     #[inline]
     pub fn reply(&self, index: usize) -> &[u8] {
         let length = (self.0.headers[index].msg_len as usize).min(self.0.slots.size());

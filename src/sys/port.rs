@@ -1,6 +1,7 @@
-//! Datagrams by the batch: `recvmmsg` fills it, `sendmmsg` empties it. All
-//! buffers and message headers are built once; a call changes only what the
-//! kernel changed or what differs from reply to reply.
+//! A port: a socket and the batch of datagrams that goes through it. `recvmmsg`
+//! fills the batch, `sendmmsg` empties it. All buffers and message headers are
+//! built once; a call changes only what the kernel changed or what differs from
+//! reply to reply.
 
 use std::cell::UnsafeCell;
 use std::io;
@@ -8,6 +9,7 @@ use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr;
+use std::sync::Arc;
 
 use libc::{c_int, c_uint, iovec, mmsghdr, sockaddr_in6};
 
@@ -44,12 +46,13 @@ type Control = [u64; 5];
 /// Where the data of the first control message starts (`CMSG_DATA`).
 const CONTROL_DATA: usize = size_of::<libc::cmsghdr>();
 
-/// A batch and its buffers.
+/// A socket with its batch and buffers. Several ports may share a socket.
 ///
 /// The headers point into the other fields, all of which live on the heap and
 /// stay where they are; `UnsafeCell` tells the compiler that they are written
 /// behind its back. The kernel touches them only inside `receive` and `send`.
-pub struct Batch {
+pub struct Port {
+    socket: Arc<UdpSocket>,
     requests: Slots,
     replies: Slots,
     incoming: Box<[mmsghdr]>,
@@ -64,9 +67,9 @@ pub struct Batch {
     received: usize,
 }
 
-// SAFETY: the pointers lead into the batch's own heap memory, which moves to
+// SAFETY: the pointers lead into the port's own heap memory, which moves to
 // another thread with it.
-unsafe impl Send for Batch {}
+unsafe impl Send for Port {}
 
 /// Equal buffers in one piece of memory.
 pub(super) struct Slots {
@@ -105,11 +108,16 @@ impl Slots {
     }
 }
 
-impl Batch {
-    /// A batch of `width` datagrams for `socket`: requests of up to
+impl Port {
+    /// A port for batches of `width` datagrams: requests of up to
     /// `request_size` octets, of longer ones 12 octets are left, and replies of
     /// up to `reply_size`.
-    pub fn new(socket: &UdpSocket, width: usize, request_size: usize, reply_size: usize) -> Batch {
+    pub fn new(
+        socket: Arc<UdpSocket>,
+        width: usize,
+        request_size: usize,
+        reply_size: usize,
+    ) -> Port {
         let width = width.clamp(1, MAX_WIDTH);
         let requests = Slots::new(width, request_size);
         let replies = Slots::new(width, reply_size);
@@ -122,14 +130,14 @@ impl Batch {
             header.msg_hdr.msg_iov = vectors[index].get();
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_name = peers[index].get().cast();
-            header.msg_hdr.msg_namelen = name_length(socket);
+            header.msg_hdr.msg_namelen = name_length(&socket);
             if socket.is_wildcard() {
                 header.msg_hdr.msg_control = controls[index].get().cast();
                 header.msg_hdr.msg_controllen = size_of::<Control>();
             }
             header
         };
-        Batch {
+        Port {
             incoming: (0..width).map(|index| header(&vectors, index)).collect(),
             outgoing: (0..width)
                 .map(|index| header(&reply_vectors, index))
@@ -143,11 +151,29 @@ impl Batch {
             wildcard: socket.is_wildcard(),
             local: socket.local().ip(),
             ipv6: socket.local().is_ipv6(),
+            socket,
             received: 0,
         }
     }
 
-    /// Datagrams that it can hold.
+    /// The socket.
+    pub fn socket(&self) -> &Arc<UdpSocket> {
+        &self.socket
+    }
+
+    /// Datagrams that the kernel dropped because the socket's buffer was full;
+    /// 0 where it does not tell.
+    pub fn drops(&self) -> u64 {
+        self.socket.drops().unwrap_or(0)
+    }
+
+    /// Closes the socket, unless somebody else has it too, and returns what was
+    /// dropped on it until then.
+    pub fn close(self) -> Option<u64> {
+        Arc::into_inner(self.socket).map(|socket| socket.drops().unwrap_or(0))
+    }
+
+    /// Datagrams that a batch can hold.
     pub fn width(&self) -> usize {
         self.incoming.len()
     }
@@ -158,17 +184,17 @@ impl Batch {
     /// # Errors
     ///
     /// What the kernel says to `recvmmsg`, waiting and interruption apart.
-    pub fn receive(&mut self, socket: &UdpSocket, wait: Wait) -> io::Result<usize> {
+    pub fn receive(&mut self, wait: Wait) -> io::Result<usize> {
         if self.wildcard {
             for header in &mut self.incoming[..self.received] {
                 header.msg_hdr.msg_controllen = size_of::<Control>();
             }
         }
         self.received = 0;
-        let (fd, width) = (socket.as_raw_fd(), self.width() as c_uint);
+        let (fd, width) = (self.socket.as_raw_fd(), self.width() as c_uint);
         let headers = self.incoming.as_mut_ptr();
         // SAFETY: `headers` are `width` headers whose pointers lead into this
-        // batch, which is borrowed for the call.
+        // port, which is borrowed for the call.
         let returned = unsafe { libc::recvmmsg(fd, headers, width, wait.flags(), ptr::null_mut()) };
         match super::check(returned) {
             Ok(received) => {
@@ -186,7 +212,7 @@ impl Batch {
         let length = self.request_length(index);
         let request = self.requests.place(index);
         // SAFETY: the first `length` octets of the slot were initialised, and
-        // nothing writes requests while the batch is borrowed.
+        // nothing writes requests while the port is borrowed.
         unsafe { std::slice::from_raw_parts(request, length) }
     }
 
@@ -195,7 +221,7 @@ impl Batch {
     pub fn exchange(&mut self, index: usize) -> (&[u8], &mut [u8]) {
         let reply = self.replies.place(index);
         // SAFETY: the slot has `size` initialised octets, which nothing else
-        // refers to while the batch is borrowed mutably.
+        // refers to while the port is borrowed mutably.
         let reply = unsafe { std::slice::from_raw_parts_mut(reply, self.replies.size) };
         (self.request(index), reply)
     }
@@ -262,7 +288,7 @@ impl Batch {
 
     /// Sends all replies of the batch, in order. A reply that the kernel
     /// refuses is dropped and handed to `failed`; the others are sent.
-    pub fn send(&mut self, socket: &UdpSocket, mut failed: impl FnMut(io::Error)) {
+    pub fn send(&mut self, mut failed: impl FnMut(io::Error)) {
         let mut next = 0;
         while next < self.received {
             let run = (next..self.received)
@@ -272,7 +298,7 @@ impl Batch {
                 next += 1;
                 continue;
             }
-            match self.send_run(socket, next, run) {
+            match self.send_run(next, run) {
                 Ok(sent) => next += sent,
                 // The error is the first message's: those before it were sent.
                 Err(error) => {
@@ -283,12 +309,12 @@ impl Batch {
         }
     }
 
-    fn send_run(&mut self, socket: &UdpSocket, first: usize, run: usize) -> io::Result<usize> {
+    fn send_run(&mut self, first: usize, run: usize) -> io::Result<usize> {
         let headers = self.outgoing[first..first + run].as_mut_ptr();
-        let (fd, run) = (socket.as_raw_fd(), run as c_uint);
+        let (fd, run) = (self.socket.as_raw_fd(), run as c_uint);
         super::retry(|| {
             // SAFETY: `headers` are `run` headers whose pointers lead into this
-            // batch, which is borrowed for the call.
+            // port, which is borrowed for the call.
             super::check(unsafe { libc::sendmmsg(fd, headers, run, libc::MSG_DONTWAIT) })
         })
     }
@@ -360,29 +386,30 @@ mod tests {
     use crate::sys::socket::UdpOptions;
     use std::time::Duration;
 
-    fn socket(address: &str) -> UdpSocket {
+    fn port(address: &str, width: usize, size: usize) -> Port {
         let options = UdpOptions {
             grouped: false,
             receive_buffer: 1 << 20,
             timeout: Duration::from_secs(5),
         };
-        UdpSocket::bind(address.parse().unwrap(), &options, &mut Vec::new()).unwrap()
+        let socket = UdpSocket::bind(address.parse().unwrap(), &options, &mut Vec::new());
+        Port::new(Arc::new(socket.unwrap()), width, size, size)
     }
 
-    fn echo(batch: &mut Batch, server: &UdpSocket, count: usize) -> usize {
+    fn echo(port: &mut Port, count: usize) -> usize {
         let mut received = 0;
         let mut failures = 0;
         while received < count {
-            let in_batch = batch.receive(server, Wait::ForOne).unwrap();
+            let in_batch = port.receive(Wait::ForOne).unwrap();
             assert!(in_batch > 0, "datagrams are lost");
             received += in_batch;
             for index in 0..in_batch {
-                let (request, reply) = batch.exchange(index);
+                let (request, reply) = port.exchange(index);
                 let length = request.len();
                 reply[..length].copy_from_slice(request);
-                batch.set_reply(index, length);
+                port.set_reply(index, length);
             }
-            batch.send(server, |_| failures += 1);
+            port.send(|_| failures += 1);
         }
         failures
     }
@@ -390,14 +417,13 @@ mod tests {
     #[test]
     fn every_width_carries_every_datagram() {
         for width in [1, 2, 32, 128] {
-            let server = socket("127.0.0.1:0");
-            let mut batch = Batch::new(&server, width, 512, 512);
+            let mut server = port("127.0.0.1:0", width, 512);
             let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-            client.connect(server.local()).unwrap();
+            client.connect(server.socket().local()).unwrap();
             for number in 0..100u8 {
                 client.send(&[number]).unwrap();
             }
-            assert_eq!(echo(&mut batch, &server, 100), 0);
+            assert_eq!(echo(&mut server, 100), 0);
             for number in 0..100 {
                 let mut reply = [0; 8];
                 assert_eq!(client.recv(&mut reply).unwrap(), 1);
@@ -409,10 +435,10 @@ mod tests {
     #[test]
     fn a_wildcard_socket_replies_from_the_address_that_was_asked() {
         for (bound, asked) in [("0.0.0.0:0", "127.0.0.2"), ("[::]:0", "::1")] {
-            let server = socket(bound);
-            assert!(server.is_wildcard());
-            let mut batch = Batch::new(&server, 4, 512, 512);
-            let asked = SocketAddr::new(asked.parse().unwrap(), server.local().port());
+            let mut server = port(bound, 4, 512);
+            assert!(server.socket().is_wildcard());
+            let port = server.socket().local().port();
+            let asked = SocketAddr::new(asked.parse().unwrap(), port);
             let any = if asked.is_ipv4() {
                 "127.0.0.1:0"
             } else {
@@ -421,7 +447,7 @@ mod tests {
             let client = std::net::UdpSocket::bind(any).unwrap();
             for round in 0..3 {
                 client.send_to(&[round], asked).unwrap();
-                assert_eq!(echo(&mut batch, &server, 1), 0);
+                assert_eq!(echo(&mut server, 1), 0);
                 let (_, from) = client.recv_from(&mut [0; 8]).unwrap();
                 assert_eq!(from, asked);
             }
@@ -430,25 +456,24 @@ mod tests {
 
     #[test]
     fn one_bad_reply_costs_only_itself() {
-        let server = socket("127.0.0.1:0");
-        let mut batch = Batch::new(&server, 8, 70_000, 70_000);
+        let mut server = port("127.0.0.1:0", 8, 70_000);
         let client = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        client.connect(server.local()).unwrap();
+        client.connect(server.socket().local()).unwrap();
         for number in 0..5u8 {
             client.send(&[number]).unwrap();
         }
         let mut received = 0;
         let mut errors = Vec::new();
         while received < 5 {
-            let in_batch = batch.receive(&server, Wait::ForOne).unwrap();
+            let in_batch = server.receive(Wait::ForOne).unwrap();
             for index in 0..in_batch {
-                let number = batch.exchange(index).0[0];
-                batch.exchange(index).1[0] = number;
+                let number = server.exchange(index).0[0];
+                server.exchange(index).1[0] = number;
                 // Number 1 is too long for any datagram, 3 is not to be sent.
-                batch.set_reply(index, [1, 70_000, 1, 0, 1][number as usize]);
+                server.set_reply(index, [1, 70_000, 1, 0, 1][number as usize]);
             }
             received += in_batch;
-            batch.send(&server, |error| errors.push(error.raw_os_error()));
+            server.send(|error| errors.push(error.raw_os_error()));
         }
         assert_eq!(errors, [Some(libc::EMSGSIZE)]);
         for expected in [0, 2, 4] {

@@ -1,0 +1,346 @@
+//! Answering: the zones, the settings, the counters, and room for the names of
+//! a batch. A worker, the TCP thread and whatever else answers has one. It is
+//! the only place where a snapshot of the zones is taken, and so the only one
+//! where it can change. It reads the clock, once a batch, and does no I/O.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use arrayvec::ArrayVec;
+use crossbeam_channel::Sender;
+
+use super::counters::Counters;
+use super::{Event, panics};
+use crate::answer::{self, Outcome, Prepared, Request, Settings, Via};
+use crate::sys::port::{MAX_WIDTH, Port};
+use crate::wire::LookupName;
+use crate::zone::Zones;
+
+/// What answers the batches of a worker: an `Answerer`, or something around
+/// one.
+pub trait Responder: Send + 'static {
+    /// Settles the replies to the `received` requests that a port holds, and
+    /// counts them.
+    fn answer(&mut self, port: &mut Port, received: usize);
+}
+
+/// Answers requests from a snapshot of zones.
+pub struct Answerer {
+    zones: Arc<Zones>,
+    settings: Arc<Settings>,
+    counters: Arc<Counters>,
+    /// The worker's number and CPU, to be told to whoever asks.
+    seat: (u16, Option<u16>),
+    /// Where a request that breaks the answering code is told of; what does not
+    /// fit is only counted.
+    events: Sender<Event>,
+    /// A name for each slot of a batch.
+    names: Box<[LookupName]>,
+    /// What became of a batch.
+    outcomes: Vec<Outcome>,
+}
+
+impl Responder for Answerer {
+    #[inline]
+    fn answer(&mut self, port: &mut Port, received: usize) {
+        self.counters.batch(received);
+        let arrival = self.arrival(received);
+        // Answering is pure, so a batch on which it broke can be answered again.
+        if panics::catch(|| self.together(port, received, arrival)).is_err() {
+            self.one_by_one(port, received, arrival);
+        }
+        for outcome in &self.outcomes {
+            self.counters.outcome(*outcome);
+        }
+    }
+}
+
+/// What the requests of a batch have in common.
+#[derive(Clone, Copy)]
+struct Arrival {
+    via: Via,
+    now: Duration,
+}
+
+impl Answerer {
+    /// An answerer for a worker, or for something that speaks for none.
+    pub fn new(
+        zones: Arc<Zones>,
+        settings: Arc<Settings>,
+        counters: Arc<Counters>,
+        seat: (u16, Option<u16>),
+        events: Sender<Event>,
+    ) -> Answerer {
+        Answerer {
+            zones,
+            settings,
+            counters,
+            seat,
+            events,
+            names: vec![LookupName::new(); MAX_WIDTH].into(),
+            outcomes: Vec::with_capacity(MAX_WIDTH),
+        }
+    }
+
+    /// The number of the worker that it answers for.
+    pub fn worker(&self) -> u16 {
+        self.seat.0
+    }
+
+    /// Where it counts.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+
+    /// Answers one request that came over a connection, and counts it. `None`
+    /// where it gets no reply, because it is none that we understand, or because
+    /// the answering code broke on it.
+    pub fn answer_message(
+        &mut self,
+        octets: &[u8],
+        peer: SocketAddr,
+        local: IpAddr,
+        out: &mut [u8],
+    ) -> Option<usize> {
+        self.counters.request();
+        let request = Request {
+            octets,
+            peer,
+            local,
+            via: Via::Tcp,
+            now: now(),
+        };
+        let outcome = self.alone(&request, out)?;
+        self.counters.outcome(outcome);
+        match outcome {
+            Outcome::Replied { length, .. } => Some(length),
+            Outcome::Ignored => None,
+        }
+    }
+
+    fn arrival(&self, received: usize) -> Arrival {
+        let (index, cpu) = self.seat;
+        let worker = answer::Worker {
+            index,
+            cpu,
+            batch: received as u16,
+        };
+        Arrival {
+            via: Via::Udp(worker),
+            now: now(),
+        }
+    }
+
+    /// All requests are read, then what they need is fetched, then all are
+    /// answered.
+    fn together(&mut self, port: &mut Port, received: usize, arrival: Arrival) {
+        let names = &mut self.names[..received];
+        let mut batch = ArrayVec::<_, MAX_WIDTH>::new();
+        for (slot, name) in names.iter_mut().enumerate() {
+            batch.push(Prepared::read(&self.zones, port.request(slot), name));
+        }
+        // One request alone gains nothing.
+        if received > 1 {
+            Prepared::fetch(&batch, names);
+        }
+        self.outcomes.clear();
+        for (slot, (prepared, name)) in batch.into_iter().zip(names).enumerate() {
+            self.outcomes
+                .push(reply(port, slot, arrival, |request, out| {
+                    prepared.finish(&self.settings, request, name, out)
+                }));
+        }
+    }
+
+    /// After a panic: those on which answering breaks get no reply, and those
+    /// around them do.
+    #[cold]
+    fn one_by_one(&mut self, port: &mut Port, received: usize, arrival: Arrival) {
+        self.outcomes.clear();
+        for slot in 0..received {
+            let mut broke = false;
+            let outcome = reply(port, slot, arrival, |request, out| {
+                let outcome = self.alone(request, out);
+                broke = outcome.is_none();
+                outcome.unwrap_or(Outcome::Ignored)
+            });
+            if !broke {
+                self.outcomes.push(outcome);
+            }
+        }
+    }
+
+    /// Answers one request; `None` where that breaks, which is counted and told.
+    fn alone(&mut self, request: &Request<'_>, out: &mut [u8]) -> Option<Outcome> {
+        let name = &mut self.names[0];
+        let caught =
+            panics::catch(|| answer::respond(&self.zones, &self.settings, request, name, out));
+        let (message, backtrace) = match caught {
+            Ok(outcome) => return Some(outcome),
+            Err(broken) => broken,
+        };
+        self.counters.panicked();
+        let thread = std::thread::current();
+        // Nobody may be listening, or too much may wait already.
+        let _ = self.events.try_send(Event::Panicked {
+            thread: thread.name().unwrap_or("a thread").into(),
+            message,
+            backtrace,
+        });
+        None
+    }
+}
+
+/// Settles the reply in one slot.
+#[inline(always)]
+fn reply(
+    port: &mut Port,
+    slot: usize,
+    Arrival { via, now }: Arrival,
+    answer: impl FnOnce(&Request<'_>, &mut [u8]) -> Outcome,
+) -> Outcome {
+    let (peer, local) = (port.peer(slot), port.local(slot));
+    // There is nobody at port 0.
+    let outcome = if peer.port() == 0 {
+        Outcome::Ignored
+    } else {
+        let (octets, out) = port.exchange(slot);
+        let request = Request {
+            octets,
+            peer,
+            local,
+            via,
+            now,
+        };
+        answer(&request, out)
+    };
+    port.set_reply(slot, outcome.length());
+    outcome
+}
+
+/// The time for requests. A clock before 1970 is one that nobody has set.
+fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::UdpSocket as Client;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::sys::port::Wait;
+    use crate::sys::socket::{UdpOptions, UdpSocket};
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// FORMERR is this long; a reply with a question is longer, and breaks what
+    /// writes it where a port has no more room.
+    const HEADER_ONLY: usize = 12;
+
+    fn port(reply_size: usize) -> (Port, Client) {
+        let options = UdpOptions {
+            grouped: false,
+            receive_buffer: 1 << 20,
+            timeout: PATIENCE,
+        };
+        let any = "127.0.0.1:0".parse().unwrap();
+        let socket = UdpSocket::bind(any, &options, &mut Vec::new()).unwrap();
+        let client = Client::bind(any).unwrap();
+        client.connect(socket.local()).unwrap();
+        client.set_read_timeout(Some(PATIENCE)).unwrap();
+        (Port::new(Arc::new(socket), 8, 512, reply_size), client)
+    }
+
+    fn query(id: u8) -> Vec<u8> {
+        [
+            &[0, id, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0][..],
+            b"\0\0\x01\0\x01",
+        ]
+        .concat()
+    }
+
+    /// A header that announces a question which is not there.
+    fn broken(id: u8) -> Vec<u8> {
+        vec![0, id, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0]
+    }
+
+    fn answer_all(requests: &[Vec<u8>], reply_size: usize) -> (Vec<u8>, Arc<Counters>, usize) {
+        let (mut port, client) = port(reply_size);
+        let counters = Arc::<Counters>::default();
+        let (events, told) = crossbeam_channel::unbounded();
+        let settings = Arc::default();
+        let mut answerer = Answerer::new(
+            Arc::default(),
+            settings,
+            counters.clone(),
+            (0, None),
+            events,
+        );
+        for request in requests {
+            client.send(request).unwrap();
+        }
+        let mut left = requests.len();
+        while left > 0 {
+            let received = port.receive(Wait::ForOne).unwrap();
+            assert!(received > 0, "datagrams are lost");
+            left -= received;
+            answerer.answer(&mut port, received);
+            port.send(|error| panic!("{error}"));
+        }
+        let answered = counters.read().answered();
+        let ids = (0..answered).map(|_| {
+            let mut reply = [0; 512];
+            client.recv(&mut reply).unwrap();
+            reply[1]
+        });
+        (ids.collect(), counters, told.len())
+    }
+
+    #[test]
+    fn a_request_that_breaks_answering_costs_no_other_its_reply() {
+        let requests = [broken(0), query(1), broken(2), query(3), broken(4)];
+        let (ids, counters, told) = answer_all(&requests, HEADER_ONLY);
+        assert_eq!(ids, [0, 2, 4]);
+        let totals = counters.read();
+        assert_eq!(
+            (totals.received, totals.answered(), totals.panicked),
+            (5, 3, 2)
+        );
+        assert_eq!(told, 2);
+    }
+
+    #[test]
+    fn where_nothing_breaks_all_are_answered_and_nothing_is_told() {
+        let requests = [broken(0), query(1), broken(2), query(3), broken(4)];
+        let (ids, counters, told) = answer_all(&requests, 512);
+        assert_eq!(ids, [0, 1, 2, 3, 4]);
+        assert_eq!((counters.read().panicked, told), (0, 0));
+    }
+
+    #[test]
+    fn a_message_that_breaks_answering_gets_none_and_is_told() {
+        let (events, told) = crossbeam_channel::unbounded();
+        let counters = Arc::<Counters>::default();
+        let mut answerer = Answerer::new(
+            Arc::default(),
+            Arc::default(),
+            counters.clone(),
+            (0, None),
+            events,
+        );
+        let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
+        let mut out = [0; HEADER_ONLY];
+        let mut ask = |request: &[u8]| answerer.answer_message(request, peer, peer.ip(), &mut out);
+        assert_eq!(ask(&query(1)), None);
+        assert_eq!(ask(&broken(2)), Some(HEADER_ONLY));
+        let totals = counters.read();
+        assert_eq!((totals.received, totals.panicked, told.len()), (2, 1, 1));
+        let Ok(Event::Panicked { message, .. }) = told.recv() else {
+            panic!("something else is told");
+        };
+        assert!(message.contains("reply.rs"), "{message}");
+    }
+}

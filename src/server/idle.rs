@@ -1,0 +1,234 @@
+//! Waiting: for one socket by receiving, for several by epoll; looking for more
+//! for a while before falling asleep (busy polling); and what comes of it,
+//! counted here and nowhere else.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::counters::Counters;
+use crate::sys::epoll::Epoll;
+use crate::sys::port::{Port, Wait};
+
+/// How long a worker waits for a datagram before it looks whether it shall
+/// stop.
+pub const IDLE_WAIT: Duration = Duration::from_millis(100);
+/// Polls before a worker sleeps, after it has answered something: some 20 µs of
+/// looking. Being woken takes as long, so that a client that asks one question
+/// after another waits half as long for each answer.
+pub const BUSY_POLLS: u32 = 16;
+/// Polling in vain is work for nothing: each time, twice as many batches as
+/// before are answered without, up to so many.
+const MAX_BACKOFF: u32 = 256;
+/// The pause after a receive that failed for no reason that waiting helps
+/// against, so that the failure cannot keep a core busy.
+const FAILURE_PAUSE: Duration = Duration::from_millis(10);
+
+/// Which ports of a worker to read, and how to wait for that.
+pub struct Idle {
+    /// For several ports.
+    epoll: Option<Epoll>,
+    /// By port: there may be more to read without waiting.
+    ready: Box<[bool]>,
+    polling: BusyPolling,
+    counters: Arc<Counters>,
+}
+
+/// How long a worker stays awake when there is nothing to read.
+#[derive(Default)]
+struct BusyPolling {
+    /// Polls after an answer.
+    polls: u32,
+    /// Polls left before it sleeps.
+    left: u32,
+    /// Batches to go without polling.
+    backoff: u32,
+    /// How many there were last time.
+    last_backoff: u32,
+}
+
+impl BusyPolling {
+    fn is_awake(&self) -> bool {
+        self.left > 0
+    }
+
+    /// There was something to read.
+    fn found(&mut self) {
+        if self.is_awake() {
+            self.last_backoff = 0;
+        }
+        self.left = if self.backoff == 0 { self.polls } else { 0 };
+        self.backoff = self.backoff.saturating_sub(1);
+    }
+
+    /// There was nothing. Whoever else wants the CPU, the client perhaps, has
+    /// it before the next poll.
+    fn polled_in_vain(&mut self) {
+        self.left -= 1;
+        if self.left == 0 {
+            self.last_backoff = (2 * self.last_backoff).clamp(1, MAX_BACKOFF);
+            self.backoff = self.last_backoff;
+        }
+        std::thread::yield_now();
+    }
+}
+
+impl Idle {
+    /// Waits for these ports, polling so many times after an answer before it
+    /// sleeps.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says where several sockets need to be waited for.
+    pub fn new(ports: &[Port], polls: u32, counters: Arc<Counters>) -> io::Result<Idle> {
+        let mut epoll = None;
+        if ports.len() > 1 {
+            let watch = Epoll::new()?;
+            for (token, port) in ports.iter().enumerate() {
+                watch.add(&**port.socket(), token)?;
+            }
+            epoll = Some(watch);
+        }
+        Ok(Idle {
+            epoll,
+            ready: vec![false; ports.len()].into(),
+            polling: BusyPolling {
+                polls,
+                ..BusyPolling::default()
+            },
+            counters,
+        })
+    }
+
+    /// Finds out which ports to read. A single one is read by waiting on it. Of
+    /// several, all that have something are read in turn: while one has, the
+    /// others are looked at without waiting, so that none can starve them.
+    #[inline]
+    pub fn wait(&mut self) -> Wait {
+        let awake = self.polling.is_awake();
+        if self.epoll.is_none() {
+            self.ready[0] = true;
+            return if awake { Wait::No } else { Wait::ForOne };
+        }
+        self.wait_for_several(awake);
+        Wait::No
+    }
+
+    fn wait_for_several(&mut self, awake: bool) {
+        let busy = self.is_any_ready();
+        if self.ready.iter().all(|ready| *ready) {
+            return;
+        }
+        let timeout = match busy || awake {
+            true => Duration::ZERO,
+            false => IDLE_WAIT,
+        };
+        let Some(epoll) = &mut self.epoll else {
+            return;
+        };
+        match epoll.wait(timeout) {
+            Ok(tokens) => tokens.for_each(|token| self.ready[token] = true),
+            Err(_) => failed(&self.counters),
+        }
+        if !self.is_any_ready() {
+            match awake {
+                true => self.polling.polled_in_vain(),
+                false => self.counters.idle_wakeup(),
+            }
+        }
+    }
+
+    /// True where a port may have something to read.
+    #[inline]
+    pub fn is_ready(&self, port: usize) -> bool {
+        self.ready[port]
+    }
+
+    /// The same for any of them.
+    pub fn is_any_ready(&self) -> bool {
+        self.ready.iter().any(|ready| *ready)
+    }
+
+    /// Has every port looked at once more.
+    pub fn look_at_all(&mut self) {
+        self.ready.fill(true);
+    }
+
+    /// Receives a batch from the port of this number; 0 where there is none.
+    #[inline]
+    pub fn receive(&mut self, number: usize, port: &mut Port, wait: Wait) -> usize {
+        let received = match port.receive(wait) {
+            Ok(received) => received,
+            Err(_) => {
+                failed(&self.counters);
+                0
+            }
+        };
+        // A batch that is not full has emptied the socket.
+        self.ready[number] = received == port.width();
+        if received > 0 {
+            self.polling.found();
+        } else if wait == Wait::ForOne {
+            self.counters.idle_wakeup();
+        } else if self.epoll.is_none() && self.polling.is_awake() {
+            self.polling.polled_in_vain();
+        }
+        received
+    }
+}
+
+#[cold]
+fn failed(counters: &Counters) {
+    counters.receive_failed();
+    std::thread::sleep(FAILURE_PAUSE);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn polling() -> BusyPolling {
+        BusyPolling {
+            polls: BUSY_POLLS,
+            ..BusyPolling::default()
+        }
+    }
+
+    /// Batches until the worker polls again.
+    fn backoff(polling: &mut BusyPolling) -> u32 {
+        (0..)
+            .find(|_| {
+                polling.found();
+                polling.is_awake()
+            })
+            .unwrap()
+    }
+
+    fn poll_in_vain(polling: &mut BusyPolling) {
+        (0..BUSY_POLLS).for_each(|_| polling.polled_in_vain());
+        assert!(!polling.is_awake());
+    }
+
+    #[test]
+    fn polling_in_vain_grows_rare_and_a_find_makes_it_usual_again() {
+        let mut polling = polling();
+        assert_eq!(backoff(&mut polling), 0);
+        let mut backoffs = Vec::new();
+        for _ in 0..10 {
+            poll_in_vain(&mut polling);
+            backoffs.push(backoff(&mut polling));
+        }
+        assert_eq!(backoffs, [1, 2, 4, 8, 16, 32, 64, 128, 256, 256]);
+        polling.polled_in_vain();
+        assert_eq!(backoff(&mut polling), 0, "found while awake");
+        poll_in_vain(&mut polling);
+        assert_eq!(backoff(&mut polling), 1);
+    }
+
+    #[test]
+    fn without_polls_it_sleeps_at_once() {
+        let mut polling = BusyPolling::default();
+        polling.found();
+        assert!(!polling.is_awake());
+    }
+}
