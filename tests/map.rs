@@ -197,3 +197,80 @@ fn the_readme_tells_of_every_option_and_of_no_other() {
         "the README tells of {invented:?}, which there is not"
     );
 }
+
+/// The longest function that fits a screen.
+const MAX_FUNCTION: usize = 70;
+/// What someone new reads in one sitting (README's list of files, and the port).
+const MAX_WAY: usize = 1400;
+const WAY: [&str; 7] = [
+    "src/server/worker.rs",
+    "src/server/answerer.rs",
+    "src/answer/mod.rs",
+    "src/answer/query.rs",
+    "src/zone/lookup.rs",
+    "src/answer/reply.rs",
+    "src/sys/port.rs",
+];
+
+/// Functions and how many lines they take, told by their indentation, which is
+/// rustfmt's.
+fn functions(text: &str) -> Vec<(String, usize)> {
+    let mut found = Vec::new();
+    let mut open: Option<(String, usize, String)> = None;
+    for (number, line) in text.lines().enumerate() {
+        let indentation = &line[..line.len() - line.trim_start().len()];
+        if let Some((name, start, end)) = &open {
+            // What a trait only declares ends with its parentheses.
+            let is_declared = line.ends_with(';') && line.starts_with(&end.replace('}', ")"));
+            if line == end {
+                found.push((name.clone(), number + 1 - start));
+            }
+            if line == end || is_declared {
+                open = None;
+            }
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let is_function = words.iter().take(5).any(|word| *word == "fn");
+        let is_code = !line.trim_start().starts_with("//");
+        if open.is_none() && is_function && is_code && !line.ends_with(';') && !line.ends_with('}')
+        {
+            open = Some((line.trim().into(), number, format!("{indentation}}}")));
+        }
+    }
+    found
+}
+
+#[test]
+fn no_function_is_longer_than_a_screen() {
+    let mut seen = 0;
+    for (path, text) in sources() {
+        // Tests have tables, which are read line by line.
+        let own = text.split("#[cfg(test)]").next().unwrap();
+        for (function, lines) in functions(own) {
+            seen += 1;
+            assert!(
+                lines <= MAX_FUNCTION,
+                "{}: {function} takes {lines} lines",
+                path.display()
+            );
+        }
+    }
+    assert!(seen > 1000, "only {seen} functions were found");
+}
+
+#[test]
+fn the_way_of_a_datagram_is_read_in_one_sitting() {
+    let lines: usize = WAY
+        .iter()
+        .map(|path| {
+            let text = read(path);
+            let own = text.split("#[cfg(test)]").next().unwrap();
+            code(own).filter(|line| !line.trim().is_empty()).count()
+        })
+        .sum();
+    assert!(lines <= MAX_WAY, "{lines} lines of code");
+    let readme = read("README.md");
+    for path in &WAY[..6] {
+        assert!(readme.contains(path), "README does not lead to {path}");
+    }
+}

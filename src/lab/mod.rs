@@ -8,6 +8,7 @@
 //! `result` and `figure`.
 
 pub mod consistent_hash;
+pub mod contest;
 pub mod cpu_probe;
 pub mod experiments;
 pub mod figure;

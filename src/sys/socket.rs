@@ -47,6 +47,10 @@ impl UdpSocket {
         options: &UdpOptions,
         notes: &mut Vec<String>,
     ) -> io::Result<UdpSocket> {
+        let address = match (options.grouped, address.port()) {
+            (true, 0) => with_free_port(address)?,
+            _ => address,
+        };
         let socket = Socket::new(
             Domain::for_address(address),
             Type::DGRAM,
@@ -117,6 +121,15 @@ impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// The address with a port that no socket has. Left to choose, the kernel gives a
+/// socket of a group any port that it may share, which may be that of another
+/// group of the same user (`udp_lib_get_port` in `net/ipv4/udp.c`).
+fn with_free_port(mut address: SocketAddr) -> io::Result<SocketAddr> {
+    let probe = std::net::UdpSocket::bind(address)?;
+    address.set_port(probe.local_addr()?.port());
+    Ok(address)
 }
 
 /// The options without which the server still serves.

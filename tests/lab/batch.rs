@@ -10,12 +10,12 @@ fn a_wider_batch_needs_fewer_calls() {
     let mut calls_at_most = Vec::new();
     for width in WIDTHS {
         let mut own = rows(&result).iter().filter(|row| row["batch"] == width);
-        assert!(own.clone().any(|row| row["load"] == "half"));
+        assert!(own.clone().any(|row| row["load"] == "50 %"));
         for row in own.clone() {
             let number = |name: &str| row[name].as_f64().unwrap();
             assert_eq!(number("sent"), number("answered") + number("lost"), "{row}");
             // What comes too late on a busy machine is lost.
-            if number("answered") == 0.0 && row["load"] == "half" {
+            if number("answered") == 0.0 && row["load"] == "50 %" {
                 continue;
             }
             let (calls, filled) = (number("receives_and_sends_per_query"), number("mean_batch"));

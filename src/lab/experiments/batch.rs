@@ -1,16 +1,16 @@
 //! `batch`: what it brings to take several datagrams with one call.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use rand::seq::SliceRandom;
 use serde::Serialize;
 
+use crate::lab::contest::{self, Contest, Contestant, Load};
 use crate::lab::figure::{Axis, Figure, Lines, Panel};
-use crate::lab::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
-use crate::lab::load_generator::{LoadRequest, Pace};
+use crate::lab::load::{self, Measured};
 use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::rounds::{Order, Rounds};
-use crate::lab::statistics::{Verdict, median};
+use crate::lab::statistics::Verdict;
 use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
 use crate::server::counters::Totals;
@@ -34,38 +34,11 @@ const FLOWS: usize = 4;
 /// widest batch can be filled, and the smallest socket buffer holds them.
 const WINDOW: usize = 64;
 
-/// How much a server is asked.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "lowercase")]
-enum Load {
-    Most,
-    Half,
-}
-
-/// What one server did in one round.
-#[derive(Serialize)]
-struct Visit {
-    batch: usize,
-    load: Load,
-    round: usize,
-    /// Requests a second; none in the closed loop.
-    offered_per_s: Option<u64>,
-    sent: u64,
-    answered: u64,
-    lost: u64,
-    answers_per_s: f64,
-    #[serde(flatten)]
-    calls: Calls,
-    cpu_us_per_query: Option<f64>,
-    /// CPU time of the load generator, as a share of one CPU.
-    generator_busy: Option<f64>,
-    #[serde(flatten)]
-    latency: Latency,
-}
-
 /// How a worker was called upon.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 struct Calls {
+    /// The widest batch that the worker takes.
+    batch: usize,
     batches: u64,
     /// Waits that ended with nothing.
     empty_waits: u64,
@@ -78,11 +51,12 @@ struct Calls {
 impl Calls {
     /// What the worker did between two looks at its counters. It counts batches,
     /// and sends each with one call as long as the kernel refuses no reply.
-    fn between(before: &Totals, after: &Totals) -> Calls {
+    fn between(batch: usize, before: &Totals, after: &Totals) -> Calls {
         let batches = |totals: &Totals| totals.batches.iter().sum::<u64>();
         let batches = batches(after) - batches(before);
         let queries = (after.received - before.received) as f64;
         Calls {
+            batch,
             batches,
             empty_waits: after.idle_wakeups - before.idle_wakeups,
             receives_and_sends_per_query: 2.0 * batches as f64 / queries.max(1.0),
@@ -92,55 +66,50 @@ impl Calls {
 }
 
 fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
-    let (rounds, later_rounds) = (lab.choose(6, 2), lab.choose(5, 1));
-    lab.plan(WIDTHS.len() * (1 + rounds + later_rounds));
-    let mut servers = Vec::new();
-    for batch in WIDTHS {
-        lab.step(format!("start batch {batch}"))?;
-        servers.push(Subject::start(batch)?);
-    }
-    let mut trial = Trial {
+    let contest = Contest {
         lab,
-        questions: load::questions()?,
+        flows: FLOWS,
+        window: WINDOW,
         duration: Duration::from_millis(lab.choose(250, 20)),
-        visits: Vec::new(),
+        rate_of: |_| ONE,
+        loads: vec![
+            (Load::Most, lab.choose(6, 2)),
+            (Load::Half, lab.choose(5, 1)),
+        ],
     };
-    let mut random = lab.random();
-    for (load, rounds) in [(Load::Most, rounds), (Load::Half, later_rounds)] {
-        for round in 0..rounds {
-            // Nobody always follows the same one, or is the first, whom the
-            // pause before favours.
-            servers.shuffle(&mut random);
-            for server in &servers {
-                trial.visit(server, load, round)?;
-            }
-        }
+    lab.plan(WIDTHS.len() + contest.visits(WIDTHS.len()));
+    let mut servers = Vec::new();
+    for (index, batch) in WIDTHS.into_iter().enumerate() {
+        lab.step(format!("start batch {batch}"))?;
+        servers.push(BatchServer::start(index, batch)?);
     }
-    let visits = trial.visits;
+    let visits = contest.run(servers)?;
     Ok(ExperimentResult {
         finding: finding(&visits),
         tables: vec![table(&visits)],
         figure: figure(&visits),
-        rows: rows(&visits),
+        rows: rows(visits.all()),
     })
 }
 
 /// A server of one worker.
-struct Subject {
+struct BatchServer {
+    index: usize,
     batch: usize,
     server: Server,
     tasks: Tasks,
 }
 
-impl Subject {
-    fn start(batch: usize) -> anyhow::Result<Subject> {
+impl BatchServer {
+    fn start(index: usize, batch: usize) -> anyhow::Result<BatchServer> {
         let config = Config {
             batch,
             ..load::config(1)
         };
         let zones = load::zones()?;
         let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones));
-        Ok(Subject {
+        Ok(BatchServer {
+            index,
             batch,
             server: server?,
             tasks,
@@ -148,100 +117,48 @@ impl Subject {
     }
 }
 
-struct Trial<'l> {
-    lab: &'l Lab,
-    questions: Vec<LoadRequest>,
-    duration: Duration,
-    visits: Vec<Visit>,
-}
+impl Contestant for BatchServer {
+    type Details = Calls;
+    type Counted = Totals;
 
-impl Trial<'_> {
-    fn visit(&mut self, subject: &Subject, load: Load, round: usize) -> anyhow::Result<()> {
-        let Subject {
-            batch,
-            server,
-            tasks,
-        } = subject;
-        self.lab
-            .step(format!("batch {batch}, load: {}", load.name()))?;
-        let (pace, patience) = match load {
-            Load::Most => (Pace::Closed { window: WINDOW }, PATIENCE),
-            Load::Half => {
-                let rate = (middle(&self.visits, WIDTHS[ONE], Load::Most, RATE) / 2.0) as u64;
-                (Pace::Open { rate: rate.max(1) }, IMPATIENCE)
-            }
-        };
-        let demand = Demand {
-            flows: FLOWS,
-            pace,
-            duration: self.duration,
-            patience,
-        };
-        let (peer, before) = (server.addresses()[0], server.totals()[0]);
-        let measured = load::measure(self.lab, peer, tasks, &self.questions, &demand)?;
-        let tally = &measured.tally;
-        self.visits.push(Visit {
-            batch: *batch,
-            load,
-            round,
-            offered_per_s: demand.offered_per_s(),
-            sent: tally.sent,
-            answered: tally.answered,
-            lost: tally.lost,
-            answers_per_s: tally.answers_per_s(),
-            calls: Calls::between(&before, &server.totals()[0]),
-            cpu_us_per_query: measured.cpu_us_per_query(),
-            generator_busy: measured.generator_busy,
-            latency: Latency::of(&tally.latency_ns),
-        });
-        Ok(())
+    fn index(&self) -> usize {
+        self.index
+    }
+
+    fn name(&self) -> String {
+        format!("batch {}", self.batch)
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.server.addresses()[0]
+    }
+
+    fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    fn counted(&mut self) -> anyhow::Result<Totals> {
+        Ok(self.server.totals()[0])
+    }
+
+    fn details(&self, before: Totals, after: Totals, _: &Measured) -> Calls {
+        Calls::between(self.batch, &before, &after)
     }
 }
 
-impl Load {
-    fn name(self) -> &'static str {
-        match self {
-            Load::Most => "most",
-            Load::Half => "half",
-        }
-    }
-}
-
-/// One figure of a visit, where it is to be had.
-type Measure = fn(&Visit) -> Option<f64>;
+type Visits = contest::Visits<Calls>;
+type Measure = contest::Measure<Calls>;
 const RATE: Measure = |visit| Some(visit.answers_per_s);
-const CALLS: Measure = |visit| Some(visit.calls.receives_and_sends_per_query);
-const FILLED: Measure = |visit| Some(visit.calls.mean_batch);
+const CALLS: Measure = |visit| Some(visit.details.receives_and_sends_per_query);
+const FILLED: Measure = |visit| Some(visit.details.mean_batch);
 const CPU: Measure = |visit| visit.cpu_us_per_query;
 const BUSY: Measure = |visit| visit.generator_busy;
 const P50: Measure = |visit| Some(visit.latency.latency_us_p50);
 const P99: Measure = |visit| Some(visit.latency.latency_us_p99);
 
-fn by_round(visits: &[Visit], batch: usize, load: Load, measure: Measure) -> Vec<Option<f64>> {
-    let own = visits
-        .iter()
-        .filter(|visit| visit.batch == batch && visit.load == load);
-    own.map(measure).collect()
-}
-
-/// The batches in the order of `WIDTHS`.
-fn rounds(visits: &[Visit], load: Load, measure: Measure) -> Option<Rounds> {
-    Rounds::new(
-        WIDTHS
-            .map(|batch| by_round(visits, batch, load, measure))
-            .into_iter(),
-    )
-}
-
-/// 0 where it is not known.
-fn middle(visits: &[Visit], batch: usize, load: Load, measure: Measure) -> f64 {
-    let figures = by_round(visits, batch, load, measure);
-    median(&figures.into_iter().flatten().collect::<Vec<_>>())
-}
-
-fn table(visits: &[Visit]) -> Table {
-    let offered = |visit: &Visit| visit.offered_per_s.map(|rate| rate as f64);
-    let rate = middle(visits, WIDTHS[ONE], Load::Half, offered);
+fn table(visits: &Visits) -> Table {
+    let offered: Measure = |visit| visit.offered_per_s.map(|rate| rate as f64);
+    let rate = visits.middle(ONE, Load::Half, offered);
     let title = format!(
         "As fast as answers come, and latency in µs at {rate:.0} queries a second: medians of the rounds, ratio to batch 1 with 95 % confidence"
     );
@@ -260,10 +177,10 @@ fn table(visits: &[Visit]) -> Table {
             "filled then",
         ],
     );
-    let rates = rounds(visits, Load::Most, RATE);
+    let rates = visits.rounds(Load::Most, RATE);
     for (index, batch) in WIDTHS.into_iter().enumerate() {
-        let most = |measure| middle(visits, batch, Load::Most, measure);
-        let half = |measure| middle(visits, batch, Load::Half, measure);
+        let most = |measure| visits.middle(index, Load::Most, measure);
+        let half = |measure| visits.middle(index, Load::Half, measure);
         let ratio = rates.as_ref().and_then(|rates| rates.ratio(index, ONE));
         let ratio = ratio.filter(|_| index != ONE);
         table.row([
@@ -282,10 +199,11 @@ fn table(visits: &[Visit]) -> Table {
     table
 }
 
-fn figure(visits: &[Visit]) -> Figure {
+fn figure(visits: &Visits) -> Figure {
     let line = |name: &str, load, measure| {
-        let point = |&batch: &usize| (batch as f64, middle(visits, batch, load, measure));
-        (name.to_owned(), WIDTHS.iter().map(point).collect())
+        let point = |(index, &batch)| (batch as f64, visits.middle(index, load, measure));
+        let widths = WIDTHS.iter().enumerate();
+        (name.to_owned(), widths.map(point).collect())
     };
     let panel = |title: &str, y: &str, series| {
         Panel::Lines(Lines {
@@ -314,18 +232,18 @@ fn figure(visits: &[Visit]) -> Figure {
     }
 }
 
-fn finding(visits: &[Visit]) -> String {
-    let best = |load, measure, order, unit| match rounds(visits, load, measure) {
+fn finding(visits: &Visits) -> String {
+    let best = |load, measure, order, unit| match visits.rounds(load, measure) {
         Some(rounds) => best(&rounds, order, unit),
         None => "no batch, for this kernel does not tell".into(),
     };
     let most = best(Load::Most, RATE, Order::Highest, "/s");
     let cheapest = best(Load::Most, CPU, Order::Lowest, " µs a query");
     let widest = WIDTHS.len() - 1;
-    let latency = rounds(visits, Load::Half, P99);
+    let latency = visits.rounds(Load::Half, P99);
     let latency = latency.and_then(|latency| latency.ratio(widest, ONE));
     let latency = latency.map_or("not to be compared".into(), |ratio| ratio.to_string());
-    let at_most = |index: usize, measure| middle(visits, WIDTHS[index], Load::Most, measure);
+    let at_most = |index: usize, measure| visits.middle(index, Load::Most, measure);
     format!(
         "Most answers come from {most}, and the least CPU time is that of {cheapest}; a query takes {:.2} receives and sends at batch 1 and {:.2} at batch {}, which is filled with {:.1} datagrams on average; its p99 against that of batch 1, both at half the rate of batch 1, is {latency}. As fast as answers came, the load generator alone kept {:.2} of a CPU busy at batch 1 and {:.2} at batch {}; near 1, the limit is its own.",
         at_most(ONE, CALLS),
@@ -378,13 +296,13 @@ mod tests {
             idle_wakeups: 4,
             ..before
         };
-        let calls = Calls::between(&before, &after);
+        let calls = Calls::between(128, &before, &after);
         assert_eq!((calls.batches, calls.empty_waits), (4, 1));
         assert_eq!(
             (calls.receives_and_sends_per_query, calls.mean_batch),
             (0.08, 25.0)
         );
-        let nothing = Calls::between(&after, &after);
+        let nothing = Calls::between(128, &after, &after);
         assert_eq!(
             (nothing.receives_and_sends_per_query, nothing.mean_batch),
             (0.0, 0.0)

@@ -1,17 +1,18 @@
 //! `rivals`: the ways for workers to share a port, side by side.
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
-use rand::seq::SliceRandom;
 use serde::Serialize;
 
+use crate::lab::contest::{self, Contest, Contestant, Load};
 use crate::lab::figure::{Bars, Figure, Panel};
-use crate::lab::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
-use crate::lab::load_generator::{LoadRequest, Pace};
+use crate::lab::load::{self, Measured};
 use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::rival::{Model, Rival};
 use crate::lab::rounds::{Order, Rounds};
 use crate::lab::statistics::{Verdict, hottest, jain, median};
+use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
 use crate::server::placement::usable_cpus;
 
@@ -37,199 +38,102 @@ const WINDOW: usize = 4;
 const FEW_CPUS: usize = 8;
 /// The share lost above which the finding tells of it.
 const TOLD_LOSS: f64 = 0.001;
-/// Queries a second that keep nobody busy.
-const LOW_RATE: u64 = 2000;
-
-/// How much a rival is asked.
-#[derive(Clone, Copy, PartialEq, Eq, Serialize)]
-enum Load {
-    #[serde(rename = "low")]
-    Low,
-    #[serde(rename = "most")]
-    Most,
-    #[serde(rename = "50 %")]
-    Half,
-    #[serde(rename = "90 %")]
-    High,
-}
-
-impl Load {
-    fn name(self) -> &'static str {
-        match self {
-            Load::Low => "low",
-            Load::Most => "most",
-            Load::Half => "50 %",
-            Load::High => "90 %",
-        }
-    }
-
-    fn patience(self) -> Duration {
-        match self {
-            Load::Low | Load::Most => PATIENCE,
-            Load::Half | Load::High => IMPATIENCE,
-        }
-    }
-
-    /// Where `most` is the rival's rate.
-    fn pace(self, most: f64) -> Pace {
-        let share = match self {
-            Load::Low => return Pace::Open { rate: LOW_RATE },
-            Load::Most => return Pace::Closed { window: WINDOW },
-            Load::Half => 0.5,
-            Load::High => 0.9,
-        };
-        let rate = (share * most) as u64;
-        Pace::Open { rate: rate.max(1) }
-    }
-}
-
-/// What one rival did in one round.
+/// What a visit measured of a rival beside its answers.
 #[derive(Serialize)]
-struct Visit {
+pub struct Shares {
     rival: &'static str,
     workers: usize,
-    load: Load,
-    round: usize,
-    /// Requests a second; none in the closed loop.
-    offered_per_s: Option<u64>,
-    sent: u64,
-    answered: u64,
-    lost: u64,
     held_back: u64,
-    answers_per_s: f64,
-    cpu_us_per_query: Option<f64>,
     switches_per_query: Option<f64>,
-    /// CPU time of the load generator, as a share of one CPU.
-    generator_busy: Option<f64>,
     received_by_worker: Vec<u64>,
     jain: f64,
     hottest: f64,
-    #[serde(flatten)]
-    latency: Latency,
 }
 
 fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let workers = lab.sockets(usable_cpus().max(2)).min(MOST_WORKERS);
-    let (rounds, later_rounds) = (lab.choose(7, 2), lab.choose(5, 1));
-    lab.plan(Model::ALL.len() * (2 + rounds + 2 * later_rounds));
+    let later_rounds = lab.choose(5, 1);
+    let contest = Contest {
+        lab,
+        flows: FLOWS,
+        window: WINDOW,
+        duration: Duration::from_millis(lab.choose(250, 30)),
+        rate_of: |rival| rival,
+        loads: vec![
+            (Load::Low, 1),
+            (Load::Most, lab.choose(7, 2)),
+            (Load::Half, later_rounds),
+            (Load::High, later_rounds),
+        ],
+    };
+    lab.plan(Model::ALL.len() + contest.visits(Model::ALL.len()));
     let zones = load::zones()?;
     let mut rivals = Vec::new();
     for model in Model::ALL {
         lab.step(format!("start {}", model.name()))?;
         rivals.push(Rival::start(model, workers, &zones)?);
     }
-    let mut contest = Contest {
-        lab,
-        questions: load::questions()?,
-        duration: Duration::from_millis(lab.choose(250, 30)),
-        visits: Vec::new(),
-    };
-    let mut random = lab.random();
-    for (load, rounds) in [
-        (Load::Low, 1),
-        (Load::Most, rounds),
-        (Load::Half, later_rounds),
-        (Load::High, later_rounds),
-    ] {
-        for round in 0..rounds {
-            // Nobody always follows the same one, or is the first, whom the
-            // pause before favours.
-            rivals.shuffle(&mut random);
-            for rival in &mut rivals {
-                contest.visit(rival, load, round)?;
-            }
-        }
-    }
-    let visits = contest.visits;
+    let visits = contest.run(rivals)?;
     Ok(ExperimentResult {
         finding: finding(&visits, workers),
         tables: vec![rates(&visits, workers), latencies(&visits)],
         figure: figure(&visits),
-        rows: rows(&visits),
+        rows: rows(visits.all()),
     })
 }
 
-struct Contest<'l> {
-    lab: &'l Lab,
-    questions: Vec<LoadRequest>,
-    duration: Duration,
-    visits: Vec<Visit>,
-}
+impl Contestant for Rival {
+    type Details = Shares;
+    /// Requests that each worker has received.
+    type Counted = Vec<u64>;
 
-impl Contest<'_> {
-    fn visit(&mut self, rival: &mut Rival, load: Load, round: usize) -> anyhow::Result<()> {
-        let name = rival.model.name();
-        self.lab.step(format!("{name}, load: {}", load.name()))?;
-        let pace = load.pace(middle(&self.visits, rival.model, Load::Most, RATE));
-        let before = rival.received()?;
-        let demand = Demand {
-            flows: FLOWS,
-            pace,
-            duration: self.duration,
-            patience: load.patience(),
-        };
-        let (peer, questions) = (rival.address, &self.questions);
-        let measured = load::measure(self.lab, peer, &rival.tasks, questions, &demand)?;
-        let after = rival.received()?;
+    fn index(&self) -> usize {
+        let place = Model::ALL.iter().position(|model| *model == self.model);
+        place.expect("all models are there")
+    }
+
+    fn name(&self) -> String {
+        self.model.name().into()
+    }
+
+    fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    fn tasks(&self) -> &Tasks {
+        &self.tasks
+    }
+
+    fn counted(&mut self) -> anyhow::Result<Vec<u64>> {
+        self.received()
+    }
+
+    fn details(&self, before: Vec<u64>, after: Vec<u64>, measured: &Measured) -> Shares {
         let by_worker: Vec<u64> = after.iter().zip(before).map(|(a, b)| a - b).collect();
-        let tally = &measured.tally;
-        self.visits.push(Visit {
-            rival: name,
+        Shares {
+            rival: self.model.name(),
             workers: by_worker.len(),
-            load,
-            round,
-            offered_per_s: demand.offered_per_s(),
-            sent: tally.sent,
-            answered: tally.answered,
-            lost: tally.lost,
-            held_back: tally.held_back,
-            answers_per_s: tally.answers_per_s(),
-            cpu_us_per_query: measured.cpu_us_per_query(),
+            held_back: measured.tally.held_back,
             switches_per_query: measured.switches_per_query(),
-            generator_busy: measured.generator_busy,
             jain: jain(&by_worker),
             hottest: hottest(&by_worker),
             received_by_worker: by_worker,
-            latency: Latency::of(&tally.latency_ns),
-        });
-        Ok(())
+        }
     }
 }
 
-/// One figure of a visit, where it is to be had.
-type Measure = fn(&Visit) -> Option<f64>;
+type Visits = contest::Visits<Shares>;
+type Measure = contest::Measure<Shares>;
 const RATE: Measure = |visit| Some(visit.answers_per_s);
 const CPU: Measure = |visit| visit.cpu_us_per_query;
-const SWITCHES: Measure = |visit| visit.switches_per_query;
+const SWITCHES: Measure = |visit| visit.details.switches_per_query;
 const BUSY: Measure = |visit| visit.generator_busy;
 const P50: Measure = |visit| Some(visit.latency.latency_us_p50);
 const P90: Measure = |visit| Some(visit.latency.latency_us_p90);
 const P99: Measure = |visit| Some(visit.latency.latency_us_p99);
 const P999: Measure = |visit| Some(visit.latency.latency_us_p999);
 
-fn by_round(visits: &[Visit], model: Model, load: Load, measure: Measure) -> Vec<Option<f64>> {
-    let own = visits
-        .iter()
-        .filter(|visit| visit.rival == model.name() && visit.load == load);
-    own.map(measure).collect()
-}
-
-/// The rivals in the order of `Model::ALL`.
-fn rounds(visits: &[Visit], load: Load, measure: Measure) -> Option<Rounds> {
-    Rounds::new(
-        Model::ALL
-            .map(|model| by_round(visits, model, load, measure))
-            .into_iter(),
-    )
-}
-
-/// 0 where it is not known.
-fn middle(visits: &[Visit], model: Model, load: Load, measure: Measure) -> f64 {
-    let figures = by_round(visits, model, load, measure);
-    median(&figures.into_iter().flatten().collect::<Vec<_>>())
-}
-
-fn rates(visits: &[Visit], workers: usize) -> Table {
+fn rates(visits: &Visits, workers: usize) -> Table {
     let title = format!(
         "As fast as answers come, {}: medians of the rounds, ratio to reuseport with 95 % confidence",
         counted(workers, "worker")
@@ -247,9 +151,9 @@ fn rates(visits: &[Visit], workers: usize) -> Table {
             "generator's CPU",
         ],
     );
-    let rate = rounds(visits, Load::Most, RATE);
+    let rate = visits.rounds(Load::Most, RATE);
     for (index, model) in Model::ALL.into_iter().enumerate() {
-        let middle = |measure| middle(visits, model, Load::Most, measure);
+        let middle = |measure| visits.middle(index, Load::Most, measure);
         let ratio = rate.as_ref().and_then(|rate| rate.ratio(index, REUSEPORT));
         let ratio = ratio.filter(|_| index != REUSEPORT);
         table.row([
@@ -258,15 +162,15 @@ fn rates(visits: &[Visit], workers: usize) -> Table {
             ratio.map_or(String::new(), |ratio| ratio.to_string()),
             format!("{:.2}", middle(CPU)),
             format!("{:.3}", middle(SWITCHES)),
-            format!("{:.2}", middle(|visit| Some(visit.hottest))),
-            format!("{:.3}", middle(|visit| Some(visit.jain))),
+            format!("{:.2}", middle(|visit| Some(visit.details.hottest))),
+            format!("{:.3}", middle(|visit| Some(visit.details.jain))),
             format!("{:.2}", middle(BUSY)),
         ]);
     }
     table
 }
 
-fn latencies(visits: &[Visit]) -> Table {
+fn latencies(visits: &Visits) -> Table {
     let title = "Latency in µs at a share of the rival's own rate, and when nobody is busy: medians of the rounds";
     let mut table = Table::new(
         title,
@@ -283,11 +187,11 @@ fn latencies(visits: &[Visit]) -> Table {
             "lost of sent",
         ],
     );
-    for model in Model::ALL {
+    for (index, model) in Model::ALL.into_iter().enumerate() {
         for load in [Load::Low, Load::Half, Load::High] {
-            let middle = |measure| middle(visits, model, load, measure);
+            let middle = |measure| visits.middle(index, load, measure);
             let whole = |measure| format!("{:.0}", middle(measure));
-            let [lost, sent] = lost_of_sent(visits, model, load);
+            let [lost, sent] = lost_of_sent(visits, index, load);
             table.row([
                 model.name().into(),
                 load.name().into(),
@@ -305,21 +209,20 @@ fn latencies(visits: &[Visit]) -> Table {
     table
 }
 
-fn lost_of_sent(visits: &[Visit], model: Model, load: Load) -> [u64; 2] {
-    let own = visits
-        .iter()
-        .filter(|visit| visit.rival == model.name() && visit.load == load);
+fn lost_of_sent(visits: &Visits, rival: usize, load: Load) -> [u64; 2] {
+    let own = visits.of(rival, load);
     own.fold([0, 0], |[lost, sent], visit| {
         [lost + visit.lost, sent + visit.sent]
     })
 }
 
-fn figure(visits: &[Visit]) -> Figure {
+fn figure(visits: &Visits) -> Figure {
     let names = || Model::ALL.map(|model| model.name().to_owned()).to_vec();
     let bars = |load, measure| {
-        Model::ALL
-            .map(|model| middle(visits, model, load, measure))
-            .to_vec()
+        let rivals = 0..Model::ALL.len();
+        rivals
+            .map(|rival| visits.middle(rival, load, measure))
+            .collect()
     };
     let panel = |title: &str, y: &str, series: &[(&str, Load, Measure)]| {
         Panel::Bars(Bars {
@@ -354,15 +257,15 @@ fn figure(visits: &[Visit]) -> Figure {
     }
 }
 
-fn finding(visits: &[Visit], workers: usize) -> String {
-    let leader = |load, measure, order, unit| match rounds(visits, load, measure) {
+fn finding(visits: &Visits, workers: usize) -> String {
+    let leader = |load, measure, order, unit| match visits.rounds(load, measure) {
         Some(rounds) => leader(&rounds, order, unit),
         None => "nobody, for this kernel does not tell".into(),
     };
     let most = leader(Load::Most, RATE, Order::Highest, "/s");
     let cheapest = leader(Load::Most, CPU, Order::Lowest, " µs a query");
     let fastest = leader(Load::Half, P99, Order::Lowest, " µs");
-    let most_visits = visits.iter().filter(|visit| visit.load == Load::Most);
+    let most_visits = visits.all().iter().filter(|visit| visit.load == Load::Most);
     let busy = median(&most_visits.filter_map(BUSY).collect::<Vec<_>>());
     let cpus = usable_cpus();
     let hidden = if cpus <= FEW_CPUS {
@@ -382,9 +285,10 @@ fn finding(visits: &[Visit], workers: usize) -> String {
 
 /// Who has lost so much at half its rate that its latency, which is that of the
 /// answers that came, looks better than it was.
-fn losses(visits: &[Visit]) -> String {
-    let shares = Model::ALL.into_iter().filter_map(|model| {
-        let [lost, sent] = lost_of_sent(visits, model, Load::Half);
+fn losses(visits: &Visits) -> String {
+    let rivals = Model::ALL.into_iter().enumerate();
+    let shares = rivals.filter_map(|(index, model)| {
+        let [lost, sent] = lost_of_sent(visits, index, Load::Half);
         let share = lost as f64 / sent.max(1) as f64;
         (share > TOLD_LOSS).then(|| format!("{:.1} % ({})", share * 100.0, model.name()))
     });
