@@ -141,7 +141,8 @@ impl Arguments {
         };
         if self.json.is_some() || self.csv.is_some() || self.svg.is_some() || self.tcp {
             bail!(
-                "`shardns lab all` writes everything to --out; --json, --csv, --svg and --tcp are for one experiment"
+                "`shardns lab all` writes everything to --out; --json, --csv, --svg and --tcp \
+                    are for one experiment"
             );
         }
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;

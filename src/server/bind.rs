@@ -67,7 +67,8 @@ pub fn adopt(sockets: Sockets) -> io::Result<Bound> {
 pub enum BindError {
     /// Somebody listens there.
     #[error(
-        "{protocol} {address} is taken; stop what listens there (`ss -lnp{flag} 'sport = :{port}'` shows it) or choose another port with --listen",
+        "{protocol} {address} is taken; stop what listens there (`ss -lnp{flag} 'sport = \
+            :{port}'` shows it) or choose another port with --listen",
         flag = flag(protocol), port = address.port()
     )]
     Taken {
@@ -78,7 +79,9 @@ pub enum BindError {
     },
     /// Another user's sockets hold it.
     #[error(
-        "UDP {address} is held by a process of another user (uid {user}); only processes of that user can join its SO_REUSEPORT group, so run as that user, stop it, or choose another port with --listen"
+        "UDP {address} is held by a process of another user (uid {user}); only processes of \
+            that user can join its SO_REUSEPORT group, so run as that user, stop it, or choose \
+            another port with --listen"
     )]
     OtherUser {
         /// The address.
@@ -88,18 +91,21 @@ pub enum BindError {
     },
     /// No interface has the address.
     #[error(
-        "{0} is not an address of this machine; `ip address` lists those, and 0.0.0.0 or [::] stands for all of them"
+        "{0} is not an address of this machine; `ip address` lists those, and 0.0.0.0 or [::] \
+            stands for all of them"
     )]
     NotOurs(SocketAddr),
     /// A port that only privileged processes may bind.
     #[error(
-        "no permission for port {}; run as root, give the program CAP_NET_BIND_SERVICE (`setcap cap_net_bind_service=+ep`), or lower net.ipv4.ip_unprivileged_port_start",
+        "no permission for port {}; run as root, give the program CAP_NET_BIND_SERVICE (`setcap \
+            cap_net_bind_service=+ep`), or lower net.ipv4.ip_unprivileged_port_start",
         .0.port()
     )]
     NoPermission(SocketAddr),
     /// A link-local address without the interface it is on.
     #[error(
-        "{0} is on every link; say which by the interface's number, as in [fe80::1%2]:53 (`ip link` lists them)"
+        "{0} is on every link; say which by the interface's number, as in [fe80::1%2]:53 (`ip \
+            link` lists them)"
     )]
     NoInterface(SocketAddr),
     /// More sockets than files may be open.
@@ -250,7 +256,8 @@ fn group(
         let company = proc_net::owners(Protocol::Udp, wanted).len();
         if company > 0 {
             notes.insert(format!(
-                "{wanted} has {company} UDP sockets already; those of the same SO_REUSEPORT group take their share of the datagrams"
+                "{wanted} has {company} UDP sockets already; those of the same SO_REUSEPORT \
+                    group take their share of the datagrams"
             ));
         }
     }

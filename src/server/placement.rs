@@ -20,7 +20,8 @@ pub struct Seat {
 pub enum PlacementError {
     /// `--cpus` names a CPU outside of the affinity mask.
     #[error(
-        "CPU {cpu} is not among those that this process may use ({allowed}); choose from these, or widen its affinity or cpuset"
+        "CPU {cpu} is not among those that this process may use ({allowed}); choose from these, \
+            or widen its affinity or cpuset"
     )]
     NotAllowed {
         /// The CPU asked for.

@@ -148,7 +148,8 @@ fn tune(socket: &Socket, address: SocketAddr, options: &UdpOptions, notes: &mut 
     let got = set_buffers(socket, wanted, SEND_BUFFER);
     if got < wanted {
         notes.push(format!(
-            "the receive buffer is {got} bytes rather than {wanted}; raise net.core.rmem_max, or give the program CAP_NET_ADMIN"
+            "the receive buffer is {got} bytes rather than {wanted}; raise net.core.rmem_max, \
+                or give the program CAP_NET_ADMIN"
         ));
     }
 }

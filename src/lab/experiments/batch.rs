@@ -20,8 +20,23 @@ use crate::server::{Config, Server};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "batch",
     question: "What does batching buy and cost?",
-    method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds of random order, over 4 flows from one thread of this process: first as fast as answers come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, where latency counts from when a request was due. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the seven comparisons together. Receives and sends are the batches that the worker counts, times 2: one call to receive it and one to send its replies, so long as the kernel refuses none; waits that end with nothing are told apart. The load generator, which sends 32 at a time at most, competes for the CPUs, and on loopback a reply's delivery is part of the worker's call. Not covered: several workers (--sockets means nothing here), a network card, replies that the kernel refuses.",
-    expectation: "Two system calls a query at batch 1, fewer with each doubling for as long as datagrams wait to be taken. The calls' own cost goes down with them, but most of the cost is the kernel's way through its network stack, which each datagram still goes alone: the gain is modest and ends early. A worker takes what is there and does not wait for more, so that batching costs no latency.",
+    method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one \
+        recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds \
+        of random order, over 4 flows from one thread of this process: first as fast as answers \
+        come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, \
+        where latency counts from when a request was due. The best is the one ahead by its \
+        geometric mean over the rounds; each other is compared with it round by round, with 95 \
+        % confidence for the seven comparisons together. Receives and sends are the batches \
+        that the worker counts, times 2: one call to receive it and one to send its replies, so \
+        long as the kernel refuses none; waits that end with nothing are told apart. The load \
+        generator, which sends 32 at a time at most, competes for the CPUs, and on loopback a \
+        reply's delivery is part of the worker's call. Not covered: several workers (--sockets \
+        means nothing here), a network card, replies that the kernel refuses.",
+    expectation: "Two system calls a query at batch 1, fewer with each doubling for as long as \
+        datagrams wait to be taken. The calls' own cost goes down with them, but most of the \
+        cost is the kernel's way through its network stack, which each datagram still goes \
+        alone: the gain is modest and ends early. A worker takes what is there and does not \
+        wait for more, so that batching costs no latency.",
     run,
 };
 
@@ -160,7 +175,8 @@ fn table(visits: &Visits) -> Table {
     let offered: Measure = |visit| visit.offered_per_s.map(|rate| rate as f64);
     let rate = visits.middle(ONE, Load::Half, offered);
     let title = format!(
-        "As fast as answers come, and latency in µs at {rate:.0} queries a second: medians of the rounds, ratio to batch 1 with 95 % confidence"
+        "As fast as answers come, and latency in µs at {rate:.0} queries a second: medians of \
+            the rounds, ratio to batch 1 with 95 % confidence"
     );
     let mut table = Table::new(
         title,
@@ -245,7 +261,12 @@ fn finding(visits: &Visits) -> String {
     let latency = latency.map_or("not to be compared".into(), |ratio| ratio.to_string());
     let at_most = |index: usize, measure| visits.middle(index, Load::Most, measure);
     format!(
-        "Most answers come from {most}, and the least CPU time is that of {cheapest}; a query takes {:.2} receives and sends at batch 1 and {:.2} at batch {}, which is filled with {:.1} datagrams on average; its p99 against that of batch 1, both at half the rate of batch 1, is {latency}. As fast as answers came, the load generator alone kept {:.2} of a CPU busy at batch 1 and {:.2} at batch {}; near 1, the limit is its own.",
+        "Most answers come from {most}, and the least CPU time is that of {cheapest}; a query \
+            takes {:.2} receives and sends at batch 1 and {:.2} at batch {}, which is filled \
+            with {:.1} datagrams on average; its p99 against that of batch 1, both at half the \
+            rate of batch 1, is {latency}. As fast as answers came, the load generator alone \
+            kept {:.2} of a CPU busy at batch 1 and {:.2} at batch {}; near 1, the limit is its \
+            own.",
         at_most(ONE, CALLS),
         at_most(widest, CALLS),
         WIDTHS[widest],

@@ -21,8 +21,22 @@ use crate::sys::steer::{self, Steer};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "locality",
     question: "Does the worker run where the packet arrived?",
-    method: "A worker for each CPU (or as many as --sockets, 64 at most, 16 with --quick), held on its CPU or not, answers 256 flows of a client that is held on each of up to 8 CPUs in turn, with new ports on each, and sends one datagram with a random ID after another. Every --steer policy, in rounds with new workers and ports; on loopback and, as root, between two network namespaces over a veth pair, as it is and with receive packet steering, which spreads flows over CPUs as a network card with several queues does. A filter on the socket notes the receiving CPU of each datagram in the length that it leaves of it, since SO_INCOMING_CPU is noted for connected UDP sockets only; it is read, too. Each datagram is a flow of its own, so that their choices are independent; a share is called chance's where it differs from that of a worker drawn by lot for each datagram by no more than chance does 95 times of 100. Workers that are not held, and a single one, are not judged. Not covered: real network cards, CPUs beyond 1,390.",
-    expectation: "Without a network card a datagram is received on the CPU that sends it. hash, query-id and random know nothing of CPUs: the worker is where the datagram was received as often as chance has it. cpu chooses the worker held on the receiving CPU, always, and with workers that are not held, only where the scheduler happens to run them there.",
+    method: "A worker for each CPU (or as many as --sockets, 64 at most, 16 with --quick), held \
+        on its CPU or not, answers 256 flows of a client that is held on each of up to 8 CPUs \
+        in turn, with new ports on each, and sends one datagram with a random ID after another. \
+        Every --steer policy, in rounds with new workers and ports; on loopback and, as root, \
+        between two network namespaces over a veth pair, as it is and with receive packet \
+        steering, which spreads flows over CPUs as a network card with several queues does. A \
+        filter on the socket notes the receiving CPU of each datagram in the length that it \
+        leaves of it, since SO_INCOMING_CPU is noted for connected UDP sockets only; it is \
+        read, too. Each datagram is a flow of its own, so that their choices are independent; a \
+        share is called chance's where it differs from that of a worker drawn by lot for each \
+        datagram by no more than chance does 95 times of 100. Workers that are not held, and a \
+        single one, are not judged. Not covered: real network cards, CPUs beyond 1,390.",
+    expectation: "Without a network card a datagram is received on the CPU that sends it. hash, \
+        query-id and random know nothing of CPUs: the worker is where the datagram was received \
+        as often as chance has it. cpu chooses the worker held on the receiving CPU, always, \
+        and with workers that are not held, only where the scheduler happens to run them there.",
     run,
 };
 
@@ -364,7 +378,9 @@ fn finding(summaries: &[LocalitySummary], measured: &[Measured], left_out: &[Str
     let told = percent(sum(measured, |m| m.told) as f64 / all);
     let told_to_client = percent(sum(measured, |m| m.told_to_client) as f64 / all);
     let mut finding = format!(
-        "Of all datagrams these are received on the worker's CPU: {}; SO_INCOMING_CPU names it for {told} on the workers' sockets, and names one for {told_to_client} on the clients', which are connected",
+        "Of all datagrams these are received on the worker's CPU: {}; SO_INCOMING_CPU names it \
+            for {told} on the workers' sockets, and names one for {told_to_client} on the \
+            clients', which are connected",
         said.join("; ")
     );
     for reason in left_out {

@@ -23,8 +23,18 @@ use crate::sys::steer::{self, Steer};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "lookup",
     question: "Does choosing among many sockets cost more?",
-    method: "Groups of 1, 4, 16 … sockets, up to --sockets, are there side by side. In each round each group gets batches of 64 datagrams from one flow over loopback, with one sendmmsg a batch, whose time is taken; it includes sending and receiving up to the socket's queue. The queues are emptied in between. Under hash the flow always lands on the same socket, and what differs from group to group is the choice alone; under query-id each datagram goes to the next socket, and the sockets' memory, cold in large groups, counts too. Groups are compared with one socket in the same round. Not covered: datagrams from other machines, connected sockets in the group, IPv6.",
-    expectation: "The first socket of the group that the kernel meets leads to an array of all, and the hash, or the program, is its index (net/core/sock_reuseport.c): flat since Linux 4.5 (TCP: 4.6). Before, every socket of the group was scored, and the cost grew with their number.",
+    method: "Groups of 1, 4, 16 … sockets, up to --sockets, are there side by side. In each \
+        round each group gets batches of 64 datagrams from one flow over loopback, with one \
+        sendmmsg a batch, whose time is taken; it includes sending and receiving up to the \
+        socket's queue. The queues are emptied in between. Under hash the flow always lands on \
+        the same socket, and what differs from group to group is the choice alone; under \
+        query-id each datagram goes to the next socket, and the sockets' memory, cold in large \
+        groups, counts too. Groups are compared with one socket in the same round. Not covered: \
+        datagrams from other machines, connected sockets in the group, IPv6.",
+    expectation: "The first socket of the group that the kernel meets leads to an array of all, \
+        and the hash, or the program, is its index (net/core/sock_reuseport.c): flat since \
+        Linux 4.5 (TCP: 4.6). Before, every socket of the group was scored, and the cost grew \
+        with their number.",
     run,
 };
 
@@ -335,7 +345,8 @@ impl LookupSummary {
             "no search of the group"
         };
         Some(format!(
-            "under {} {} sockets cost {ratio}, compared with one, and {mean:.3} ns ({low:.3} to {high:.3}) for each socket more: {verdict}",
+            "under {} {} sockets cost {ratio}, compared with one, and {mean:.3} ns ({low:.3} to \
+                {high:.3}) for each socket more: {verdict}",
             self.policy, last.sockets,
         ))
     }

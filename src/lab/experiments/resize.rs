@@ -17,8 +17,20 @@ use crate::sys::lab::buckets;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "resize",
     question: "What happens to flows when a socket joins or leaves?",
-    method: "1,024 client sockets on loopback, IPv4, send one datagram each to a group of N sockets that nobody reads, before and after one socket joins, one in the middle leaves, or the last leaves; which socket has it tells where the flow goes. Unaffected are flows that were not on the socket that left and are not on the one that joined. Several rounds with new ports, with the kernel's hash, and with a consistent table: a classic BPF program on the group with 256 buckets of flows, rewritten on each change so that only the leaver's buckets, or just enough for the newcomer, change hands; beyond 256 sockets some get none. Theory is how far the slices overlap into which the hash is divided before and after. Not covered: datagrams on their way during the change, and TCP.",
-    expectation: "The kernel scales the hash to the number of sockets, so that another number shifts every slice but the first: some half of the flows move. When a socket in the middle leaves, the kernel also moves the last into its place. The table moves no unaffected flow.",
+    method: "1,024 client sockets on loopback, IPv4, send one datagram each to a group of N \
+        sockets that nobody reads, before and after one socket joins, one in the middle leaves, \
+        or the last leaves; which socket has it tells where the flow goes. Unaffected are flows \
+        that were not on the socket that left and are not on the one that joined. Several \
+        rounds with new ports, with the kernel's hash, and with a consistent table: a classic \
+        BPF program on the group with 256 buckets of flows, rewritten on each change so that \
+        only the leaver's buckets, or just enough for the newcomer, change hands; beyond 256 \
+        sockets some get none. Theory is how far the slices overlap into which the hash is \
+        divided before and after. Not covered: datagrams on their way during the change, and \
+        TCP.",
+    expectation: "The kernel scales the hash to the number of sockets, so that another number \
+        shifts every slice but the first: some half of the flows move. When a socket in the \
+        middle leaves, the kernel also moves the last into its place. The table moves no \
+        unaffected flow.",
     run,
 };
 
@@ -394,7 +406,9 @@ fn finding(summaries: &[ResizeSummary], sockets: usize) -> String {
             (moved + s.unaffected_moved, unaffected + s.unaffected)
         });
     format!(
-        "With {sockets} sockets, the kernel's hash moves {} of the unaffected flows (equal slices of the hash: {}{verdict}); the consistent table moves {moved} of {unaffected}.",
+        "With {sockets} sockets, the kernel's hash moves {} of the unaffected flows (equal \
+            slices of the hash: {}{verdict}); the consistent table moves {moved} of \
+            {unaffected}.",
         shares.join(", "),
         theory.join(", ")
     )

@@ -32,8 +32,21 @@ use crate::sys::socket::{UdpOptions, UdpSocket};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "restart",
     question: "How many datagrams does a restart lose?",
-    method: "64 flows on loopback ask at a steady rate, 20,000 a second, whether they are answered or not. Meanwhile the server, N threads (1,024 at most) with a socket each, is replaced by another: closed, and 20 ms later opened again; by one that joins the SO_REUSEPORT group first, the old one then being closed as it is, or when every thread has answered what is queued, or each socket as soon as its thread has (as this server does); by one that gets the old one's sockets. Each request is followed by its message ID: lost is what has no answer after 400 ms. Errors are how often the kernel told a client of one, mostly that the port is unreachable, which may be once for several datagrams. Old and new server are threads of one process and share the descriptors; another process would get the same sockets over a Unix socket (SCM_RIGHTS). Not covered: the time that a real server takes to load its zones, and TCP.",
-    expectation: "While nobody has the port, everything is lost. With an overlap only what is queued on a socket when it is closed is lost. Draining answers that, but what comes between a thread's last look and the close is lost still, the more the longer the socket stays open. A socket that is handed over keeps its queue, and nothing is lost.",
+    method: "64 flows on loopback ask at a steady rate, 20,000 a second, whether they are \
+        answered or not. Meanwhile the server, N threads (1,024 at most) with a socket each, is \
+        replaced by another: closed, and 20 ms later opened again; by one that joins the \
+        SO_REUSEPORT group first, the old one then being closed as it is, or when every thread \
+        has answered what is queued, or each socket as soon as its thread has (as this server \
+        does); by one that gets the old one's sockets. Each request is followed by its message \
+        ID: lost is what has no answer after 400 ms. Errors are how often the kernel told a \
+        client of one, mostly that the port is unreachable, which may be once for several \
+        datagrams. Old and new server are threads of one process and share the descriptors; \
+        another process would get the same sockets over a Unix socket (SCM_RIGHTS). Not \
+        covered: the time that a real server takes to load its zones, and TCP.",
+    expectation: "While nobody has the port, everything is lost. With an overlap only what is \
+        queued on a socket when it is closed is lost. Draining answers that, but what comes \
+        between a thread's last look and the close is lost still, the more the longer the \
+        socket stays open. A socket that is handed over keeps its queue, and nothing is lost.",
     run,
 };
 
@@ -387,7 +400,10 @@ fn finding(measured: &[Restart]) -> String {
     };
     let handed_over = || of(measured, Way::HandOver);
     format!(
-        "Of some {:.0} datagrams a restart loses {} where nobody has the port for {} ms, {} where the new server overlaps with one that is just closed; compared with that, {} where that one drains first and {} where each of its threads then closes its own socket; and {} of {} in all where new threads go on reading the same sockets.",
+        "Of some {:.0} datagrams a restart loses {} where nobody has the port for {} ms, {} \
+            where the new server overlaps with one that is just closed; compared with that, {} \
+            where that one drains first and {} where each of its threads then closes its own \
+            socket; and {} of {} in all where new threads go on reading the same sockets.",
         median(
             &measured
                 .iter()

@@ -20,8 +20,25 @@ use crate::server::placement::usable_cpus;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "rivals",
     question: "Which way of sharing a port is best?",
-    method: "Five rivals serve the same small zone with the same answering code, batch and number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one socket in one epoll instance that all wait in; one receiver that hands batches over crossbeam-channel to the workers, a thread more; and SO_REUSEPORT among processes of one worker each. All run throughout; one is asked at a time, in rounds of random order, over 64 flows from one thread of this process: first a little, then as fast as answers come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, where latency counts from when a request was due, and is that of the answers that came: rivals are compared at different rates there. The best is the one ahead by its geometric mean over the rounds; each other is compared with it round by round, with 95 % confidence for the four comparisons together. CPU time and context switches are those of the rival's threads. The load generator competes with them for the CPUs, and on loopback it pays for the delivery of requests and they for that of replies. Not covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
-    expectation: "Sockets of their own spare workers the lock of a common queue and useless wake-ups, and a hand-off costs a wake-up more for each batch; but a common queue serves whoever is free, so that with few flows or few CPUs it is more even and its slowest answers are faster. Threads and processes are the same to the kernel. What a common queue costs shows with many cores only.",
+    method: "Five rivals serve the same small zone with the same answering code, batch and \
+        number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one \
+        socket in one epoll instance that all wait in; one receiver that hands batches over \
+        crossbeam-channel to the workers, a thread more; and SO_REUSEPORT among processes of \
+        one worker each. All run throughout; one is asked at a time, in rounds of random order, \
+        over 64 flows from one thread of this process: first a little, then as fast as answers \
+        come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, \
+        where latency counts from when a request was due, and is that of the answers that came: \
+        rivals are compared at different rates there. The best is the one ahead by its \
+        geometric mean over the rounds; each other is compared with it round by round, with 95 \
+        % confidence for the four comparisons together. CPU time and context switches are those \
+        of the rival's threads. The load generator competes with them for the CPUs, and on \
+        loopback it pays for the delivery of requests and they for that of replies. Not \
+        covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
+    expectation: "Sockets of their own spare workers the lock of a common queue and useless \
+        wake-ups, and a hand-off costs a wake-up more for each batch; but a common queue serves \
+        whoever is free, so that with few flows or few CPUs it is more even and its slowest \
+        answers are faster. Threads and processes are the same to the kernel. What a common \
+        queue costs shows with many cores only.",
     run,
 };
 
@@ -171,7 +188,8 @@ fn rates(visits: &Visits, workers: usize) -> Table {
 }
 
 fn latencies(visits: &Visits) -> Table {
-    let title = "Latency in µs at a share of the rival's own rate, and when nobody is busy: medians of the rounds";
+    let title = "Latency in µs at a share of the rival's own rate, and when nobody is busy: \
+        medians of the rounds";
     let mut table = Table::new(
         title,
         &[
@@ -277,7 +295,9 @@ fn finding(visits: &Visits, workers: usize) -> String {
         String::new()
     };
     format!(
-        "With {}, most answers come from {most}, the least CPU time is that of {cheapest}, and the lowest p99, each at half its own rate, that of {fastest}{}; the load generator alone kept {busy:.2} of a CPU busy{hidden}.",
+        "With {}, most answers come from {most}, the least CPU time is that of {cheapest}, and \
+            the lowest p99, each at half its own rate, that of {fastest}{}; the load generator \
+            alone kept {busy:.2} of a CPU busy{hidden}.",
         counted(workers, "worker"),
         losses(visits),
     )

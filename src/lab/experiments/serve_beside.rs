@@ -33,7 +33,9 @@ pub const EXPERIMENT: Experiment = Experiment {
         "A server with N workers, 64 at most, runs on a free port of loopback. Each of many client ports asks it twice for worker.server (class CHAOS, type TXT), which says who answers: before, while the program below runs beside it, and after that was ended. To try it by hand, save the program and run it as the user who runs shardns: `python3 beside.py 127.0.0.1:5300`, then `dig @127.0.0.1 -p 5300 worker.server TXT CH` a few times. Not covered: IPv6, TCP, another user (see bind), which of the old flows move (see resize).\n\n",
         include_str!("serve_beside.py")
     ),
-    expectation: "The kernel knows sockets, not programs: the Python program gets one share of N + 1 of the client ports, each port stays with one server, and once the program has gone the workers answer everything again.",
+    expectation: "The kernel knows sockets, not programs: the Python program gets one share of \
+        N + 1 of the client ports, each port stays with one server, and once the program has \
+        gone the workers answer everything again.",
     run,
 };
 
@@ -359,7 +361,8 @@ fn finding(asked: &[Asked], workers: usize, ports: usize) -> String {
         lost => format!("; {lost} ports missed an answer"),
     };
     format!(
-        "{judgement}: beside {workers} worker{plural} in Rust, ten lines of Python answer {python} of {ports} client ports ({:.0} %){spread}; {kept}, and {left}{lost}.",
+        "{judgement}: beside {workers} worker{plural} in Rust, ten lines of Python answer \
+            {python} of {ports} client ports ({:.0} %){spread}; {kept}, and {left}{lost}.",
         100.0 * python as f64 / ports as f64
     )
 }

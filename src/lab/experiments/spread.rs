@@ -21,8 +21,17 @@ use crate::sys::steer::Steer;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "spread",
     question: "How evenly does the hash spread F flows over N sockets?",
-    method: "F client sockets on loopback send at least 1,024 datagrams with random message IDs to a group of N sockets that nobody reads; then each socket's are counted. Several rounds with new ports, fewer from 256 sockets on, for every policy of --steer. With --tcp, F connections over N listeners. The band is where a round of an ideal hash lies 95 times of 100, computed by trial; rounds are counted in it one by one. The p of query-id says nothing of the kernel: the IDs come from the seeded generator, and the choice is the ID modulo N.",
-    expectation: "The hash looks at addresses and ports only: a flow always lands on one socket, and few flows come out as unevenly as chance has it. query-id and random decide for each datagram and spread even a single flow. cpu follows the sender on loopback, where a datagram is received on the CPU that sends it.",
+    method: "F client sockets on loopback send at least 1,024 datagrams with random message IDs \
+        to a group of N sockets that nobody reads; then each socket's are counted. Several \
+        rounds with new ports, fewer from 256 sockets on, for every policy of --steer. With \
+        --tcp, F connections over N listeners. The band is where a round of an ideal hash lies \
+        95 times of 100, computed by trial; rounds are counted in it one by one. The p of \
+        query-id says nothing of the kernel: the IDs come from the seeded generator, and the \
+        choice is the ID modulo N.",
+    expectation: "The hash looks at addresses and ports only: a flow always lands on one \
+        socket, and few flows come out as unevenly as chance has it. query-id and random decide \
+        for each datagram and spread even a single flow. cpu follows the sender on loopback, \
+        where a datagram is received on the CPU that sends it.",
     run,
 };
 
@@ -497,10 +506,12 @@ fn finding(measured: &[SpreadRound], sockets: usize, ports: Option<usize>) -> St
     let within = (EVEN - 1.0) * 100.0;
     let advice = match ports {
         Some(ports) => format!(
-            "a load test needs some {ports} client ports for the busiest socket to stay within {within:.0} % of the mean, 39 times of 40"
+            "a load test needs some {ports} client ports for the busiest socket to stay within \
+                {within:.0} % of the mean, 39 times of 40"
         ),
         None => format!(
-            "not even 65,536 client ports, all that one address has, bring {sockets} sockets within {within:.0} % of the mean"
+            "not even 65,536 client ports, all that one address has, bring {sockets} sockets \
+                within {within:.0} % of the mean"
         ),
     };
     let single = |policy: &str| {

@@ -25,8 +25,20 @@ use crate::sys::steer::Steer;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "stall",
     question: "What does one slow worker cost?",
-    method: "200 stub resolvers on loopback, each with its own port, ask N workers (1,024 at most) 2,000 questions a second at random, answered or not. One worker stands still in the last 100 of every 500 ms, from the first datagram that it takes then. A stub asks again from the same port with the same ID after 40 and 80 ms, as long as nothing came. Asked once looks only at the reply to the first datagram, with retry at whatever came first. Late is later than half a stall, from the first datagram; a client is hit when one of its answers is late or missing, within the three stalls of a round. Policies take turns in several rounds. Not covered: stalls of a whole CPU or of a batch, and load near saturation.",
-    expectation: "hash: the clients on the stalled worker's socket wait, all others notice nothing; a retry queues behind the same worker. query-id: everybody's questions are hit now and then, and a retry with the same ID helps as little. random: everybody is hit, but a retry most likely comes to another worker. One shared socket: only what the worker has in hand waits, since the others go on reading.",
+    method: "200 stub resolvers on loopback, each with its own port, ask N workers (1,024 at \
+        most) 2,000 questions a second at random, answered or not. One worker stands still in \
+        the last 100 of every 500 ms, from the first datagram that it takes then. A stub asks \
+        again from the same port with the same ID after 40 and 80 ms, as long as nothing came. \
+        Asked once looks only at the reply to the first datagram, with retry at whatever came \
+        first. Late is later than half a stall, from the first datagram; a client is hit when \
+        one of its answers is late or missing, within the three stalls of a round. Policies \
+        take turns in several rounds. Not covered: stalls of a whole CPU or of a batch, and \
+        load near saturation.",
+    expectation: "hash: the clients on the stalled worker's socket wait, all others notice \
+        nothing; a retry queues behind the same worker. query-id: everybody's questions are hit \
+        now and then, and a retry with the same ID helps as little. random: everybody is hit, \
+        but a retry most likely comes to another worker. One shared socket: only what the \
+        worker has in hand waits, since the others go on reading.",
     run,
 };
 
@@ -448,7 +460,8 @@ fn finding(measured: &[StallRound], workers: usize, stalls: Stalls, periods: u32
         .collect();
     let plural = if periods == 1 { "" } else { "s" };
     format!(
-        "When one of {workers} workers stands still for {} ms of every {} ms, so many answers are late and so many clients hit within {periods} stall{plural}: {}.",
+        "When one of {workers} workers stands still for {} ms of every {} ms, so many answers \
+            are late and so many clients hit within {periods} stall{plural}: {}.",
         stalls.length.as_millis(),
         stalls.every.as_millis(),
         told.join(", ")

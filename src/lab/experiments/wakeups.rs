@@ -17,8 +17,21 @@ use crate::sys::epoll::Trigger;
 pub const EXPERIMENT: Experiment = Experiment {
     name: "wakeups",
     question: "Who is woken for one datagram?",
-    method: "Some threads (as many as --sockets, 64 at most, 16 with --quick) wait for datagrams on loopback: in a blocking receive on one socket; each in an epoll instance of its own that watches this socket level-triggered, edge-triggered or with EPOLLEXCLUSIVE; all in one instance; each in a blocking receive on a SO_REUSEPORT socket of its own, with one flow and with 256. Threads begin to wait one after another, and each datagram is sent when all sleep. A wake-up is a voluntary context switch of a thread, as the kernel counts them in /proc: who sleeps anew has been awake. It is useless where the thread took nothing; an empty return is one that the program saw too. One datagram at a time shows the order among idle threads, not what a load makes of it.",
-    expectation: "Where each thread has an epoll instance of its own, level- or edge-triggered, one datagram wakes all: the thundering herd, most of which finds nothing. EPOLLEXCLUSIVE wakes the instance that is first in the socket's list; the list never changes, so the same thread gets everything. A blocking receive queues anew for each datagram, and the threads take turns. With SO_REUSEPORT only the thread of the chosen socket wakes, and flows decide how even that is.",
+    method: "Some threads (as many as --sockets, 64 at most, 16 with --quick) wait for \
+        datagrams on loopback: in a blocking receive on one socket; each in an epoll instance \
+        of its own that watches this socket level-triggered, edge-triggered or with \
+        EPOLLEXCLUSIVE; all in one instance; each in a blocking receive on a SO_REUSEPORT \
+        socket of its own, with one flow and with 256. Threads begin to wait one after another, \
+        and each datagram is sent when all sleep. A wake-up is a voluntary context switch of a \
+        thread, as the kernel counts them in /proc: who sleeps anew has been awake. It is \
+        useless where the thread took nothing; an empty return is one that the program saw too. \
+        One datagram at a time shows the order among idle threads, not what a load makes of it.",
+    expectation: "Where each thread has an epoll instance of its own, level- or edge-triggered, \
+        one datagram wakes all: the thundering herd, most of which finds nothing. \
+        EPOLLEXCLUSIVE wakes the instance that is first in the socket's list; the list never \
+        changes, so the same thread gets everything. A blocking receive queues anew for each \
+        datagram, and the threads take turns. With SO_REUSEPORT only the thread of the chosen \
+        socket wakes, and flows decide how even that is.",
     run,
 };
 

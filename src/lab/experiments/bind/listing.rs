@@ -146,6 +146,7 @@ pub fn finding(listings: &[Listing]) -> String {
         false => "/proc/net lists",
     };
     format!(
-        "{netlink} all {SOCKETS} sockets that share a port, two at 127.0.0.1 and one at 0.0.0.0, so that who sees {addresses} may have a tool that shows each address once"
+        "{netlink} all {SOCKETS} sockets that share a port, two at 127.0.0.1 and one at \
+            0.0.0.0, so that who sees {addresses} may have a tool that shows each address once"
     )
 }

@@ -22,8 +22,25 @@ use trial::{Case, GROUP, Part, Receiver, Verdict, attempt};
 pub const EXPERIMENT: Experiment = Experiment {
     name: "bind",
     question: "Who may bind beside whom, and who then receives?",
-    method: "Two sockets try for one port that nobody has at any address: UDP and TCP, each at 127.0.0.1, 0.0.0.0, ::1 and :: (which takes IPv4 too: IPV6_V6ONLY is off) and at 127.0.0.1 beside 127.0.0.2, each with neither option, SO_REUSEADDR, SO_REUSEPORT or both. The first serves when the second comes; with TCP also both bind before either listens, and, for IPv4, the first has left a connection in TIME_WAIT (the accepting side closes first; these stay for a minute, as always). As root, the second also belongs to another user: a socket's owner is its thread's file-system user, which setfsuid changes for one thread. A failure counts once it has repeated on another port. Where both serve, datagrams or connections go to 127.0.0.1, 127.0.0.2 and ::1, from many client ports where the address belongs to both; both also join a multicast group on loopback. Last, what /proc/net and netlink list of two sockets at 127.0.0.1 and one at 0.0.0.0. There are always two sockets, whatever --sockets says. Not covered: IPV6_V6ONLY, SO_BINDTODEVICE, network namespaces, groups with a BPF program; BSD is quoted, not measured.",
-    expectation: "Both sockets must set SO_REUSEPORT, and belong to one user, to share a port by flow; on one alone it does nothing. SO_REUSEADDR on both never lets two listen on TCP; it passes TIME_WAIT. On UDP it lets the last binder take every datagram of the same address. Where addresses overlap, the more specific socket gets its address's share. Each member of a multicast group gets a copy.",
+    method: "Two sockets try for one port that nobody has at any address: UDP and TCP, each at \
+        127.0.0.1, 0.0.0.0, ::1 and :: (which takes IPv4 too: IPV6_V6ONLY is off) and at \
+        127.0.0.1 beside 127.0.0.2, each with neither option, SO_REUSEADDR, SO_REUSEPORT or \
+        both. The first serves when the second comes; with TCP also both bind before either \
+        listens, and, for IPv4, the first has left a connection in TIME_WAIT (the accepting \
+        side closes first; these stay for a minute, as always). As root, the second also \
+        belongs to another user: a socket's owner is its thread's file-system user, which \
+        setfsuid changes for one thread. A failure counts once it has repeated on another port. \
+        Where both serve, datagrams or connections go to 127.0.0.1, 127.0.0.2 and ::1, from \
+        many client ports where the address belongs to both; both also join a multicast group \
+        on loopback. Last, what /proc/net and netlink list of two sockets at 127.0.0.1 and one \
+        at 0.0.0.0. There are always two sockets, whatever --sockets says. Not covered: \
+        IPV6_V6ONLY, SO_BINDTODEVICE, network namespaces, groups with a BPF program; BSD is \
+        quoted, not measured.",
+    expectation: "Both sockets must set SO_REUSEPORT, and belong to one user, to share a port \
+        by flow; on one alone it does nothing. SO_REUSEADDR on both never lets two listen on \
+        TCP; it passes TIME_WAIT. On UDP it lets the last binder take every datagram of the \
+        same address. Where addresses overlap, the more specific socket gets its address's \
+        share. Each member of a multicast group gets a copy.",
     run,
 };
 
@@ -282,7 +299,8 @@ fn claim(tried: &[Tried]) -> String {
         "SO_REUSEPORT on one socket is sometimes enough"
     };
     format!(
-        "{judgement} (of {} pairs of overlapping addresses {} bind with it on both, {} on the first alone, {} on the second alone)",
+        "{judgement} (of {} pairs of overlapping addresses {} bind with it on both, {} on the \
+            first alone, {} on the second alone)",
         both.1, both.0, first.0, second.0
     )
 }
@@ -304,7 +322,8 @@ fn taken_over(tried: &[Tried]) -> String {
         ways.iter().filter(takes_all).count()
     };
     format!(
-        "of two UDP sockets at one address that have only SO_REUSEADDR in common, one takes every datagram, in {} of {} ways the last binder, in {} the first",
+        "of two UDP sockets at one address that have only SO_REUSEADDR in common, one takes \
+            every datagram, in {} of {} ways the last binder, in {} the first",
         taken_by(Receiver::Second),
         ways.len(),
         taken_by(Receiver::First)

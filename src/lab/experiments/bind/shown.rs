@@ -105,7 +105,8 @@ pub fn tables(tried: &[Tried], listings: &[Listing]) -> Vec<Table> {
 }
 
 fn grids(tried: &[Tried]) -> Table {
-    let title = "Address pairs that overlap on which the second socket works; its options across, the first's down";
+    let title = "Address pairs that overlap on which the second socket works; its options \
+        across, the first's down";
     let mut table = Table::new(
         title,
         &[
