@@ -86,7 +86,7 @@ pub enum Pace {
     },
 }
 
-/// What is to be done.
+/// Whom to ask, how, and for how long.
 #[derive(Clone, Copy, Debug)]
 pub struct Plan<'r> {
     /// Who is asked.

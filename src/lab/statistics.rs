@@ -50,7 +50,7 @@ pub fn chi_square(shares: &[u64]) -> Option<ChiSquare> {
     fit(shares, &vec![expected; shares.len()])
 }
 
-/// The same where shares are expected to differ.
+/// Chi-square of shares that are expected to differ.
 pub fn fit(shares: &[u64], expected: &[f64]) -> Option<ChiSquare> {
     debug_assert_eq!(shares.len(), expected.len());
     if shares.len() < 2 || expected.iter().any(|&expected| expected < MIN_EXPECTED) {
@@ -154,7 +154,7 @@ impl Mean {
         Mean::with_confidence(sample, CONFIDENCE)
     }
 
-    /// The same where the mean is in the interval that often.
+    /// The mean with an interval that holds it so often.
     fn with_confidence(sample: &[f64], confidence: f64) -> Option<Mean> {
         if sample.len() < 2 {
             return None;
@@ -205,7 +205,7 @@ impl Ratio {
         Ratio::paired_as_one_of(1, figures, others)
     }
 
-    /// The same as one of so many comparisons, each of which gets its part of
+    /// Compares as one of so many comparisons, each of which gets its part of
     /// the chance to be wrong, so that all are right 95 times of 100 (O. Dunn,
     /// "Multiple Comparisons Among Means", JASA 56, 1961).
     pub fn paired_as_one_of(comparisons: usize, figures: &[f64], others: &[f64]) -> Option<Ratio> {

@@ -16,7 +16,7 @@ use super::group::clients;
 use crate::sys::epoll::Epoll;
 use crate::wire::header::HEADER;
 
-/// What is to be done.
+/// Whom to ask, how many stubs, how often, and when to ask again.
 pub struct StubPlan<'p> {
     /// Who is asked.
     pub peer: SocketAddr,

@@ -144,7 +144,7 @@ impl Idle {
         self.ready[port]
     }
 
-    /// The same for any of them.
+    /// True where any port may have something to read.
     pub fn is_any_ready(&self) -> bool {
         self.ready.iter().any(|ready| *ready)
     }

@@ -150,7 +150,7 @@ impl Server {
         Server::start_with(config, zones, |answerer| answerer)
     }
 
-    /// The same with something around the answerer of each worker.
+    /// Starts a server with something around the answerer of each worker.
     ///
     /// # Errors
     ///

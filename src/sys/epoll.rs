@@ -60,7 +60,7 @@ impl Epoll {
         })
     }
 
-    /// The same instance for one more thread to wait in: what is watched, and
+    /// This instance for one more thread to wait in: what is watched, and
     /// what is ready, is common to both.
     ///
     /// # Errors
@@ -82,7 +82,7 @@ impl Epoll {
         self.add_with(socket, token, Trigger::Exclusive)
     }
 
-    /// The same with a trigger of the caller's choice.
+    /// Watches a socket with a trigger of the caller's choice.
     ///
     /// # Errors
     ///

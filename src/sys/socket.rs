@@ -205,7 +205,7 @@ pub fn listen_tcp(address: SocketAddr) -> io::Result<TcpListener> {
     listen(address, false)
 }
 
-/// The same as one of a `SO_REUSEPORT` group of listeners.
+/// A TCP listener of a `SO_REUSEPORT` group of them.
 ///
 /// # Errors
 ///

@@ -183,7 +183,7 @@ fn lower_ends<const N: usize>(lower: &mut [u8], name: &[u8]) {
     }
 }
 
-/// The same for 8 to 16 octets. The two words are lowered in one piece, which
+/// Copies a name of 8 to 16 octets in lower case. The two words are lowered in one piece, which
 /// the compiler does at once; one alone it would take octet by octet.
 #[inline(always)]
 fn lower_words(lower: &mut [u8], name: &[u8]) {

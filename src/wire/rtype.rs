@@ -55,7 +55,7 @@ pub enum Kind {
     Type,
     /// Up to 255 octets behind a length octet (RFC 1035 §3.3).
     CharString,
-    /// The same, or nothing at all.
+    /// Up to 255 octets behind a length octet, or nothing at all.
     OptionalCharString,
     /// Rest: one or more of them.
     CharStrings,

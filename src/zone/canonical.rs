@@ -149,7 +149,7 @@ mod tests {
     use super::*;
     use crate::zone::text::{self, Library};
 
-    /// The same records straight from the text, duplicates dropped.
+    /// The records straight from the text, duplicates dropped.
     fn of_text(library: Library, path: &str) -> Vec<CanonicalRecord> {
         let text::Read { records, .. } = text::read(library, Path::new(path), None).unwrap();
         let canonical = records.list.iter().map(|record| {

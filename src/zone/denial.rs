@@ -38,7 +38,7 @@ impl Denial {
         last_before(&self.nsec, is_before).map(|at| store.node(at))
     }
 
-    /// The same for NSEC3 and the hash of a name.
+    /// The node whose NSEC3 record has this hash, or the last before it.
     pub fn nsec3<'z>(&self, store: &'z Store, hash: &[u8; HASH]) -> Option<Node<'z>> {
         let mut label = [0; HASH_LABEL];
         BASE32_DNSSEC.encode_mut(hash, &mut label);

@@ -133,7 +133,7 @@ impl Zone {
         self.find_from(self.store.find(name, 0), name, rtype)
     }
 
-    /// The same in two halves: the set that was asked for, where the name has
+    /// `find` in two halves: the set that was asked for, where the name has
     /// it, or else what the second half begins with. Callers that answer with
     /// the set at once spare themselves telling all the others apart.
     #[inline(always)]

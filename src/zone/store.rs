@@ -111,7 +111,7 @@ impl Store {
         self.find_behind(slot, name, label)
     }
 
-    /// The same behind slot `slot`, where another name has the tag, as one in
+    /// Searches on behind slot `slot`, where another name has the tag, as one in
     /// four thousand million does.
     #[cold]
     #[inline(never)]

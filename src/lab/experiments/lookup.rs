@@ -267,7 +267,7 @@ struct LookupSummary {
 struct Size {
     sockets: usize,
     ns: Range,
-    /// The same by round.
+    /// Nanoseconds by round.
     times: Vec<f64>,
     /// Compared with one socket.
     ratio: Option<Ratio>,

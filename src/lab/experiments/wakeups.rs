@@ -39,7 +39,7 @@ pub const EXPERIMENT: Experiment = Experiment {
 const THREADS: usize = 4;
 /// The most threads: a look at all of them shall not take long.
 const MOST_THREADS: usize = 64;
-/// The same where it shall be over at once.
+/// The most threads of a quick run.
 const MOST_THREADS_QUICK: usize = 16;
 /// Flows where there are many.
 const FLOWS: usize = 256;
@@ -164,7 +164,7 @@ fn wakeups((before, after): (&State, &State)) -> u64 {
     (after.switches - before.switches).saturating_sub(after.ticks - before.ticks)
 }
 
-/// The same of the threads that took nothing.
+/// How often threads woke that took nothing.
 fn useless_wakeups(before: &[State], after: &[State]) -> u64 {
     let pairs = before.iter().zip(after);
     let took_nothing = pairs.filter(|(before, after)| before.taken == after.taken);

@@ -64,7 +64,7 @@ impl Roster {
         self.idle.first().map(|&(_, number)| number)
     }
 
-    /// The same among those of one client.
+    /// The connection of one client that has been idle longest.
     pub fn idlest_of(&self, client: IpAddr) -> Option<usize> {
         self.clients
             .get(&client)?

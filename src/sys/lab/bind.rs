@@ -32,7 +32,7 @@ pub fn bind_udp(address: SocketAddr, reuse: Reuse) -> io::Result<UdpSocket> {
 #[derive(Debug)]
 pub struct BoundTcp(Socket);
 
-/// The same for TCP.
+/// A TCP socket that has an address, and does not block.
 ///
 /// # Errors
 ///

@@ -112,7 +112,7 @@ impl<'t> Scanner<'t> {
         self.next_before(self.text.len(), tokens)
     }
 
-    /// The same, but `Ok(None)` as well where none begins before `end`, the
+    /// As `next`, but `Ok(None)` as well where none begins before `end`, the
     /// start of a line: what is empty there is passed over, and no more.
     pub fn next_before(
         &mut self,

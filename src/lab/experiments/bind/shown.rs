@@ -53,7 +53,7 @@ pub fn options(options: Reuse) -> &'static str {
     }
 }
 
-/// The same where there is little room.
+/// The options in one character.
 fn short(options: Reuse) -> &'static str {
     match (options.address, options.port) {
         (false, false) => "·",
