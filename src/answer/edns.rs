@@ -100,23 +100,39 @@ impl Edns {
     fn search(mut rest: Cursor<'_>, records: u16) -> Option<Option<Edns>> {
         let mut edns = None;
         for _ in 0..records {
-            let owner = rest.rest();
-            rest.skip_name()?;
-            let rtype = RrType(rest.u16()?);
-            let size = rest.u16()?;
-            let [_, version, upper, _] = rest.u32()?.to_be_bytes();
-            let length = rest.u16()?;
-            let options = rest.take(length.into())?;
-            if rtype != RrType::OPT {
+            let Some(opt) = take_record(&mut rest)? else {
                 continue;
-            }
+            };
             // One OPT, at the root (RFC 6891 §6.1.1, §6.1.2).
-            if edns.is_some() || owner.first() != Some(&0) {
+            if edns.is_some() || !opt.is_root {
                 return None;
             }
-            edns = Some(Edns::new(size, version, upper, has_nsid(options)?));
+            edns = Some(opt.edns.with_options(opt.options)?);
         }
         rest.is_empty().then_some(edns)
+    }
+
+    /// The first whole OPT record of an additional section, whatever is wrong
+    /// with the section.
+    pub fn first(mut rest: Cursor<'_>, records: u16) -> Option<Edns> {
+        for _ in 0..records {
+            if let Some(opt) = take_record(&mut rest)?
+                && opt.is_root
+            {
+                return Some(opt.edns);
+            }
+        }
+        None
+    }
+
+    /// The same record with what its options ask for; `None` where one runs over
+    /// the end.
+    fn with_options(self, options: &[u8]) -> Option<Edns> {
+        let nsid = if has_nsid(options)? { HAS_NSID } else { 0 };
+        Some(Edns {
+            flags: self.flags | nsid,
+            ..self
+        })
     }
 
     /// The OPT record of a reply, up to where `options` octets of them follow.
@@ -156,6 +172,32 @@ impl Options<'_> {
             put_option(rest, EDE, &(error as u16).to_be_bytes());
         }
     }
+}
+
+/// An OPT record where it stands.
+struct Found<'m> {
+    /// Whether that is at the root.
+    is_root: bool,
+    edns: Edns,
+    options: &'m [u8],
+}
+
+/// Takes a record of the additional section, which may be an OPT record; `None`
+/// where it is cut off.
+fn take_record<'m>(rest: &mut Cursor<'m>) -> Option<Option<Found<'m>>> {
+    let is_root = rest.rest().first() == Some(&0);
+    rest.skip_name()?;
+    let rtype = RrType(rest.u16()?);
+    let size = rest.u16()?;
+    let [_, version, upper, _] = rest.u32()?.to_be_bytes();
+    let length = rest.u16()?;
+    let options = rest.take(length.into())?;
+    let found = || Found {
+        is_root,
+        edns: Edns::new(size, version, upper, false),
+        options,
+    };
+    Some((rtype == RrType::OPT).then(found))
 }
 
 /// Walks the options; unknown ones are passed over (RFC 6891 §6.1.2). `None`

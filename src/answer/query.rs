@@ -33,7 +33,7 @@ pub struct Query {
 /// A request that gets no answer from the zones.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unanswerable {
-    /// A response, or too short to rule out that it is one.
+    /// A response, or shorter than a header.
     Silence,
     /// A header goes back, with an OPT record if a whole one was read
     /// (RFC 6891 §6.1.1).
@@ -85,50 +85,47 @@ impl Query {
     }
 }
 
-/// A request that is cut off or broken. It gets a header, unless there is too
-/// little of it: the id takes two octets, and the third tells a query from a
-/// response.
+/// A request that is broken. It gets a header, with an OPT record where one
+/// could be read: "Lack of presence of an OPT record in a response MUST be taken
+/// as an indication that the responder does not implement any part of the
+/// protocol" (RFC 6891 §7).
 #[cold]
 #[inline(never)]
 fn malformed(request: &[u8]) -> Unanswerable {
-    match Header::read(request) {
-        Some(header) => Unanswerable::Refused(header, Rcode::FormErr, None),
-        None => Unanswerable::Silence,
-    }
+    header_with(Rcode::FormErr, request)
 }
 
-/// A whole header of another kind of request.
+/// A response, or another kind of request. NOTIFY and UPDATE are laid out as
+/// queries are (RFC 1996 §3.7, RFC 2136 §2).
 #[cold]
 #[inline(never)]
 fn no_query(request: &[u8]) -> Unanswerable {
+    header_with(Rcode::NotImp, request)
+}
+
+fn header_with(rcode: Rcode, request: &[u8]) -> Unanswerable {
     match Header::read(request) {
-        Some(header) => {
-            let edns = other_opcode(request).flatten();
-            Unanswerable::Refused(header, Rcode::NotImp, edns)
-        }
+        Some(header) => Unanswerable::Refused(header, rcode, readable_opt(request)),
         None => Unanswerable::Silence,
     }
 }
 
 impl Header {
-    /// What a reply repeats, or `None` where there must be no reply: two
-    /// servers that answer each other's responses never stop.
+    /// What a reply repeats, or `None` where there must be no reply: to what is
+    /// shorter than a header, and to a response. Two servers that answer each
+    /// other's responses never stop.
     fn read(request: &[u8]) -> Option<Header> {
-        let [id_upper, id_lower, upper, rest @ ..] = request else {
-            return None;
-        };
+        let mut header = Cursor::new(request.first_chunk::<HEADER>()?);
         let header = Header {
-            id: u16::from_be_bytes([*id_upper, *id_lower]),
-            flags: u16::from_be_bytes([*upper, rest.first().copied().unwrap_or(0)]),
+            id: header.u16()?,
+            flags: header.u16()?,
         };
         (header.flags & flag::QR == 0).then_some(header)
     }
 }
 
-/// The OPT record of a message of another opcode. NOTIFY and UPDATE are laid
-/// out as queries are (RFC 1996 §3.7, RFC 2136 §2); of what is not, nothing is
-/// said.
-fn other_opcode(request: &[u8]) -> Option<Option<Edns>> {
+/// The first OPT record where it belongs in a message that is broken elsewhere.
+fn readable_opt(request: &[u8]) -> Option<Edns> {
     let mut rest = Cursor::new(request);
     rest.take(4)?;
     let (questions, answers) = (rest.u16()?, rest.u16()?);
@@ -140,7 +137,7 @@ fn other_opcode(request: &[u8]) -> Option<Option<Edns>> {
     for _ in 0..u32::from(answers) + u32::from(authorities) {
         skip_record(&mut rest)?;
     }
-    Edns::find(rest.rest(), additional)
+    Edns::first(rest, additional)
 }
 
 /// Records that live in messages and in no zone (RFC 6895 §3.1) cannot be

@@ -83,7 +83,7 @@ pub enum Outcome {
         /// True where TC is set.
         truncated: bool,
     },
-    /// Nothing is sent: the request is a response, or too short to tell.
+    /// Nothing is sent: the request is a response, or shorter than a header.
     Ignored,
 }
 

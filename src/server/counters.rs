@@ -184,7 +184,7 @@ fn rcode_index(rcode: Rcode) -> usize {
 pub struct Totals {
     /// Requests.
     pub received: u64,
-    /// Requests that get no reply: responses, and what is too short to tell.
+    /// Requests that get no reply: responses, and what is shorter than a header.
     pub ignored: u64,
     /// Requests dropped because the answering code broke on them.
     pub panicked: u64,

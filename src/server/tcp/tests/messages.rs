@@ -114,7 +114,8 @@ fn what_is_no_request_ends_the_connection() {
     );
     let mut response = query(2, "h");
     response[PREFIX + 2] |= 0x80;
-    for garbage in [framed(b""), framed(b"\0"), framed(b"\0\x01"), response] {
+    let short = framed(b"\0\x07\0\0\0\x01\0\0\0\0\0");
+    for garbage in [framed(b""), framed(b"\0"), short, response] {
         let mut client = running.connect();
         client.send(&[query(1, "h"), garbage, query(3, "h")].concat());
         client.expect([1]);
@@ -148,8 +149,7 @@ fn what_cannot_be_parsed_is_answered() {
     let running = run(&[LOCAL], Limits::default());
     let mut client = running.connect();
     for message in [
-        &b"\0\x07\0"[..],
-        b"\0\x07\0\0\0",
+        &b"\0\x07\0\0\0\x01\0\0\0\0\0\0"[..],
         b"\0\x07\0\0\0\x01\0\0\0\0\0\0\xff",
     ] {
         client.send(&framed(message));
@@ -165,7 +165,7 @@ fn a_panic_costs_its_connection_only() {
     // Room for a bare header: enough for FORMERR, and no more.
     place.server.scratch.reply = vec![0; 12].into();
     let mut client = place.connect();
-    let broken = framed(b"\0\x07\0");
+    let broken = framed(b"\0\x07\0\0\0\x01\0\0\0\0\0\0");
     client.send(&[broken.clone(), query(1, "h"), broken.clone()].concat());
     let mut other = place.connect();
     place.settle();
