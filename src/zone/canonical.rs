@@ -227,6 +227,20 @@ a RRSIG HTTPS 13 2 60 20300101000000 20200101000000 1 @ AQID
 ";
 
     #[test]
+    fn a_set_that_no_message_has_room_for_comes_out_whole() {
+        const LARGE: &str = "\
+$ORIGIN example.
+$TTL 60
+@ SOA ns hostmaster 1 2 3 4 5
+@ NS ns.test.
+$GENERATE 1-9000 many AAAA 2001:db8::$
+many TXT beside
+$GENERATE 1-5000 mail MX $ Host.Example.net.
+";
+        compare(Library::Embedded(&[("large", LARGE)]), "large");
+    }
+
+    #[test]
     fn nothing_is_lost_that_is_not_an_answer() {
         compare(Library::Embedded(&[("signed", SIGNED)]), "signed");
     }

@@ -162,19 +162,21 @@ impl Checker<'_> {
     }
 
     /// A delegation or a DNAME at an asterisk has no defined meaning
-    /// (RFC 4592 §4.2, §4.4).
+    /// (RFC 4592 §4.2, §4.4). A DNAME can be served all the same: it redirects
+    /// what is below the asterisk itself, and nothing that the wildcard covers.
     fn wildcard(&self, faults: &mut Faults, id: NameId) {
         if id == self.sorted.apex || !self.sorted.records.names.wire(id).starts_with(b"\x01*") {
             return;
         }
-        for rtype in [RrType::NS, RrType::DNAME] {
-            if let Some(set) = self.sorted.set(id, rtype) {
-                let sentence = format!(
-                    "{rtype} at the wildcard {}, which has no defined meaning",
-                    self.shown(id)
-                );
-                faults.error(self.first(set).from, sentence);
-            }
+        let meaningless = |rtype| {
+            let shown = self.shown(id);
+            format!("{rtype} at the wildcard {shown}, which has no defined meaning (RFC 4592 §4)")
+        };
+        if let Some(set) = self.sorted.set(id, RrType::NS) {
+            faults.error(self.first(set).from, meaningless(RrType::NS));
+        }
+        if let Some(set) = self.sorted.set(id, RrType::DNAME) {
+            faults.warning(self.first(set).from, meaningless(RrType::DNAME));
         }
     }
 
@@ -260,7 +262,7 @@ impl Checker<'_> {
         }
     }
 
-    /// A set is sent whole, in one message.
+    /// A set is sent whole, in one message, or not at all.
     fn size(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
         let sorted = self.sorted;
         let lengths = sorted.records(set).map(|record| usize::from(record.length));
@@ -275,11 +277,12 @@ impl Checker<'_> {
             .find(|record| !composer.record(set.ttl, sorted.records.rdata(record)));
         if let Some(record) = over {
             let sentence = format!(
-                "the {} records of {} do not fit into one message of 65,535 octets",
+                "the {} records of {} do not fit into one message of 65,535 octets; \
+                who asks for them gets SERVFAIL",
                 set.rtype,
                 self.shown(id)
             );
-            faults.error(record.from, sentence);
+            faults.warning(record.from, sentence);
         }
     }
 

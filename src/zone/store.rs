@@ -241,9 +241,11 @@ impl<'z> Node<'z> {
         Some(self.set_of(frame))
     }
 
-    /// The record set of the lowest type.
+    /// The record set of the lowest type, one that fits into a message if there
+    /// is any.
     pub fn first_set(&self) -> Option<Set<'z>> {
-        self.frames().next().map(|frame| self.set_of(frame))
+        let mut fitting = self.all_sets().filter(|set| !set.is_oversized());
+        fitting.next().or_else(|| self.all_sets().next())
     }
 
     /// The types of all record sets, rising.
