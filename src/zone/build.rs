@@ -348,7 +348,7 @@ impl<'d> Assembler<'d> {
         self.builder.set(&self.composer.finish());
     }
 
-    /// Addresses of the hosts that the records point at: first those without
+    /// What goes with the hosts that the records point at: first those without
     /// which a referral leads nowhere (RFC 9471 §3.1), then the others.
     fn additional(&mut self, owner: NameId, set: &SortedSet) {
         let sorted = self.sorted;
@@ -367,7 +367,7 @@ impl<'d> Assembler<'d> {
                 .iter()
                 .filter(|target| in_domain(target) == required)
             {
-                self.addresses(target, set.rtype, required);
+                self.of_target(target, set.rtype, owner, required);
             }
         }
     }
@@ -385,7 +385,9 @@ impl<'d> Assembler<'d> {
         own.then(|| names.name(owner))
     }
 
-    fn addresses(&mut self, target: &Name, rtype: RrType, required: bool) {
+    /// The addresses of a host that records of this type point at; of a service
+    /// binding's target its own bindings first (RFC 9460 §4.1).
+    fn of_target(&mut self, target: &Name, rtype: RrType, owner: NameId, required: bool) {
         let sorted = self.sorted;
         let Some(id) = sorted.covering(&LookupName::of(target)) else {
             return;
@@ -395,7 +397,9 @@ impl<'d> Assembler<'d> {
         if !served && rtype != RrType::NS {
             return;
         }
-        for rtype in [RrType::A, RrType::AAAA] {
+        let is_binding = [RrType::SVCB, RrType::HTTPS].contains(&rtype);
+        let binding = (is_binding && id != owner).then_some(rtype);
+        for rtype in binding.into_iter().chain([RrType::A, RrType::AAAA]) {
             let Some(set) = sorted.set(id, rtype) else {
                 continue;
             };
