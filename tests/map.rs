@@ -245,6 +245,9 @@ fn no_function_is_longer_than_a_screen() {
     let mut seen = 0;
     for (path, text) in sources() {
         // Tests have tables, which are read line by line.
+        if path.ends_with("tests.rs") || path.iter().any(|part| part == "tests") {
+            continue;
+        }
         let own = text.split("#[cfg(test)]").next().unwrap();
         for (function, lines) in functions(own) {
             seen += 1;

@@ -3,6 +3,7 @@
 //! with a message is decided in `answer`.
 
 pub mod cursor;
+pub mod field;
 pub mod header;
 pub mod lookup_name;
 pub mod name;

@@ -1,128 +1,19 @@
 //! Record types and THE ONE TABLE of their fields. The table drives reading,
 //! printing and name compression: it says what the fields of a type are, and
-//! what each kind of field looks like in text and on the wire. Doing it is the
-//! business of others. A type without a row is just octets (RFC 3597).
+//! `field` what each kind of field looks like in text and on the wire. A type
+//! without fields is just octets (RFC 3597); one without a row has no name.
 
 use std::fmt;
+
+use super::field::Kind::*;
+use super::field::{
+    BASE64, CERTIFICATE_DIGESTS, DS_DIGESTS, FINGERPRINTS, Field, STRING, TYPES_OR_NONE,
+    TYPES_PRESENT, ZONE_DIGESTS,
+};
 
 /// The type of a record or of a question.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RrType(pub u16);
-
-/// One field of a type's data.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Field {
-    /// What the RFC calls it; messages name it so.
-    pub name: &'static str,
-    /// How it is written, in text and on the wire.
-    pub kind: Kind,
-}
-
-/// How a field is written. Those marked "rest" take all that is left, so they
-/// stand last in their row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
-    /// A domain name that may be compressed in a message: only in the types of
-    /// RFC 1035 (RFC 3597 §4).
-    CompressibleName,
-    /// A domain name that is never compressed, lower-cased in canonical form
-    /// (RFC 4034 §6.2).
-    Name,
-    /// A domain name that is never compressed and whose case canonical form
-    /// keeps (RFC 3597 §7, RFC 6840 §5.1).
-    CasedName,
-    /// Rest: any number of such names.
-    CasedNames,
-    /// Four octets, a dotted quad.
-    Address4,
-    /// Sixteen octets, an IPv6 address.
-    Address6,
-    /// One octet, a decimal number.
-    U8,
-    /// Two octets, a decimal number.
-    U16,
-    /// Four octets, a decimal number.
-    U32,
-    /// Four octets, seconds; units such as `1h30m` are understood.
-    Period,
-    /// Four octets, a time since 1970 written `YYYYMMDDHHmmSS` (RFC 4034 §3.2).
-    Timestamp,
-    /// One octet, a DNSSEC algorithm's number or mnemonic (RFC 4034 §A.1).
-    Algorithm,
-    /// Two octets, a certificate type's number or mnemonic (RFC 4398 §2.1).
-    CertificateType,
-    /// Two octets, a record type.
-    Type,
-    /// Up to 255 octets behind a length octet (RFC 1035 §3.3).
-    CharString,
-    /// Up to 255 octets behind a length octet, or nothing at all.
-    OptionalCharString,
-    /// Rest: one or more of them.
-    CharStrings,
-    /// A CAA property's tag: letters and digits behind a length octet.
-    Tag,
-    /// Rest: octets without a length before them, written as a string.
-    Text {
-        /// Whether no octet at all will do.
-        may_be_empty: bool,
-    },
-    /// Rest: octets in hexadecimal, one at least.
-    Hex,
-    /// Rest: a digest in hexadecimal, whose kind is the octet before it. Known
-    /// kinds have a length.
-    Digest(&'static [(u8, usize)]),
-    /// Rest: octets in base64.
-    Base64 {
-        /// Whether no octet at all will do.
-        may_be_empty: bool,
-    },
-    /// Octets in hexadecimal behind a length octet; `-` for none (RFC 5155 §3.3).
-    Salt,
-    /// A hash in base32hex without padding, behind a length octet (RFC 5155 §3.3).
-    HashedOwner,
-    /// Rest: a set of record types (RFC 4034 §4.1.2).
-    TypeBitmap {
-        /// Whether the empty set will do.
-        may_be_empty: bool,
-    },
-    /// So many octets, two hexadecimal digits each, joined by `-` (RFC 7043).
-    Eui(usize),
-    /// Eight octets, four hexadecimal numbers joined by `:` (RFC 6742 §2.1.2).
-    Locator64,
-    /// Rest: a place on earth (RFC 1876).
-    Location,
-    /// Rest: a list of address prefixes (RFC 3123).
-    AddressPrefixes,
-    /// Rest: the parameters of a service (RFC 9460 §2).
-    ServiceParameters,
-    /// One of four kinds, told by the data's second octet: no gateway, an IPv4
-    /// or IPv6 address, a name (RFC 4025 §2.5).
-    IpsecGateway,
-    /// No octets, written `.`.
-    NoGateway,
-    /// Rest: octets in base64, which may be none where the data's third octet,
-    /// the key's algorithm, is 0 (RFC 4025 §2.4).
-    IpsecKey,
-    /// A host's algorithm, tag and key, the lengths before them (RFC 8005 §5).
-    HostIdentity,
-}
-
-/// SHA-1, SHA-256, GOST R 34.11-94, SHA-384 (RFC 4034 §A.2, RFC 4509, RFC 5933,
-/// RFC 6605).
-const DS_DIGESTS: Kind = Kind::Digest(&[(1, 20), (2, 32), (3, 32), (4, 48)]);
-/// SHA-384 and SHA-512 (RFC 8976 §5.3).
-const ZONE_DIGESTS: Kind = Kind::Digest(&[(1, 48), (2, 64)]);
-const STRING: Kind = Kind::CharString;
-const BASE64: Kind = Kind::Base64 {
-    may_be_empty: false,
-};
-/// A KEY may say that there is none (RFC 2535 §3.1.2).
-const BASE64_OR_NONE: Kind = Kind::Base64 { may_be_empty: true };
-const TYPES_PRESENT: Kind = Kind::TypeBitmap {
-    may_be_empty: false,
-};
-/// An empty non-terminal has no types, but an NSEC3 record (RFC 5155 §7.1).
-const TYPES_OR_NONE: Kind = Kind::TypeBitmap { may_be_empty: true };
 
 /// Makes a constant and a row of `ROWS` from each entry of the table.
 macro_rules! table {
@@ -130,14 +21,20 @@ macro_rules! table {
     (@fields $($label:literal $kind:expr),+) => {
         Some(&[$(Field { name: $label, kind: $kind }),+])
     };
-    ($($(#[$doc:meta])* $name:ident = $number:literal $(: $($label:literal $kind:expr),+)?;)+) => {
+    (@mnemonic $name:ident) => { stringify!($name) };
+    (@mnemonic $name:ident $mnemonic:literal) => { $mnemonic };
+    ($(
+        $(#[$doc:meta])*
+        $name:ident $(/ $mnemonic:literal)? = $number:literal
+        $(: $($label:literal $kind:expr),+)?;
+    )+) => {
         impl RrType {
             $($(#[$doc])* pub const $name: RrType = RrType($number);)+
         }
 
         const ROWS: &[TypeRow] = &[$(TypeRow {
             number: $number,
-            mnemonic: stringify!($name),
+            mnemonic: table!(@mnemonic $name $($mnemonic)?),
             fields: table!(@fields $($($label $kind),+)?),
         }),+];
     };
@@ -148,8 +45,6 @@ struct TypeRow {
     mnemonic: &'static str,
     fields: Option<&'static [Field]>,
 }
-
-use Kind::*;
 
 table! {
     /// An IPv4 address (RFC 1035 §3.4.1).
@@ -173,6 +68,8 @@ table! {
     MR = 9: "mailbox" CompressibleName;
     /// Octets without meaning (RFC 1035 §3.3.10).
     NULL = 10;
+    /// Well-known services of a host, given up (RFC 1035 §3.4.2).
+    WKS = 11: "address" Address4, "protocol" Protocol, "services" PortBitmap;
     /// A name elsewhere, mostly that of an address (RFC 1035 §3.3.12).
     PTR = 12: "pointer" CompressibleName;
     /// A host's machine and operating system (RFC 1035 §3.3.2, RFC 8482).
@@ -193,12 +90,16 @@ table! {
     ISDN = 20: "address" STRING, "subaddress" OptionalCharString;
     /// A route by way of another host (RFC 1183 §3.3).
     RT = 21: "preference" U16, "intermediate host" Name;
+    /// An address of the OSI network layer (RFC 1706 §5).
+    NSAP = 22: "address" Nsap;
+    /// The name of such an address, given up (RFC 1706 §6).
+    NSAP_PTR / "NSAP-PTR" = 23: "pointer" CasedName;
     /// A signature, today of messages only (RFC 2931).
     SIG = 24: "type covered" Type, "algorithm" Algorithm, "labels" U8, "original TTL" U32,
         "expiration" Timestamp, "inception" Timestamp, "key tag" U16, "signer's name" Name,
         "signature" BASE64;
     /// A key, today of messages only (RFC 2535 §3, RFC 3445).
-    KEY = 25: "flags" U16, "protocol" U8, "algorithm" Algorithm, "public key" BASE64_OR_NONE;
+    KEY = 25: "flags" U16, "protocol" U8, "algorithm" Algorithm, "public key" KeyOrNone;
     /// X.400 mail mapping (RFC 2163 §4).
     PX = 26: "preference" U16, "RFC 822 domain" Name, "X.400 domain" Name;
     /// A place on earth, the older way (RFC 1712).
@@ -207,8 +108,16 @@ table! {
     AAAA = 28: "address" Address6;
     /// A place on earth (RFC 1876).
     LOC = 29: "location" Location;
+    /// The next name of a zone, given up for NSEC (RFC 2535 §5.2).
+    NXT = 30: "next name" Name, "types" OldTypeBitmap;
+    /// An endpoint identifier of Nimrod (the registry's template).
+    EID = 31: "identifier" Hex;
+    /// A locator of Nimrod (the registry's template).
+    NIMLOC = 32: "locator" Hex;
     /// Where a service is (RFC 2782).
     SRV = 33: "priority" U16, "weight" U16, "port" U16, "target" Name;
+    /// An ATM address (ATM Forum af-dans-0152.000).
+    ATMA = 34: "address" AtmAddress;
     /// A rule that rewrites a name (RFC 3403 §4).
     NAPTR = 35: "order" U16, "preference" U16, "flags" STRING, "services" STRING,
         "regexp" STRING, "replacement" Name;
@@ -216,8 +125,12 @@ table! {
     KX = 36: "preference" U16, "exchanger" Name;
     /// A certificate (RFC 4398 §2).
     CERT = 37: "type" CertificateType, "key tag" U16, "algorithm" Algorithm, "certificate" BASE64;
+    /// An IPv6 address in parts, given up for AAAA (RFC 2874, RFC 6563).
+    A6 = 38: "prefix length" U8, "address suffix" A6Suffix, "prefix name" A6Prefix;
     /// The names below this one are those below another (RFC 6672).
     DNAME = 39: "target" Name;
+    /// Anything at all (draft-eastlake-kitchen-sink).
+    SINK = 40: "meaning" U8, "coding" U8, "subcoding" U8, "data" BASE64;
     /// EDNS, in messages only (RFC 6891).
     OPT = 41;
     /// Lists of address prefixes (RFC 3123).
@@ -225,7 +138,7 @@ table! {
     /// The digest of a child zone's key (RFC 4034 §5).
     DS = 43: "key tag" U16, "algorithm" Algorithm, "digest type" U8, "digest" DS_DIGESTS;
     /// The fingerprint of a host's SSH key (RFC 4255 §3).
-    SSHFP = 44: "algorithm" U8, "fingerprint type" U8, "fingerprint" Hex;
+    SSHFP = 44: "algorithm" U8, "fingerprint type" U8, "fingerprint" FINGERPRINTS;
     /// A key for IPsec (RFC 4025).
     IPSECKEY = 45: "precedence" U8, "gateway type" U8, "algorithm" U8, "gateway" IpsecGateway,
         "public key" IpsecKey;
@@ -246,14 +159,16 @@ table! {
     NSEC3PARAM = 51: "hash algorithm" U8, "flags" U8, "iterations" U16, "salt" Salt;
     /// The certificate of a TLS server (RFC 6698 §2).
     TLSA = 52: "certificate usage" U8, "selector" U8, "matching type" U8,
-        "certificate data" Hex;
+        "certificate data" CERTIFICATE_DIGESTS;
     /// The certificate of a mail user (RFC 8162 §2).
     SMIMEA = 53: "certificate usage" U8, "selector" U8, "matching type" U8,
-        "certificate data" Hex;
+        "certificate data" CERTIFICATE_DIGESTS;
     /// A host's identity (RFC 8005 §5).
     HIP = 55: "host identity" HostIdentity, "rendezvous servers" CasedNames;
     /// A zone's state, as text (the registry's template).
     NINFO = 56: "text" CharStrings;
+    /// A key that data in the zone is encrypted with (the registry's template).
+    RKEY = 57: "flags" U16, "protocol" U8, "algorithm" Algorithm, "public key" BASE64;
     /// The links of a trust anchor history (the registry's template).
     TALINK = 58: "previous name" CasedName, "next name" CasedName;
     /// What the child wants as DS (RFC 7344 §3.1).
@@ -270,8 +185,22 @@ table! {
     SVCB = 64: "priority" U16, "target" CasedName, "parameters" ServiceParameters;
     /// How a web server is reached (RFC 9460 §9).
     HTTPS = 65: "priority" U16, "target" CasedName, "parameters" ServiceParameters;
+    /// Where a parent wants to be told of changes (RFC 9859 §2).
+    DSYNC = 66: "type" Type, "scheme" Scheme, "port" U16, "target" CasedName;
+    /// A drone's identity (RFC 9886 §5.1).
+    HHIT = 67: "data" BASE64;
+    /// What a drone broadcasts (RFC 9886 §5.2).
+    BRID = 68: "data" BASE64;
     /// Who may send mail, given up for TXT (RFC 7208 §3.1).
     SPF = 99: "text" CharStrings;
+    /// A user's record, reserved (the registry).
+    UINFO = 100;
+    /// A user's number, reserved (the registry).
+    UID = 101;
+    /// A group's number, reserved (the registry).
+    GID = 102;
+    /// Anything, reserved (the registry).
+    UNSPEC = 103;
     /// An ILNP node identifier (RFC 6742 §2.1).
     NID = 104: "preference" U16, "node identifier" Locator64;
     /// An ILNP locator of 32 bits (RFC 6742 §2.2).
@@ -306,8 +235,21 @@ table! {
     CAA = 257: "flags" U8, "tag" Tag, "value" Text { may_be_empty: true };
     /// What an application may show, as text (the registry's template).
     AVC = 258: "text" CharStrings;
+    /// An object of the Digital Object Architecture (the registry's template).
+    DOA = 259: "enterprise" U32, "type" U32, "location" U8, "media type" STRING,
+        "data" Base64OrDash;
+    /// A relay for multicast (RFC 8777 §4).
+    AMTRELAY = 260: "precedence" U8, "relay type" RelayType, "relay" Relay;
     /// What a resolver is able to do, as text (RFC 9606 §3).
     RESINFO = 261: "text" CharStrings;
+    /// A wallet's address, as text (the registry's template).
+    WALLET = 262: "text" CharStrings;
+    /// How a bundle node is reached, as text (the registry's template).
+    CLA = 263: "text" CharStrings;
+    /// A bundle node's number (the registry's template).
+    IPN = 264: "node number" U64;
+    /// A trust anchor of a zone (the registry's template).
+    TA = 32768: "key tag" U16, "algorithm" Algorithm, "digest type" U8, "digest" DS_DIGESTS;
     /// A trust anchor of a look-aside tree, obsolete (RFC 8749).
     DLV = 32769: "key tag" U16, "algorithm" Algorithm, "digest type" U8, "digest" DS_DIGESTS;
 }
@@ -372,7 +314,7 @@ fn numbered(text: &[u8]) -> Option<RrType> {
 /// Marks an empty place in an index of `ROWS`.
 const NO_ROW: u8 = u8::MAX;
 /// Slots of `BY_TEXT`, a power of two, more than twice the rows.
-const SLOTS: usize = 256;
+const SLOTS: usize = 512;
 
 /// The mnemonics of `ROWS`, packed.
 const WORDS: [u128; ROWS.len()] = {
@@ -419,7 +361,7 @@ static BY_NUMBER: [u8; PLACES] = {
 };
 
 /// Places of `BY_NUMBER`: 320 for the numbers from 0, 32 for those from 32768,
-/// where DLV stands apart.
+/// where TA and DLV stand apart.
 const PLACES: usize = 352;
 
 const fn place_of(number: u16) -> Option<usize> {
@@ -448,11 +390,12 @@ const fn pack(text: &[u8]) -> Option<u128> {
 const fn slot_of(word: u128) -> usize {
     let folded = word as u64 ^ (word >> 64) as u64;
     // The fraction of the golden ratio spreads words that differ little.
-    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 56) as usize % SLOTS
+    (folded.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 55) as usize % SLOTS
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::field::Kind;
     use super::*;
 
     #[test]
@@ -551,6 +494,12 @@ mod tests {
                     | AddressPrefixes
                     | ServiceParameters
                     | IpsecKey
+                    | KeyOrNone
+                    | Base64OrDash
+                    | Nsap
+                    | AtmAddress
+                    | OldTypeBitmap
+                    | PortBitmap
             )
         };
         for row in ROWS {

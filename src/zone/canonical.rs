@@ -4,10 +4,10 @@
 
 use super::lookup::Zone;
 use super::store::{Composed, Node, Set};
+use crate::wire::field::{Field, Kind};
 use crate::wire::header::HEADER;
 use crate::wire::name::MAX_NAME;
 use crate::wire::rdata;
-use crate::wire::rtype::{Field, Kind};
 use crate::wire::{Cursor, RrType};
 
 /// One record.

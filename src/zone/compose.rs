@@ -4,10 +4,10 @@
 //! of other types may still be pointed at by owner names further down.
 
 use super::store::{FURTHEST_MOVE, NewSet, QUESTION_TAIL, put_record_head};
+use crate::wire::field::{Field, Kind};
 use crate::wire::header::HEADER;
 use crate::wire::name::MAX_NAME;
 use crate::wire::rdata;
-use crate::wire::rtype::{Field, Kind};
 use crate::wire::{LookupName, RrType};
 
 /// Compression pointers have 14 bits, and targets may move.

@@ -1,7 +1,7 @@
 //! Messages -> what they say. Names are written out, wherever they stand, so
 //! that what is compared does not depend on compression.
 
-use shardns::wire::rtype::Kind;
+use shardns::wire::field::Kind;
 use shardns::wire::{Name, RrType};
 
 /// A decoded message.

@@ -7,14 +7,15 @@ pub mod apl;
 pub mod bitmap;
 pub mod hip;
 pub mod loc;
+pub mod obsolete;
 pub mod strings;
 pub mod svcb;
 
 use std::ops::Range;
 
 use super::RrType;
+use super::field::Kind;
 use super::name::wire_length;
-use super::rtype::Kind;
 
 /// The most octets of one record's data: its length has 16 bits.
 pub const MAX_RDATA: usize = 65_535;
@@ -87,19 +88,27 @@ fn lower_names(rtype: RrType, rdata: &mut [u8], which: impl Fn(Kind) -> bool) {
     }
 }
 
-/// The kind that a field of IPSECKEY takes on after the octets before it:
-/// precedence, gateway type, algorithm (RFC 4025 §2.1). Others are what they
-/// are. `None` where no kind goes with these octets.
+/// The kind that a field takes on after the octets before it: a gateway or a
+/// relay by the kind that was told (RFC 4025 §2.1, RFC 8777 §4.2), a key by its
+/// algorithm or flags, an address in parts by how long its prefix is. Others are
+/// what they are. `None` where no kind goes with these octets.
 pub fn resolve(kind: Kind, before: &[u8]) -> Option<Kind> {
+    let gateway = |number: u8| match number {
+        0 => Some(Kind::NoGateway),
+        1 => Some(Kind::Address4),
+        2 => Some(Kind::Address6),
+        3 => Some(Kind::CasedName),
+        _ => None,
+    };
+    let base64 = |may_be_empty| Some(Kind::Base64 { may_be_empty });
     match (kind, before) {
-        (Kind::IpsecGateway, [_, 0, ..]) => Some(Kind::NoGateway),
-        (Kind::IpsecGateway, [_, 1, ..]) => Some(Kind::Address4),
-        (Kind::IpsecGateway, [_, 2, ..]) => Some(Kind::Address6),
-        (Kind::IpsecGateway, [_, 3, ..]) => Some(Kind::CasedName),
-        (Kind::IpsecGateway, _) => None,
-        (Kind::IpsecKey, [_, _, algorithm, ..]) => Some(Kind::Base64 {
-            may_be_empty: *algorithm == 0,
-        }),
+        (Kind::IpsecGateway, [_, number, ..]) => gateway(*number),
+        (Kind::Relay, [_, number, ..]) => gateway(number & 0x7f),
+        (Kind::IpsecKey, [_, _, algorithm, ..]) => base64(*algorithm == 0),
+        (Kind::KeyOrNone, [flags, ..]) => base64(flags >> 6 == 3),
+        (Kind::A6Suffix, [128, ..]) | (Kind::A6Prefix, [0, ..]) => Some(Kind::Nothing),
+        (Kind::A6Suffix, [bits, ..]) if *bits > 128 => None,
+        (Kind::A6Prefix, [_, ..]) => Some(Kind::Name),
         (kind, _) => Some(kind),
     }
 }
@@ -120,22 +129,27 @@ fn measure(kind: Kind, before: &[u8], rest: &[u8]) -> Option<usize> {
     match kind {
         Kind::CompressibleName | Kind::Name | Kind::CasedName => wire_length(rest),
         Kind::CasedNames => all_if(are_names(rest)),
-        Kind::NoGateway => Some(0),
-        Kind::U8 | Kind::Algorithm => Some(1),
+        Kind::NoGateway | Kind::Nothing => Some(0),
+        Kind::U8 | Kind::Algorithm | Kind::Protocol | Kind::Scheme | Kind::RelayType => Some(1),
         Kind::U16 | Kind::CertificateType | Kind::Type => Some(2),
         Kind::U32 | Kind::Period | Kind::Timestamp | Kind::Address4 => Some(4),
-        Kind::Locator64 => Some(8),
+        Kind::Locator64 | Kind::U64 => Some(8),
         Kind::Address6 => Some(16),
         Kind::Eui(length) => Some(length),
         Kind::OptionalCharString if rest.is_empty() => Some(0),
         Kind::CharString | Kind::OptionalCharString | Kind::Salt => counted(),
-        Kind::HashedOwner => counted().filter(|&length| length > 1),
+        Kind::HashedOwner => counted().filter(|&length| is_hash(before, length - 1)),
         Kind::Tag => counted().filter(|&length| strings::is_tag(&rest[1..length])),
         Kind::CharStrings => all_if(strings::are_strings(rest)),
         Kind::Text { may_be_empty } | Kind::Base64 { may_be_empty } => {
             all_if(may_be_empty || !rest.is_empty())
         }
-        Kind::Hex => all_if(!rest.is_empty()),
+        Kind::Hex | Kind::Nsap => all_if(!rest.is_empty()),
+        Kind::Base64OrDash => Some(rest.len()),
+        Kind::AtmAddress => all_if(obsolete::is_atm_address(rest)),
+        Kind::OldTypeBitmap => all_if(obsolete::is_old_bitmap(rest)),
+        Kind::PortBitmap => all_if(obsolete::is_port_bitmap(rest)),
+        Kind::A6Suffix => measure_suffix(*before.first()?, rest),
         Kind::Digest(lengths) => match digest_length(before, lengths) {
             Some(expected) => all_if(rest.len() == expected),
             None => all_if(!rest.is_empty()),
@@ -148,8 +162,29 @@ fn measure(kind: Kind, before: &[u8], rest: &[u8]) -> Option<usize> {
         Kind::ServiceParameters => all_if(svcb::fault(rest).is_none()),
         Kind::HostIdentity => hip::length(rest),
         // `resolve` has made others of these.
-        Kind::IpsecGateway | Kind::IpsecKey => None,
+        Kind::IpsecGateway | Kind::IpsecKey | Kind::KeyOrNone | Kind::Relay | Kind::A6Prefix => {
+            None
+        }
     }
+}
+
+/// Octets of a SHA-1 hash, the only kind that is defined (RFC 5155 §11).
+const SHA1: (u8, usize) = (1, 20);
+
+/// True where a hash of the kind that the data before it begins with may have so
+/// many octets.
+pub fn is_hash(before: &[u8], octets: usize) -> bool {
+    let (kind, length) = SHA1;
+    match before.first() {
+        Some(&found) if found == kind => octets == length,
+        _ => octets > 0,
+    }
+}
+
+fn measure_suffix(prefix_bits: u8, rest: &[u8]) -> Option<usize> {
+    let length = obsolete::suffix_length(prefix_bits)?;
+    let suffix = rest.get(..length)?;
+    obsolete::is_suffix(prefix_bits, suffix).then_some(length)
 }
 
 fn are_names(octets: &[u8]) -> bool {

@@ -7,7 +7,7 @@ use data_encoding::{BASE32_DNSSEC, BASE64, DecodeKind, Encoding, HEXLOWER_PERMIS
 
 use super::super::scanner::Token;
 use super::reader::{FieldFault, Reader};
-use crate::wire::rdata::digest_length;
+use crate::wire::rdata::{digest_length, is_hash};
 
 /// Reads all that is left as hexadecimal.
 pub(super) fn read_hex(reader: &mut Reader<'_, '_>, may_be_empty: bool) -> Result<(), FieldFault> {
@@ -50,6 +50,19 @@ pub(super) fn read_hex_word(reader: &mut Reader<'_, '_>) -> Result<usize, FieldF
     read_word(reader, &HEXLOWER_PERMISSIVE)
 }
 
+/// Reads all that is left as base64, or `-` for nothing.
+pub(super) fn read_base64_or_dash(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    if reader.peek() == Some(b"-") {
+        return reader.token().map(drop);
+    }
+    read_base64(reader, false)
+}
+
+/// The octets that hexadecimal digits stand for.
+pub(super) fn decode_hex(digits: &[u8]) -> Option<Vec<u8>> {
+    HEXLOWER_PERMISSIVE.decode(digits).ok()
+}
+
 /// Reads a salt: hexadecimal behind a length octet, or `-` (RFC 5155 §3.3).
 pub(super) fn read_salt(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     if reader.peek() != Some(b"-") {
@@ -62,7 +75,15 @@ pub(super) fn read_salt(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
 
 /// Reads a hash in base32hex without padding behind a length octet.
 pub(super) fn read_hash(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
-    read_counted(reader, &BASE32_DNSSEC)
+    let start = reader.data().len();
+    read_counted(reader, &BASE32_DNSSEC)?;
+    let (before, hash) = reader.data().split_at(start);
+    let octets = hash.len() - 1;
+    if !is_hash(before, octets) {
+        let reason = format_args!("{octets} octets; a hash of this algorithm has 20");
+        return Err(reader.fault(reason));
+    }
+    Ok(())
 }
 
 /// Writes a salt, `-` for none.
@@ -80,6 +101,14 @@ pub(super) fn print_hash(octets: &[u8], out: &mut String) {
 
 pub(super) fn print_hex(octets: &[u8], out: &mut String) {
     HEXUPPER.encode_append(octets, out);
+}
+
+/// Writes base64, `-` for nothing.
+pub(super) fn print_base64_or_dash(octets: &[u8], out: &mut String) {
+    match octets {
+        [] => out.push('-'),
+        octets => print_base64(octets, out),
+    }
 }
 
 pub(super) fn print_base64(octets: &[u8], out: &mut String) {

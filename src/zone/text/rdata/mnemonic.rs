@@ -1,5 +1,5 @@
-//! Numbers that may be written as words: DNSSEC algorithms and certificate
-//! types. They are read in either form and printed as numbers.
+//! Numbers that may be written as words: DNSSEC algorithms, certificate types,
+//! protocols. They are read in either form and printed as numbers.
 
 use super::reader::{FieldFault, Reader};
 
@@ -36,6 +36,26 @@ const CERTIFICATE_TYPES: &[(&str, u32)] = &[
     ("URI", 253),
     ("OID", 254),
 ];
+
+/// RFC 1035 §3.4.2, as the registry of protocol numbers has them.
+const PROTOCOLS: &[(&str, u32)] = &[("TCP", 6), ("UDP", 17)];
+
+/// RFC 9859 §6.2.
+const SCHEMES: &[(&str, u32)] = &[("NOTIFY", 1)];
+
+/// Reads an IP protocol, one octet.
+pub(super) fn read_protocol(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    let protocol = read(reader, PROTOCOLS, u8::MAX.into())?;
+    reader.append([protocol as u8]);
+    Ok(())
+}
+
+/// Reads a scheme of DSYNC, one octet.
+pub(super) fn read_scheme(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    let scheme = read(reader, SCHEMES, u8::MAX.into())?;
+    reader.append([scheme as u8]);
+    Ok(())
+}
 
 /// Reads an algorithm, one octet.
 pub(super) fn read_algorithm(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
