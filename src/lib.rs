@@ -33,7 +33,7 @@
 //! Read it in that order, top to bottom. How zones come to be is a second
 //! sitting: `src/zone/load.rs` finds the files, `src/zone/text/mod.rs` turns
 //! them into records (`src/zone/records.rs`), `src/zone/sorted.rs` sorts these,
-//! `src/zone/check.rs` names every fault, `src/zone/build.rs` and
+//! `src/zone/check` names every fault, `src/zone/build.rs` and
 //! `src/zone/compose.rs` compose each answer once, and `src/zone/store.rs` draws
 //! how they are laid down.
 //!

@@ -63,6 +63,7 @@ impl Records {
 #[derive(Debug, Default)]
 pub struct Unread {
     types: BTreeSet<RrType>,
+    records: usize,
     /// The owner of a SOA that could not be read.
     pub soa_owner: Option<NameId>,
     anything: bool,
@@ -74,8 +75,14 @@ impl Unread {
         self.anything || self.types.contains(&rtype)
     }
 
+    /// True where everything could be read.
+    pub fn is_nothing(&self) -> bool {
+        !self.anything && self.records == 0
+    }
+
     /// Notes that a record of this type, if it has one, could not be read.
     pub fn note(&mut self, rtype: Option<RrType>, owner: Option<NameId>) {
+        self.records += 1;
         self.types.extend(rtype);
         if rtype == Some(RrType::SOA) {
             self.soa_owner = self.soa_owner.or(owner);

@@ -20,6 +20,8 @@
 //! a byte-order mark first, `open-end` leaves out the last newline.
 //!
 //! The faults are all there are, in their order: errors first, then by place.
+//! Nearly every zone here has one name server, so that this is left out where a
+//! case does not name it.
 //! There must be a zone exactly where no error is among them. The line and the
 //! caret that are shown with a fault are checked for every case, and what a
 //! case prints is read again, which must give the same records.
@@ -33,6 +35,9 @@ use shardns::zone::load::Source;
 use shardns::zone::records::Severity;
 use shardns::zone::text::fault::{self, Fault};
 use shardns::zone::text::{self, Library};
+
+/// What nearly every zone of the cases would be told.
+const ONE_SERVER: &str = "has one name server";
 
 /// One zone and what is to be said of it.
 pub struct Case {
@@ -190,11 +195,13 @@ impl Case {
 
     fn check_faults(&self, loaded: &Loaded, folder: &Path) -> Result<(), String> {
         let faults = &loaded.faults;
+        let expected = self.faults.as_deref().unwrap_or_default();
+        let is_named = expected.iter().any(|part| part.contains(ONE_SERVER));
         let found: Vec<String> = faults
             .iter()
             .map(|fault| self.shown(fault, folder))
+            .filter(|shown| is_named || !shown.contains(ONE_SERVER))
             .collect();
-        let expected = self.faults.as_deref().unwrap_or_default();
         let is_expected = |(found, expected): (&String, &String)| {
             let parts = found.match_indices(": ").nth(1).map(|(at, _)| at + 2);
             let (place, sentence) = found.split_at(parts.unwrap());

@@ -1,31 +1,18 @@
-//! What a zone must be to be served, and what someone should look at. Each
-//! fault is named at the record that shows it; none hides another.
+//! What a zone must be to be served, and what of it never is.
 
-use super::compose::{self, Composer};
-use super::names::NameId;
-use super::records::{Faults, Provenance, Record, Records};
-use super::sorted::{Occlusion, Sorted, SortedSet};
-use super::store::RECORD_HEAD;
-use crate::wire::{LookupName, Name, RrType, rdata};
+use data_encoding::BASE32_DNSSEC;
 
-/// Looks at the whole zone. What seems to be missing is not missed where it
-/// may stand on a line that could not be read.
-pub fn check(sorted: &mut Sorted) {
-    let mut faults = std::mem::take(&mut sorted.records.faults);
-    let checker = Checker { sorted };
-    checker.apex(&mut faults);
-    for id in sorted.records.names.ids() {
-        checker.name(&mut faults, id);
-    }
-    sorted.records.faults = faults;
-}
-
-struct Checker<'d> {
-    sorted: &'d Sorted,
-}
+use super::super::compose::{Composer, SURE_TO_FIT};
+use super::super::names::NameId;
+use super::super::records::{Faults, Provenance};
+use super::super::sorted::SortedSet;
+use super::super::store::RECORD_HEAD;
+use super::Checker;
+use crate::wire::rdata::is_hash;
+use crate::wire::{Name, RrType};
 
 impl Checker<'_> {
-    fn apex(&self, faults: &mut Faults) {
+    pub(super) fn apex(&self, faults: &mut Faults) {
         let sorted = self.sorted;
         let apex = sorted.records.names.name(sorted.apex);
         let soa = sorted.set(sorted.apex, RrType::SOA);
@@ -44,36 +31,7 @@ impl Checker<'_> {
         }
     }
 
-    fn name(&self, faults: &mut Faults, id: NameId) {
-        let sorted = self.sorted;
-        match sorted.occlusion(id) {
-            Occlusion::Outside => self.outside(faults, id),
-            // A hash is no name, and so not below one.
-            Occlusion::BelowDname(_) if sorted.is_hashed(id) => {}
-            Occlusion::BelowDname(owner) => self.redirected(faults, id, owner),
-            Occlusion::BelowCut(cut) => {
-                self.hidden(faults, id, cut);
-                for set in sorted.sets(id) {
-                    self.ttls(faults, set);
-                }
-            }
-            Occlusion::Served => {
-                self.exclusive(faults, id);
-                self.wildcard(faults, id);
-                if sorted.is_cut(id) {
-                    self.hidden(faults, id, id);
-                }
-                for set in sorted.sets(id) {
-                    self.ttls(faults, set);
-                    self.soa_elsewhere(faults, id, set);
-                    self.targets(faults, id, set);
-                    self.size(faults, id, set);
-                }
-            }
-        }
-    }
-
-    fn outside(&self, faults: &mut Faults, id: NameId) {
+    pub(super) fn outside(&self, faults: &mut Faults, id: NameId) {
         let apex = self.sorted.records.names.name(self.sorted.apex);
         for record in self.all(id) {
             faults.error(
@@ -83,7 +41,7 @@ impl Checker<'_> {
         }
     }
 
-    fn redirected(&self, faults: &mut Faults, id: NameId, owner: NameId) {
+    pub(super) fn redirected(&self, faults: &mut Faults, id: NameId, owner: NameId) {
         let owner = self.shown(owner);
         for record in self.all(id) {
             let sentence = format!(
@@ -96,7 +54,7 @@ impl Checker<'_> {
 
     /// Glue is address records; anything else below a cut, or beside its NS
     /// and DS, belongs to the child.
-    fn hidden(&self, faults: &mut Faults, id: NameId, cut: NameId) {
+    pub(super) fn hidden(&self, faults: &mut Faults, id: NameId, cut: NameId) {
         let glue = [RrType::A, RrType::AAAA];
         let parental = [
             RrType::NS,
@@ -120,9 +78,9 @@ impl Checker<'_> {
     }
 
     /// CNAME stands alone but for its signatures and the key that made them
-    /// (RFC 1034 §3.6.2, RFC 2181 §10.1, RFC 4035 §2.5); DNAME beside neither CNAME nor a delegation, and once
-    /// (RFC 6672 §2.3, §2.4).
-    fn exclusive(&self, faults: &mut Faults, id: NameId) {
+    /// (RFC 1034 §3.6.2, RFC 2181 §10.1, RFC 4035 §2.5); DNAME beside neither
+    /// CNAME nor a delegation, and once (RFC 6672 §2.3, §2.4).
+    pub(super) fn exclusive(&self, faults: &mut Faults, id: NameId) {
         let sorted = self.sorted;
         for single in [RrType::CNAME, RrType::DNAME] {
             if let Some(second) = sorted
@@ -164,7 +122,7 @@ impl Checker<'_> {
     /// A delegation or a DNAME at an asterisk has no defined meaning
     /// (RFC 4592 §4.2, §4.4). A DNAME can be served all the same: it redirects
     /// what is below the asterisk itself, and nothing that the wildcard covers.
-    fn wildcard(&self, faults: &mut Faults, id: NameId) {
+    pub(super) fn wildcard(&self, faults: &mut Faults, id: NameId) {
         if id == self.sorted.apex || !self.sorted.records.names.wire(id).starts_with(b"\x01*") {
             return;
         }
@@ -180,14 +138,11 @@ impl Checker<'_> {
         }
     }
 
-    /// A signature's TTL is that of what it signs, so the RRSIG records of one
-    /// name may differ (RFC 4034 §3).
-    fn ttls(&self, faults: &mut Faults, set: &SortedSet) {
+    /// A record set has one TTL (RFC 2181 §5.2).
+    pub(super) fn ttls(&self, faults: &mut Faults, set: &SortedSet) {
         let mut records = self.sorted.records(set);
         let first = records.next().map_or(0, |record| record.ttl);
-        if let Some(other) = records.find(|record| record.ttl != first)
-            && set.rtype != RrType::RRSIG
-        {
+        if let Some(other) = records.find(|record| record.ttl != first) {
             let sentence = format!(
                 "TTL {} in a set that began with {first}; the lowest, {}, holds for all (RFC 2181 §5.2)",
                 other.ttl, set.ttl
@@ -196,7 +151,7 @@ impl Checker<'_> {
         }
     }
 
-    fn soa_elsewhere(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
+    pub(super) fn soa_elsewhere(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
         if set.rtype == RrType::SOA && id != self.sorted.apex {
             let apex = self.shown(self.sorted.apex);
             let sentence = format!(
@@ -207,66 +162,37 @@ impl Checker<'_> {
         }
     }
 
-    /// Names that records point at, where this zone knows them.
-    fn targets(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
-        if ![RrType::NS, RrType::MX, RrType::SRV].contains(&set.rtype) {
-            return;
-        }
-        for record in self.sorted.records(set) {
-            let Some(target) = target(&self.sorted.records, record) else {
-                continue;
-            };
-            if let Some(sentence) = self.target(id, set.rtype, &target) {
-                faults.warning(record.from, sentence);
+    /// The owner of NSEC3 records is the hash of a name, right below the apex
+    /// (RFC 5155 §3).
+    pub(super) fn hashed(&self, faults: &mut Faults, id: NameId) {
+        let sorted = self.sorted;
+        let owner = self.shown(id);
+        for set in sorted
+            .sets(id)
+            .iter()
+            .filter(|set| set.rtype == RrType::NSEC3)
+        {
+            self.ttls(faults, set);
+            for record in sorted.records(set) {
+                let label = owner.labels().next().unwrap_or_default();
+                let hash = BASE32_DNSSEC.decode(label).unwrap_or_default();
+                let is_below_apex = sorted.parent(id) == Some(sorted.apex);
+                if !is_hash(sorted.records.rdata(record), hash.len()) || !is_below_apex {
+                    let sentence = format!(
+                        "{owner} owns NSEC3 and is no hash of its algorithm, in base32hex, \
+                        right below the zone's name (RFC 5155 §3)"
+                    );
+                    faults.error(record.from, sentence);
+                }
             }
         }
     }
 
-    fn target(&self, owner: NameId, rtype: RrType, target: &Name) -> Option<String> {
-        let sorted = self.sorted;
-        let apex = sorted.records.names.name(sorted.apex);
-        if !target.is_within(&apex) {
-            return None;
-        }
-        let found = sorted.covering(&LookupName::of(target));
-        let has = |rtype| found.is_some_and(|found| sorted.set(found, rtype).is_some());
-        if has(RrType::CNAME) {
-            return Some(format!(
-                "{rtype} points at {target}, which is a CNAME (RFC 2181 §10.3)"
-            ));
-        }
-        let unread = &sorted.records.unread;
-        let has_address = [RrType::A, RrType::AAAA]
-            .into_iter()
-            .any(|rtype| has(rtype) || unread.may_hold(rtype));
-        if rtype != RrType::NS || has_address {
-            return None;
-        }
-        let below_owner =
-            sorted.is_cut(owner) && target.is_within(&sorted.records.names.name(owner));
-        let name = LookupName::of(target);
-        let hidden = (0..=name.labels()).find_map(|label| sorted.records.names.find(&name, label));
-        let elsewhere =
-            hidden.is_some_and(|id| sorted.occlusion(id) != Occlusion::Served || sorted.is_cut(id));
-        if below_owner {
-            Some(format!(
-                "no glue: {target} is a server of the zone that it is in, and has no address here (RFC 9471)"
-            ))
-        } else if elsewhere {
-            // The other delegation's child may know it.
-            None
-        } else {
-            Some(format!(
-                "name server {target} is in this zone and has no address here"
-            ))
-        }
-    }
-
     /// A set is sent whole, in one message, or not at all.
-    fn size(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
+    pub(super) fn size(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
         let sorted = self.sorted;
         let lengths = sorted.records(set).map(|record| usize::from(record.length));
-        if lengths.map(|length| RECORD_HEAD + length).sum::<usize>() <= compose::SURE_TO_FIT {
+        if lengths.map(|length| RECORD_HEAD + length).sum::<usize>() <= SURE_TO_FIT {
             return;
         }
         // Compression may yet make room.
@@ -285,32 +211,6 @@ impl Checker<'_> {
             faults.warning(record.from, sentence);
         }
     }
-
-    fn all(&self, id: NameId) -> impl Iterator<Item = &Record> {
-        self.sorted
-            .sets(id)
-            .iter()
-            .flat_map(|set| self.sorted.records(set))
-    }
-
-    fn first(&self, set: &SortedSet) -> &Record {
-        self.sorted.records(set).next().expect("a set has a record")
-    }
-
-    fn shown(&self, id: NameId) -> Name {
-        self.sorted.records.names.name(id)
-    }
-}
-
-/// The host that an NS, MX, SRV, SVCB or HTTPS record points at: the one name
-/// in its data. The root stands for "none" (RFC 2782, RFC 7505, RFC 9460).
-pub fn target(records: &Records, record: &Record) -> Option<Name> {
-    let octets = records.rdata(record);
-    let mut found = None;
-    rdata::names(record.rtype, octets, |_, name| {
-        found = Name::from_wire(&octets[name]).ok()
-    });
-    found.filter(|name| name.as_wire().len() > 1)
 }
 
 /// The fault of a zone that has no beginning.

@@ -1,0 +1,308 @@
+//! What people get wrong: zones that can be served and mean something else than
+//! whoever wrote them thinks.
+
+use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
+
+use super::super::names::NameId;
+use super::super::records::{Faults, Record};
+use super::super::sorted::SortedSet;
+use super::Checker;
+use super::targets::target;
+use crate::wire::field::Kind;
+use crate::wire::rdata::svcb;
+use crate::wire::{LookupName, Name, RrType, rdata};
+
+/// Types whose data names other names, as people write them.
+const NAMING: [RrType; 14] = [
+    RrType::NS,
+    RrType::CNAME,
+    RrType::SOA,
+    RrType::PTR,
+    RrType::MX,
+    RrType::RP,
+    RrType::AFSDB,
+    RrType::RT,
+    RrType::SRV,
+    RrType::NAPTR,
+    RrType::KX,
+    RrType::DNAME,
+    RrType::SVCB,
+    RrType::HTTPS,
+];
+/// Those of them that name a host, or an alias of one.
+const POINTING: [RrType; 8] = [
+    RrType::NS,
+    RrType::CNAME,
+    RrType::PTR,
+    RrType::MX,
+    RrType::SRV,
+    RrType::DNAME,
+    RrType::SVCB,
+    RrType::HTTPS,
+];
+
+/// The end of a reverse zone's name, and how many octets three numbers before it
+/// take at least.
+const REVERSE: &[u8] = b"\x07in-addr\x04arpa\0";
+const MIN_OCTETS_OF_24: usize = 6;
+
+impl Checker<'_> {
+    /// An owner that ends in the zone's name twice.
+    pub(super) fn owner(&self, faults: &mut Faults, id: NameId) {
+        if self.is_doubled(self.sorted.records.names.wire(id), self.sorted.is_cut(id))
+            && let Some(record) = self.all(id).next()
+        {
+            faults.warning(record.from, doubled(&self.shown(id)));
+        }
+    }
+
+    /// Mistakes that a record set shows by itself.
+    pub(super) fn mistakes(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
+        if NAMING.contains(&set.rtype) {
+            self.names_in(faults, set);
+        }
+        match set.rtype {
+            RrType::SOA => self.soa(faults, set),
+            RrType::NS if id == self.sorted.apex => self.servers(faults, set),
+            RrType::CNAME => self.alias(faults, set),
+            RrType::DNAME => self.redirection(faults, id, set),
+            RrType::DS if id == self.sorted.apex => self.ds_at_apex(faults, set),
+            RrType::CDS | RrType::CDNSKEY => self.deletion(faults, set),
+            RrType::SVCB => self.name_server_binding(faults, id, set),
+            _ => {}
+        }
+        if [RrType::SOA, RrType::NS].contains(&set.rtype) && set.ttl == 0 {
+            let sentence = format!(
+                "a TTL of 0 on {}: resolvers keep it for no question at all",
+                set.rtype
+            );
+            faults.warning(self.first(set).from, sentence);
+        }
+    }
+
+    /// Names in the data that end in the zone's name twice, and addresses where a
+    /// name belongs.
+    fn names_in(&self, faults: &mut Faults, set: &SortedSet) {
+        for record in self.sorted.records(set) {
+            let octets = self.sorted.records.rdata(record);
+            rdata::names(set.rtype, octets, |_, place| {
+                let Ok(name) = Name::from_wire(&octets[place]) else {
+                    return;
+                };
+                let lower = name.to_lower();
+                if POINTING.contains(&set.rtype) && self.is_address(&name) {
+                    let sentence = format!(
+                        "{} points at {name}, which looks like an address; a name belongs there",
+                        set.rtype
+                    );
+                    faults.warning(record.from, sentence);
+                } else if self.is_doubled(lower.as_wire(), false) && self.is_missing(&name) {
+                    faults.warning(record.from, doubled(&name));
+                }
+            });
+        }
+    }
+
+    /// True for a name of which the part before the zone's name ends in that
+    /// name once more. Below a zone of one label that may be meant, as with
+    /// `com.com`, where it is delegated.
+    fn is_doubled(&self, wire: &[u8], is_cut: bool) -> bool {
+        let apex = self.sorted.records.names.wire(self.sorted.apex);
+        let labels = &apex[..apex.len() - 1];
+        let is_short = labels
+            .first()
+            .is_none_or(|&length| labels.len() == 1 + usize::from(length));
+        if labels.is_empty() || is_short && is_cut {
+            return false;
+        }
+        let before = wire.strip_suffix(apex);
+        if !before.is_some_and(|before| before.ends_with(labels)) {
+            return false;
+        }
+        // The octets agree; now the labels must.
+        let twice = [labels, apex].concat();
+        let mut rest = wire;
+        while rest.len() > twice.len() {
+            rest = &rest[1 + usize::from(rest[0])..];
+        }
+        rest == twice
+    }
+
+    /// True for four numbers up to 255, or an IPv6 address, where the zone's name
+    /// or nothing follows. In a reverse zone of whole networks four numbers can be
+    /// a name (RFC 2317).
+    pub(super) fn is_address(&self, name: &Name) -> bool {
+        let lower = name.to_lower();
+        let wire = lower.as_wire();
+        let apex = self.sorted.records.names.wire(self.sorted.apex);
+        let is_whole = apex.ends_with(REVERSE) && apex.len() < REVERSE.len() + MIN_OCTETS_OF_24;
+        let (labels, may_be_name) = match (wire.strip_suffix(apex), wire.strip_suffix(b"\0")) {
+            (Some(labels), _) => (labels, is_whole),
+            (None, Some(labels)) => (labels, false),
+            (None, None) => return false,
+        };
+        let mut rest = labels;
+        let mut found = Vec::new();
+        while let Some((&length, behind)) = rest.split_first()
+            && let Some((label, behind)) = behind.split_at_checked(length.into())
+        {
+            found.push(std::str::from_utf8(label).unwrap_or(""));
+            rest = behind;
+        }
+        match found[..] {
+            [one] => one.contains(':') && one.parse::<Ipv6Addr>().is_ok(),
+            [_, _, _, _] => !may_be_name && found.iter().all(|label| label.parse::<u8>().is_ok()),
+            _ => false,
+        }
+    }
+
+    fn soa(&self, faults: &mut Faults, set: &SortedSet) {
+        let record = self.first(set);
+        let octets = self.sorted.records.rdata(record);
+        let (mut mailbox, mut serial) = (None, 1);
+        rdata::fields(RrType::SOA, octets, |kind, place| match kind {
+            Kind::CompressibleName => mailbox = Name::from_wire(&octets[place]).ok(),
+            Kind::U32 => serial = octets[place].iter().fold(0, |n, &o| n << 8 | u32::from(o)),
+            _ => {}
+        });
+        if let Some(mailbox) = mailbox
+            && mailbox.labels().any(|label| label.contains(&b'@'))
+        {
+            let sentence = format!(
+                "the mailbox {mailbox} has an @; a dot stands in its place, as in \
+                hostmaster.example.com (RFC 1035 §8)"
+            );
+            faults.warning(record.from, sentence);
+        }
+        if serial == 0 {
+            let sentence = "a serial of 0, which secondaries and tools take for none at all; \
+                begin with 1";
+            faults.warning(record.from, sentence);
+        }
+    }
+
+    /// RFC 1034 §4.1: "each zone is required to be available on at least two
+    /// servers", and two names of one host are one server.
+    fn servers(&self, faults: &mut Faults, set: &SortedSet) {
+        let apex = self.shown(self.sorted.apex);
+        let hosts = || self.sorted.records(set);
+        if hosts().len() == 1 {
+            let sentence = format!(
+                "{apex} has one name server; RFC 1034 §4.1 wants two, on different networks"
+            );
+            faults.warning(self.first(set).from, sentence);
+            return;
+        }
+        let mut addresses: [BTreeSet<&[u8]>; 2] = Default::default();
+        if !hosts().all(|record| self.add_addresses(record, &mut addresses)) {
+            return;
+        }
+        if addresses.iter().all(|family| family.len() <= 1) {
+            let sentence = format!(
+                "the name servers of {apex} have one address among them; RFC 1034 §4.1 wants \
+                two servers, on different networks"
+            );
+            faults.warning(self.first(set).from, sentence);
+        }
+    }
+
+    /// Adds the addresses of a name server, of IPv4 and IPv6; false where the
+    /// zone knows none.
+    fn add_addresses<'s>(
+        &'s self,
+        record: &Record,
+        addresses: &mut [BTreeSet<&'s [u8]>; 2],
+    ) -> bool {
+        let sorted = self.sorted;
+        let host = target(&sorted.records, record);
+        let Some(host) = host.and_then(|host| sorted.covering(&LookupName::of(&host))) else {
+            return false;
+        };
+        let mut known = false;
+        for (family, rtype) in addresses.iter_mut().zip([RrType::A, RrType::AAAA]) {
+            if let Some(set) = sorted.set(host, rtype) {
+                let records = sorted.records(set);
+                family.extend(records.map(|record| sorted.records.rdata(record)));
+                known = true;
+            }
+        }
+        known
+    }
+
+    fn ds_at_apex(&self, faults: &mut Faults, set: &SortedSet) {
+        let apex = self.shown(self.sorted.apex);
+        let sentence = format!(
+            "DS at {apex}, the zone's own name; it belongs into the parent (RFC 4035 §2.4)"
+        );
+        faults.warning(self.first(set).from, sentence);
+    }
+
+    /// RFC 8078 §4: what asks the parent to delete the DS set stands alone.
+    fn deletion(&self, faults: &mut Faults, set: &SortedSet) {
+        let records = || self.sorted.records(set);
+        let deletes = |record: &&Record| {
+            let octets = self.sorted.records.rdata(record);
+            let algorithm = if set.rtype == RrType::CDS { 2 } else { 3 };
+            octets.get(algorithm) == Some(&0)
+        };
+        if records().len() > 1
+            && let Some(record) = records().find(deletes)
+        {
+            let sentence = format!(
+                "a {} that deletes the DS set stands beside another; it must be alone \
+                (RFC 8078 §4)",
+                set.rtype
+            );
+            faults.warning(record.from, sentence);
+        }
+    }
+
+    /// A name server's own binding says which protocols it speaks, and behind
+    /// HTTP where (RFC 9461 §4, §5).
+    fn name_server_binding(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
+        let owner = self.shown(id);
+        let mut labels = owner.labels();
+        let (first, second) = (labels.next(), labels.next());
+        let is_port = first.is_some_and(|label| {
+            let digits = label.strip_prefix(b"_").unwrap_or_default();
+            !digits.is_empty() && digits.iter().all(u8::is_ascii_digit)
+        });
+        if first != Some(b"_dns") && !(is_port && second == Some(b"_dns")) {
+            return;
+        }
+        for record in self.sorted.records(set) {
+            let octets = self.sorted.records.rdata(record);
+            let mut parameters = None;
+            rdata::fields(RrType::SVCB, octets, |kind, place| {
+                if kind == Kind::ServiceParameters {
+                    parameters = Some(place);
+                }
+            });
+            // AliasMode has no parameters.
+            let is_alias = octets.starts_with(&[0, 0]);
+            if let Some(place) = parameters.filter(|_| !is_alias)
+                && let Some(missing) = missing_parameter(&octets[place])
+            {
+                let sentence = format!("the binding of {owner} {missing}");
+                faults.warning(record.from, sentence);
+            }
+        }
+    }
+}
+
+/// What a name server's binding lacks.
+fn missing_parameter(parameters: &[u8]) -> Option<&'static str> {
+    let find = |key| svcb::parameters(parameters).find(|(found, _)| *found == key);
+    let Some((_, protocols)) = find(svcb::ALPN) else {
+        return Some("has no alpn, without which no client uses it (RFC 9461 §4.1)");
+    };
+    let is_http = |protocol: &[u8]| [&b"h2"[..], b"h3", b"http/1.1"].contains(&protocol);
+    let speaks_http = svcb::items(protocols).any(is_http);
+    (speaks_http && find(svcb::DOHPATH).is_none())
+        .then_some("speaks HTTP and has no dohpath (RFC 9461 §5)")
+}
+
+fn doubled(name: &Name) -> String {
+    format!("{name} ends in the zone's name twice; has it lost the dot at its end?")
+}
