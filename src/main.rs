@@ -8,6 +8,7 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         // Whoever reads our output has read enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<shardns::cli::Silent>() => ExitCode::FAILURE,
         Err(error) => {
             shardns::cli::tell(format_args!("shardns: {error:#}\n"));
             ExitCode::FAILURE

@@ -129,6 +129,43 @@ fn warnings_leave_a_zone_fit_and_errors_do_not() {
 }
 
 #[test]
+fn strict_takes_warnings_for_errors_and_quiet_says_nothing() {
+    let files = Files::new(&[
+        ("good.zone", &good("good.")),
+        (
+            "warn.zone",
+            &(good("warn.") + "a A 192.0.2.1\na A 192.0.2.1\n"),
+        ),
+        ("bad.zone", &(good("bad.") + "b FOO\n")),
+    ]);
+    for (zone, lenient, strict) in [
+        ("good.zone", 0, 0),
+        ("warn.zone", 0, 1),
+        ("bad.zone", 1, 1),
+        ("missing.zone", 1, 1),
+        ("no-folder/", 1, 1),
+    ] {
+        for (arguments, code) in [
+            (&[][..], lenient),
+            (&["--strict"], strict),
+            (&["--quiet"], lenient),
+            (&["-q", "--strict"], strict),
+        ] {
+            let checked = files.check(&[arguments, &[zone]].concat());
+            assert_eq!(checked.code, Some(code), "{arguments:?} {zone}");
+            let is_told = !checked.out.is_empty() || !checked.error.is_empty();
+            let is_quiet = arguments.iter().any(|word| word.contains('q'));
+            assert_eq!(is_told, !is_quiet, "{arguments:?} {zone}");
+        }
+    }
+    let checked = files.check(&["--strict", "good.zone", "warn.zone"]);
+    assert!(checked.out.contains("warn.zone:6:1: warning: the same"));
+    let sentence = "shardns: 1 warning, which --strict takes for errors\n";
+    assert_eq!(checked.error, sentence);
+    assert_eq!(files.check(&["--quiet", "--print"]).code, Some(2));
+}
+
+#[test]
 fn several_zones_at_once_parents_and_children_and_the_root() {
     let files = Files::new(&[
         ("root", GOOD),

@@ -4,6 +4,7 @@ use std::io::{self, BufWriter, Write};
 
 use anyhow::bail;
 
+use super::Silent;
 use super::sources::{self, plural};
 use crate::zone::load::{self, Loaded};
 use crate::zone::records::Severity;
@@ -16,6 +17,19 @@ pub struct Check {
     /// Print the records as well, one a line, names completed and in lower case
     #[arg(long)]
     print: bool,
+    /// Print nothing at all; the exit code says whether all is well
+    #[arg(short, long, conflicts_with = "print")]
+    quiet: bool,
+    /// Take warnings for errors: exit 1 if there is one
+    #[arg(long)]
+    strict: bool,
+}
+
+/// How many faults there are.
+#[derive(Clone, Copy, Default)]
+struct Count {
+    errors: usize,
+    warnings: usize,
 }
 
 impl Check {
@@ -23,18 +37,28 @@ impl Check {
     ///
     /// # Errors
     ///
-    /// At least one zone cannot be served.
+    /// At least one zone cannot be served, or has a warning and `--strict` was
+    /// given.
     pub fn run(self) -> anyhow::Result<()> {
-        let mut out = BufWriter::new(io::stdout().lock());
+        if self.quiet {
+            return self.check(&mut io::sink()).map_err(|_| Silent.into());
+        }
+        self.check(&mut BufWriter::new(io::stdout().lock()))
+    }
+
+    fn check(&self, out: &mut impl Write) -> anyhow::Result<()> {
         let mut all = Vec::new();
-        let (mut errors, mut unread) = (0, 0);
+        let (mut found, mut unread) = (Count::default(), 0);
         for source in load::find(&self.zones)? {
             match source.load() {
                 Ok(loaded) => {
                     if self.print {
                         source.print(|line| drop(writeln!(out, "{line}")))?;
                     }
-                    errors += report(&mut out, &loaded)?;
+                    let count = count(&loaded);
+                    report(out, &loaded, count)?;
+                    found.errors += count.errors;
+                    found.warnings += count.warnings;
                     all.push(loaded);
                 }
                 // The other files still have something to say.
@@ -45,9 +69,18 @@ impl Check {
             }
         }
         let assembled = load::assemble(&all).map(drop);
-        if errors + unread == 0 {
+        let mut errors = found.errors + unread;
+        if errors == 0 {
             out.flush()?;
-            return Ok(assembled?);
+            assembled?;
+            if self.strict && found.warnings > 0 {
+                let warnings = plural(found.warnings, "warning");
+                bail!(
+                    "{} {warnings}, which --strict takes for errors",
+                    found.warnings
+                );
+            }
+            return Ok(());
         }
         if let Err(error) = assembled {
             writeln!(out, "{error}")?;
@@ -55,27 +88,31 @@ impl Check {
         }
         out.flush()?;
         let bad = all.iter().filter(|loaded| loaded.zone.is_none()).count() + unread;
-        let found = errors + unread;
         let zones = all.len() + unread;
         bail!(
-            "{found} {}; {bad} of {zones} {} cannot be served",
-            plural(found, "error"),
+            "{errors} {}; {bad} of {zones} {} cannot be served",
+            plural(errors, "error"),
             plural(zones, "zone")
         );
     }
 }
 
-/// Prints faults and summary; returns the number of errors.
-fn report(out: &mut impl Write, loaded: &Loaded) -> io::Result<usize> {
+fn count(loaded: &Loaded) -> Count {
+    let is_error = |severity| severity == Severity::Error;
+    let severities = loaded.faults.iter().map(|fault| fault.severity);
+    let errors = severities.filter(|severity| is_error(*severity)).count();
+    Count {
+        errors,
+        warnings: loaded.faults.len() - errors,
+    }
+}
+
+/// Prints faults and summary.
+fn report(out: &mut impl Write, loaded: &Loaded, count: Count) -> io::Result<()> {
     for fault in &loaded.faults {
         writeln!(out, "{fault}")?;
     }
-    let errors = loaded
-        .faults
-        .iter()
-        .filter(|fault| fault.severity == Severity::Error)
-        .count();
-    let warnings = loaded.faults.len() - errors;
+    let Count { errors, warnings } = count;
     let path = loaded.path.display();
     match &loaded.zone {
         Some(zone) => {
@@ -95,6 +132,5 @@ fn report(out: &mut impl Write, loaded: &Loaded) -> io::Result<usize> {
     if warnings > 0 {
         write!(out, ", {warnings} {}", plural(warnings, "warning"))?;
     }
-    writeln!(out)?;
-    Ok(errors)
+    writeln!(out)
 }

@@ -42,6 +42,11 @@ enum Command {
     Lab(lab::Arguments),
 }
 
+/// What failed without a word, because no words were wanted.
+#[derive(Debug, thiserror::Error)]
+#[error("nothing was to be said")]
+pub struct Silent;
+
 /// Writes to stderr. Where nobody can read it, as on a full disk or a closed
 /// pipe, the words are lost and the program goes on.
 pub fn tell(words: std::fmt::Arguments<'_>) {
