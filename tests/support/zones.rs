@@ -16,7 +16,8 @@
 //!     OWNER TTL IN TYPE RDATA
 //! ```
 //!
-//! `<TEXT*N>` stands for N times TEXT. `crlf` ends lines with CR LF, `bom` puts
+//! `<TEXT*N>` stands for N times TEXT, and `<CR>`, `<NUL>`, `<VT>`, `<FF>`,
+//! `<NBSP>` and `<BOM>` for what cannot be seen. In a file's name `\032` is a blank. `crlf` ends lines with CR LF, `bom` puts
 //! a byte-order mark first, `open-end` leaves out the last newline.
 //!
 //! The faults are all there are, in their order: errors first, then by place.
@@ -138,9 +139,22 @@ fn read(path: &Path) -> Vec<Case> {
     cases
 }
 
-/// Writes `<TEXT*N>` out, the innermost first.
+/// What a case names, since nobody would see it.
+const UNSEEN: [(&str, &str); 6] = [
+    ("<CR>", "\r"),
+    ("<NUL>", "\0"),
+    ("<VT>", "\x0b"),
+    ("<FF>", "\x0c"),
+    ("<NBSP>", "\u{a0}"),
+    ("<BOM>", "\u{feff}"),
+];
+
+/// Writes names of what cannot be seen and `<TEXT*N>` out, the innermost first.
 fn repeated(line: &str) -> String {
     let mut line = line.to_owned();
+    for (name, text) in UNSEEN {
+        line = line.replace(name, text);
+    }
     while let Some(start) = line.rfind('<') {
         let end = start + line[start..].find('>').unwrap();
         let (text, count) = line[start + 1..end].rsplit_once('*').unwrap();
@@ -160,7 +174,7 @@ impl Case {
         }
         let words: Vec<&str> = words.collect();
         self.files.push(File {
-            name: name.into(),
+            name: name.replace("\\032", " "),
             crlf: words.contains(&"crlf"),
             bom: words.contains(&"bom"),
             open_end: words.contains(&"open-end"),
@@ -248,7 +262,11 @@ impl Case {
         let excerpt = lines[1].get(margin..).unwrap_or_default();
         let caret = &lines[2][margin..];
         let is_caret = caret.trim_start() == "^" && caret.chars().count() == fault.column;
-        if excerpt != line.trim_end() || !is_caret {
+        let line = line.trim_end().replace(
+            |c: char| c.is_control() && c != '\t',
+            &char::REPLACEMENT_CHARACTER.to_string(),
+        );
+        if excerpt != line || !is_caret {
             return Err(format!("`{line}`, and shown is\n{shown}"));
         }
         Ok(())

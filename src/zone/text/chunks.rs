@@ -52,7 +52,7 @@ struct Job {
 
 /// Reads all of a text.
 pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &[u8]) {
-    let mut scanner = Scanner::new(text);
+    let mut scanner = Scanner::of_file(text);
     let mut chunks = chunks(text, reader.chunk);
     // The first mostly has the directives that hold for all.
     if let Some(first) = chunks.next() {
@@ -167,7 +167,7 @@ fn read_alone(text: &[u8], chunk: Range<usize>, guess: Guess) -> Option<Reader> 
     scanner.skip_to(chunk.start);
     let mut tokens = Vec::new();
     while let Some(entry) = scanner.next(&mut tokens).ok()? {
-        if is_directive(entry, &tokens) {
+        if is_directive(entry, &tokens) || scanner.lookalike().is_some() {
             return None;
         }
         reader.record(&mut scope, entry.blank, &tokens).ok()?;
@@ -264,6 +264,9 @@ mod tests {
                 "$INCLUDE part in.example.",
                 "$INCLUDE zone",
                 "$GENERATE 1-3 g$ A 10.0.0.$",
+                "j TXT a\u{a0}b",
+                "k TXT a\rl A 192.0.2.1",
+                "; \rl A 192.0.2.1",
                 "@ SOA ns h 1 2 3 4 5",
                 "@ SOA ns h ( 1 2\n3 4 ; )\n 5 )",
                 "e TXT (",

@@ -20,7 +20,7 @@ use crate::wire::{LookupName, Name, RrType};
 use fault::{Text, TextPlace};
 use library::Taken;
 pub use library::{Library, Stamp};
-use scanner::{Entry, Scanner, Token};
+use scanner::{Broken, Entry, Scanner, Token};
 
 /// `$INCLUDE` inside `$INCLUDE`: more is a mistake, and each level holds a file.
 pub const MAX_INCLUDE_DEPTH: usize = 16;
@@ -151,6 +151,7 @@ impl Reader {
     fn in_order(&mut self, scope: &mut Scope, scanner: &mut Scanner<'_>, end: usize) {
         let mut tokens = Vec::new();
         loop {
+            let text = scope.text;
             let (read, owner) = match scanner.next_before(end, &mut tokens) {
                 Ok(None) => return,
                 Ok(Some(entry)) => {
@@ -158,12 +159,18 @@ impl Reader {
                     (read, scope.owner)
                 }
                 Err((at, broken)) => {
+                    if broken == Broken::Return {
+                        self.records.unread.note_anything();
+                    }
                     let sentence = broken.to_string();
                     (Err(Wrong { at, sentence }), None)
                 }
             };
+            if let Some((at, lookalike)) = scanner.lookalike() {
+                let place = TextPlace { text, at };
+                self.records.faults.warning(place, lookalike.to_string());
+            }
             if let Err(Wrong { at, sentence }) = read {
-                let text = scope.text;
                 note_unread(&mut self.records.unread, &tokens, owner);
                 self.records.faults.error(TextPlace { text, at }, sentence);
             }

@@ -33,6 +33,29 @@ pub enum Broken {
     /// `)` with no `(` before it.
     #[error("a closing parenthesis without an opening one")]
     Close,
+    /// A carriage return that is not the beginning of a line's end.
+    #[error("a carriage return without a line feed behind it; lines end in LF or in CR LF")]
+    Return,
+}
+
+/// What looks like a blank, or like nothing, and is part of a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Lookalike {
+    /// NUL, a vertical tab, a form feed and their like.
+    #[error(
+        "the control character {0} is part of the word; write it as \\{0:03} where it is meant"
+    )]
+    Control(u8),
+    /// U+00A0 in UTF-8.
+    #[error(
+        "a no-break space (U+00A0) is part of the word; write it as \\194\\160 where it is meant"
+    )]
+    NoBreakSpace,
+    /// U+FEFF in UTF-8, behind the beginning of the text.
+    #[error(
+        "a byte-order mark (U+FEFF) is part of the word; write it as \\239\\187\\191 where it is meant"
+    )]
+    ByteOrderMark,
 }
 
 /// A fault of the text and where it was seen.
@@ -45,6 +68,8 @@ pub struct Scanner<'t> {
     /// Parentheses further on that are known to stay open, the next one last.
     /// Finding out takes a walk to the end of the text, which is made once.
     unclosed: Vec<u32>,
+    /// The first in this entry, outside of quotes.
+    lookalike: Option<(u32, Lookalike)>,
 }
 
 /// What an octet means outside quotes.
@@ -58,13 +83,24 @@ enum Class {
     Close,
     Quote,
     Escape,
+    Return,
+    /// Part of a word, and perhaps the beginning of a `Lookalike`.
+    Odd,
 }
 
 const CLASSES: [Class; 256] = {
     let mut classes = [Class::Word; 256];
+    let mut control = 0;
+    while control < b' ' {
+        classes[control as usize] = Class::Odd;
+        control += 1;
+    }
+    classes[DELETE as usize] = Class::Odd;
+    classes[NO_BREAK_SPACE[0] as usize] = Class::Odd;
+    classes[BYTE_ORDER_MARK[0] as usize] = Class::Odd;
     classes[b' ' as usize] = Class::Blank;
     classes[b'\t' as usize] = Class::Blank;
-    classes[b'\r' as usize] = Class::Blank;
+    classes[b'\r' as usize] = Class::Return;
     classes[b'\n' as usize] = Class::Newline;
     classes[b';' as usize] = Class::Comment;
     classes[b'(' as usize] = Class::Open;
@@ -76,22 +112,34 @@ const CLASSES: [Class; 256] = {
 
 /// The byte-order mark that some editors begin UTF-8 with; no part of the text.
 pub const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
+const NO_BREAK_SPACE: &[u8] = b"\xc2\xa0";
+const DELETE: u8 = 0x7f;
 
 impl<'t> Scanner<'t> {
-    /// Starts at the beginning of `text`, past a UTF-8 byte-order mark.
+    /// Starts at the beginning of a file, past a UTF-8 byte-order mark.
     /// Positions are `u32`: a text has less than 4 GiB.
+    pub fn of_file(text: &'t [u8]) -> Self {
+        let mut scanner = Scanner::new(text);
+        if text.starts_with(BYTE_ORDER_MARK) {
+            scanner.at = BYTE_ORDER_MARK.len();
+        }
+        scanner
+    }
+
+    /// Starts at the beginning of a text that is no file.
     pub fn new(text: &'t [u8]) -> Self {
         debug_assert!(u32::try_from(text.len()).is_ok());
-        let at = if text.starts_with(BYTE_ORDER_MARK) {
-            BYTE_ORDER_MARK.len()
-        } else {
-            0
-        };
         Scanner {
             text,
-            at,
+            at: 0,
             unclosed: Vec::new(),
+            lookalike: None,
         }
+    }
+
+    /// What in the last entry may mislead its reader, and where.
+    pub fn lookalike(&self) -> Option<(u32, Lookalike)> {
+        self.lookalike
     }
 
     /// Where it stands: at the start of an entry, or at the end.
@@ -138,10 +186,11 @@ impl<'t> Scanner<'t> {
     fn entry(&mut self, tokens: &mut Vec<Token<'t>>) -> Result<(), Fault> {
         let mut open: Vec<u32> = Vec::new();
         let mut broken: Option<Fault> = None;
+        self.lookalike = None;
         while let Some(&octet) = self.text.get(self.at) {
             let at = self.at as u32;
             let read = match CLASSES[octet as usize] {
-                Class::Word | Class::Escape => self.word(),
+                Class::Word | Class::Escape | Class::Odd => self.word(),
                 Class::Quote => self.quoted(),
                 Class::Close if open.is_empty() => Err((at, Broken::Close)),
                 Class::Open if self.is_unclosed(at) => {
@@ -153,10 +202,13 @@ impl<'t> Scanner<'t> {
                     return broken.map_or(Ok(()), Err);
                 }
                 Class::Comment => {
-                    self.skip_to_newline();
+                    self.skip_comment();
                     continue;
                 }
-                Class::Blank | Class::Newline => {
+                Class::Return if self.text.get(self.at + 1) != Some(&b'\n') => {
+                    Err((at, Broken::Return))
+                }
+                Class::Return | Class::Blank | Class::Newline => {
                     self.at += 1;
                     continue;
                 }
@@ -213,6 +265,7 @@ impl<'t> Scanner<'t> {
             match CLASSES[octet as usize] {
                 Class::Word => self.at += 1,
                 Class::Escape => self.escape(),
+                Class::Odd => self.odd(),
                 Class::Quote if self.text[self.at - 1] == b'=' && self.at > start => {
                     self.quoted()?;
                 }
@@ -234,6 +287,7 @@ impl<'t> Scanner<'t> {
                 Some(b'"') => break,
                 Some(b'\\') => self.escape(),
                 Some(b'\n') | None => return Err((start as u32, Broken::Quote)),
+                Some(b'\r') => return Err(self.returned(start)),
                 Some(_) => self.at += 1,
             }
         }
@@ -245,13 +299,43 @@ impl<'t> Scanner<'t> {
         })
     }
 
+    /// What a carriage return means in the quotes that began at `start`.
+    fn returned(&self, start: usize) -> Fault {
+        match self.text.get(self.at + 1) {
+            Some(b'\n') => (start as u32, Broken::Quote),
+            _ => (self.at as u32, Broken::Return),
+        }
+    }
+
     /// Passes over `\` and the character that it escapes, never over the end
     /// of a line.
     fn escape(&mut self) {
         self.at += match self.text.get(self.at + 1) {
-            Some(b'\n') | None => 1,
+            Some(b'\n' | b'\r') | None => 1,
             Some(_) => 2,
         };
+    }
+
+    /// Passes over an octet that may begin a `Lookalike`.
+    fn odd(&mut self) {
+        let rest = &self.text[self.at..];
+        let found = match rest[0] {
+            control if control < b' ' || control == DELETE => Some(Lookalike::Control(control)),
+            _ if rest.starts_with(NO_BREAK_SPACE) => Some(Lookalike::NoBreakSpace),
+            _ if rest.starts_with(BYTE_ORDER_MARK) => Some(Lookalike::ByteOrderMark),
+            _ => None,
+        };
+        if let Some(found) = found {
+            self.lookalike.get_or_insert((self.at as u32, found));
+        }
+        self.at += 1;
+    }
+
+    /// Goes to the end of the line, or to a carriage return before it.
+    fn skip_comment(&mut self) {
+        let rest = &self.text[self.at..];
+        let end = rest.iter().position(|octet| b"\n\r".contains(octet));
+        self.at += end.unwrap_or(rest.len());
     }
 
     fn skip_to_newline(&mut self) {
@@ -278,7 +362,7 @@ mod tests {
     type Shown = (bool, Vec<String>);
 
     fn entries(text: &[u8]) -> Vec<Result<Shown, Fault>> {
-        let mut scanner = Scanner::new(text);
+        let mut scanner = Scanner::of_file(text);
         let mut tokens = Vec::new();
         let mut all = Vec::new();
         loop {
@@ -382,6 +466,60 @@ mod tests {
         let found = entries(&b"a (\n".repeat(100_000));
         assert_eq!(found.len(), 100_000);
         assert!(found.iter().all(|read| read.is_err()));
+    }
+
+    #[test]
+    fn a_carriage_return_ends_a_line_with_a_line_feed_or_not_at_all() {
+        let found = entries(b"a b\rc d\ne f\r\n;g\rh\ni \"j\rk\"\nl (m\rn\n)\no\\\rp\nq\r");
+        let faults: Vec<Fault> = found.iter().filter_map(|read| read.clone().err()).collect();
+        let places = [3, 15, 22, 30, 37, 41];
+        assert_eq!(faults, places.map(|at| (at, Broken::Return)));
+        let read: Vec<_> = found.iter().flatten().collect();
+        assert_eq!(read.len(), 1);
+        assert_eq!(read[0].1, ["e", "f"]);
+        assert_eq!(entries(b"a \"b\r\nc\r\n").len(), 2);
+        assert_eq!(entries(b"a \"b\r\n")[0], Err((2, Broken::Quote)));
+        assert_eq!(entry("a b\\\r\n"), ["a", "b\\"]);
+    }
+
+    #[test]
+    fn what_looks_like_a_blank_is_part_of_a_word() {
+        for (text, words, found) in [
+            (
+                "a\0b c",
+                vec!["a\0b", "c"],
+                Some((1, Lookalike::Control(0))),
+            ),
+            (
+                "\x0b a",
+                vec!["\x0b", "a"],
+                Some((0, Lookalike::Control(11))),
+            ),
+            (
+                "a \x0c",
+                vec!["a", "\x0c"],
+                Some((2, Lookalike::Control(12))),
+            ),
+            ("a\x7f", vec!["a\x7f"], Some((1, Lookalike::Control(127)))),
+            (
+                "a\u{a0}b\0",
+                vec!["a\u{a0}b\0"],
+                Some((1, Lookalike::NoBreakSpace)),
+            ),
+            (
+                "\u{feff}\u{feff}a",
+                vec!["\u{feff}a"],
+                Some((3, Lookalike::ByteOrderMark)),
+            ),
+            ("a \u{a9}\u{ff01}", vec!["a", "\u{a9}\u{ff01}"], None),
+            ("a \"\u{a0}\0\" ; \0", vec!["a", "\"\u{a0}\0\""], None),
+            ("a\\\0", vec!["a\\\0"], None),
+        ] {
+            let mut scanner = Scanner::of_file(text.as_bytes());
+            scanner.next(&mut Vec::new()).unwrap();
+            assert_eq!(scanner.lookalike(), found, "{text:?}");
+            assert_eq!(entry(text), words);
+        }
     }
 
     #[test]
