@@ -10,6 +10,8 @@ pub mod scanner;
 mod chunks;
 mod library;
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -240,7 +242,13 @@ impl Reader {
             [_, file, origin] => (file, Some(name(origin, scope)?)),
             _ => return wrong(&tokens[0], "$INCLUDE takes a file and perhaps an origin"),
         };
-        let path = String::from_utf8_lossy(file.text).into_owned();
+        let Some(octets) = rdata::unescape_all(file.text) else {
+            return wrong(
+                file,
+                format!("file `{}`: {}", show(file), rdata::BAD_ESCAPE),
+            );
+        };
+        let path = PathBuf::from(OsString::from_vec(octets));
         let path = scope.path.parent().unwrap_or(Path::new("")).join(path);
         let identity = self.library.identity(&path);
         if self.including.contains(&identity) {

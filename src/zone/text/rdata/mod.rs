@@ -25,6 +25,7 @@ use crate::wire::rdata::{MAX_RDATA, fields, is_valid, resolve};
 use crate::wire::{Name, RrType};
 use reader::Reader;
 pub use reader::{FieldFault, excerpt};
+pub use string::{BAD_ESCAPE, unescape_all};
 use time::{parse_period, parse_timestamp, print_timestamp};
 
 /// Announces data in generic form.

@@ -7,8 +7,8 @@ use super::reader::{FieldFault, Reader};
 use crate::wire::name::unescape;
 use crate::wire::rdata::strings::{MAX_CHAR_STRING, is_tag, split};
 
-pub(super) const BAD_ESCAPE: &str =
-    "a broken escape; write \\X for a character or \\DDD for an octet";
+/// What is said of a backslash that nothing good follows.
+pub const BAD_ESCAPE: &str = "a broken escape; write \\X for a character or \\DDD for an octet";
 
 /// Reads one string behind a length octet.
 pub(super) fn read(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
@@ -66,6 +66,13 @@ pub(super) fn decode(text: &[u8], out: &mut Vec<u8>) -> Option<()> {
     Some(())
 }
 
+/// The octets that `text` stands for; `None` for a broken escape.
+pub fn unescape_all(text: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::with_capacity(text.len());
+    decode(text, &mut out)?;
+    Some(out)
+}
+
 /// Writes the strings in `octets`, each in quotes.
 pub(super) fn print_several(octets: &[u8], out: &mut String) {
     let mut rest = octets;
@@ -101,8 +108,7 @@ mod tests {
     use super::*;
 
     fn octets(text: &[u8]) -> Option<Vec<u8>> {
-        let mut out = Vec::new();
-        decode(text, &mut out).map(|()| out)
+        unescape_all(text)
     }
 
     #[test]
