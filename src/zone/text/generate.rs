@@ -3,6 +3,8 @@
 //! padded and in another base, `$$` and `\$` a dollar sign.
 
 use super::rdata::excerpt;
+use super::scanner::{Scanner, Token};
+use super::{Reader, Scope, Wrong, is_class, ttl, wrong};
 
 /// Records that one directive may make: the addresses of an IPv4 /8.
 pub const MAX_GENERATED: u32 = 1 << 24;
@@ -28,10 +30,11 @@ impl NumberRange {
         let (start, stop) = range.split_once('-').ok_or_else(broken)?;
         let number = |text: &str| text.parse::<u32>().map_err(|_| broken());
         let (start, stop, step) = (number(start)?, number(stop)?, number(step)?);
-        if step == 0 || stop < start {
-            return Err(format!(
-                "range `{shown}`: it must rise, by steps of 1 or more"
-            ));
+        if step == 0 {
+            return Err(format!("range `{shown}`: a step of 0 gets nowhere"));
+        }
+        if stop < start {
+            return Err(format!("range `{shown}` is empty: it must rise"));
         }
         if (stop - start) / step >= MAX_GENERATED {
             return Err(format!(
@@ -45,6 +48,134 @@ impl NumberRange {
     pub fn numbers(self) -> impl Iterator<Item = u32> {
         (self.start..=self.stop).step_by(self.step as usize)
     }
+}
+
+impl Reader {
+    /// `$GENERATE range owner [ttl] [class] type rdata…`: the rest of the line
+    /// is written out for each number and read as any other line. Data in one pair
+    /// of quotes is what is in them, as BIND has it: `MX "10 mail$"`.
+    pub(super) fn generate(
+        &mut self,
+        scope: &mut Scope,
+        tokens: &[Token<'_>],
+    ) -> Result<(), Wrong> {
+        let [directive, range, line @ ..] = tokens else {
+            return wrong(
+                &tokens[0],
+                "$GENERATE takes a range, as 1-254, and a record",
+            );
+        };
+        let range = NumberRange::parse(range.text).or_else(|sentence| wrong(range, sentence))?;
+        if line.len() < 3 {
+            return wrong(
+                directive,
+                "$GENERATE takes a range, an owner, a type and data",
+            );
+        }
+        let template = Template {
+            line,
+            is_wrapped: is_wrapped(line),
+        };
+        self.generated_at = Some(directive.at);
+        // A blank owner behind it is the one before it, as BIND has it.
+        let owner = scope.owner;
+        let made = range
+            .numbers()
+            .try_for_each(|number| self.generated(scope, &template, number));
+        scope.owner = owner;
+        self.generated_at = None;
+        made
+    }
+
+    fn generated(
+        &mut self,
+        scope: &mut Scope,
+        template: &Template<'_, '_>,
+        number: u32,
+    ) -> Result<(), Wrong> {
+        let (text, starts) = template.write(number)?;
+        let mut tokens = Vec::new();
+        let read = match Scanner::new(&text).next(&mut tokens) {
+            Ok(Some(_)) => self.record(scope, false, &tokens),
+            Ok(None) => Ok(()),
+            Err((at, broken)) => Err(Wrong {
+                at,
+                sentence: broken.to_string(),
+            }),
+        };
+        read.map_err(|Wrong { at, sentence }| {
+            let made = excerpt(text.trim_ascii_end());
+            let from = starts.partition_point(|&start| start <= at as usize);
+            Wrong {
+                at: template.line[from.saturating_sub(1)].at,
+                sentence: format!("for {number}, `{made}`: {sentence}"),
+            }
+        })
+    }
+}
+
+/// What stands behind the range.
+struct Template<'l, 't> {
+    line: &'l [Token<'t>],
+    /// The last token is all data there is, and in quotes.
+    is_wrapped: bool,
+}
+
+impl Template<'_, '_> {
+    /// The line for one number, and where each token begins in it.
+    fn write(&self, number: u32) -> Result<(Vec<u8>, Vec<usize>), Wrong> {
+        let mut text = Vec::new();
+        let mut starts = Vec::with_capacity(self.line.len());
+        for (index, token) in self.line.iter().enumerate() {
+            starts.push(text.len());
+            let is_wrapped = self.is_wrapped && index == self.line.len() - 1;
+            let unwrapped = is_wrapped.then(|| unwrap(token.text));
+            let quote: &[u8] = match token.quoted && !is_wrapped {
+                true => b"\"",
+                false => b"",
+            };
+            text.extend_from_slice(quote);
+            let template = unwrapped.as_deref().unwrap_or(token.text);
+            substitute(template, number, &mut text).or_else(|sentence| wrong(token, sentence))?;
+            text.extend_from_slice(quote);
+            text.push(b' ');
+        }
+        Ok((text, starts))
+    }
+}
+
+/// True where all data behind the type stands in one pair of quotes.
+fn is_wrapped(line: &[Token<'_>]) -> bool {
+    let [_, before @ .., data] = line else {
+        return false;
+    };
+    let may_precede = |token: &Token<'_>| {
+        matches!(ttl(token), Ok(Some(_))) || matches!(is_class(token), Ok(true))
+    };
+    let behind = before.iter().skip_while(|token| may_precede(token));
+    data.quoted && behind.count() == 1
+}
+
+/// What is in the quotes: a backslash before a quote goes, others stay for the
+/// data's own reader.
+fn unwrap(quoted: &[u8]) -> Vec<u8> {
+    let mut text = Vec::with_capacity(quoted.len());
+    let mut rest = quoted;
+    while let [octet, behind @ ..] = rest {
+        rest = behind;
+        match (octet, behind) {
+            (b'\\', [b'"', behind @ ..]) => {
+                text.push(b'"');
+                rest = behind;
+            }
+            (b'\\', [escaped, behind @ ..]) => {
+                text.extend([b'\\', *escaped]);
+                rest = behind;
+            }
+            _ => text.push(*octet),
+        }
+    }
+    text
 }
 
 /// Appends `template` to `out` with `number` in its place.
@@ -125,26 +256,30 @@ impl Shape {
         let value = i64::from(number).saturating_add(self.offset);
         let width = self.width;
         let digits = match self.base {
-            // The only one in which BIND writes numbers below 0 as such.
             Base::Decimal => format!("{value:0width$}"),
-            _ if value < 0 => {
-                let offset = self.offset;
-                return Err(format!(
-                    "{number} and offset {offset} make no number of 0 or more"
-                ));
-            }
-            Base::Octal => format!("{value:0width$o}"),
-            Base::Hex { upper: false } => format!("{value:0width$x}"),
-            Base::Hex { upper: true } => format!("{value:0width$X}"),
-            Base::Nibbles { upper } => nibbles(value, width, upper),
+            Base::Octal => format!("{:0width$o}", self.unsigned(value)?),
+            Base::Hex { upper: false } => format!("{:0width$x}", self.unsigned(value)?),
+            Base::Hex { upper: true } => format!("{:0width$X}", self.unsigned(value)?),
+            Base::Nibbles { upper } => nibbles(self.unsigned(value)?, width, upper),
         };
         out.extend(digits.into_bytes());
         Ok(())
     }
+
+    /// A sum below 0 as the 32 bits of its two's complement, as BIND has it
+    /// everywhere but in decimals.
+    fn unsigned(&self, value: i64) -> Result<u64, String> {
+        if value >= 0 {
+            return Ok(value.unsigned_abs());
+        }
+        let bits = i32::try_from(value).map(i32::cast_unsigned);
+        bits.map(u64::from)
+            .map_err(|_| format!("{value} is less than {} and has no 32 bits", i32::MIN))
+    }
 }
 
 /// The width counts characters, dots among them: 12 in width 7 is `c.0.0.0`.
-fn nibbles(value: i64, width: usize, upper: bool) -> String {
+fn nibbles(value: u64, width: usize, upper: bool) -> String {
     let digits = format!("{value:x}");
     let padding = width.div_ceil(2).saturating_sub(digits.len());
     let reversed = digits
@@ -231,6 +366,12 @@ mod tests {
             ("${0,1,n}", 0x1ab, "b.a.1"),
             ("${0,7,N}", 0xab, "B.A.0.0"),
             ("${0,2,n}", 1, "1."),
+            ("${-3,3,n}", 1, "e.f.f.f.f.f.f.f"),
+            ("${-300,20,N}", 2, "6.D.E.F.F.F.F.F.0.0."),
+            ("${-2,0,x}", 1, "ffffffff"),
+            ("${-3,0,X}", 1, "FFFFFFFE"),
+            ("${-2,0,o}", 1, "37777777777"),
+            ("${-2147483649,0,x}", 1, "80000000"),
             ("${0,4,n}", 1, "1.0."),
         ] {
             assert_eq!(
@@ -247,7 +388,7 @@ mod tests {
             "${0,0,q}",
             "${0,0,d,1}",
             "${0,256}",
-            "${-8,0,x}",
+            "${-2147483656,0,x}",
         ] {
             assert!(expand(broken, 7).is_err(), "{broken}");
         }
