@@ -42,7 +42,7 @@
 //! A third sitting: `src/lab/mod.rs` says what an experiment is, and
 //! `src/lab/experiments/spread.rs` is the one to read first. Beside it lies what
 //! experiments share: sockets that nobody reads (`src/lab/group.rs`), who asks
-//! (`src/lab/load_generator.rs`, `src/lab/stub.rs`), what is computed
+//! (`src/lab/load_generator`, `src/lab/stub.rs`), what is computed
 //! (`src/lab/statistics.rs`, `src/lab/rounds.rs`), and how it is told
 //! (`src/lab/result.rs`, `src/lab/figure.rs`, `src/lab/page.rs`).
 //!
@@ -79,7 +79,7 @@
 //! 2. A worker writes nothing that another worker reads or writes in its loop;
 //!    its counters have cache lines of their own (`src/server/counters.rs`).
 //! 3. Sockets are bound in worker order before any worker runs: worker *i* is
-//!    socket *i* of the group is seat *i* of the plan (`tests/sockets.rs`).
+//!    socket *i* of the group is seat *i* of the plan (`tests/sockets`).
 //! 4. Never a reply to a reply, never to port 0, never longer than the client
 //!    takes (`tests/robust.rs`).
 //! 5. A batch of one and a batch of many are the same code.
@@ -93,7 +93,7 @@
 //!
 //! Behaviour is held by text cases that quote their RFC, in `tests/cases`;
 //! `tests/support/cases.rs` says how they are read, `tests/answers.rs` puts
-//! them to [`answer::respond`], `tests/sockets.rs` to a running server. What an
+//! them to [`answer::respond`], `tests/sockets` to a running server. What an
 //! experiment must find on any kernel is in `tests/lab`.
 //!
 //! ```

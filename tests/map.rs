@@ -198,6 +198,8 @@ fn the_readme_tells_of_every_option_and_of_no_other() {
     );
 }
 
+/// The longest file, tests of its own included.
+const MAX_FILE: usize = 600;
 /// The longest function that fits a screen.
 const MAX_FUNCTION: usize = 70;
 /// What someone new reads in one sitting (README's list of files, and the port).
@@ -259,6 +261,14 @@ fn no_function_is_longer_than_a_screen() {
         }
     }
     assert!(seen > 1000, "only {seen} functions were found");
+}
+
+#[test]
+fn no_file_is_longer_than_can_be_kept_in_mind() {
+    for (path, text) in sources() {
+        let lines = text.lines().count();
+        assert!(lines <= MAX_FILE, "{} has {lines} lines", path.display());
+    }
 }
 
 #[test]
