@@ -93,8 +93,10 @@
 //!
 //! Behaviour is held by text cases that quote their RFC, in `tests/cases`;
 //! `tests/support/cases.rs` says how they are read, `tests/answers.rs` puts
-//! them to [`answer::respond`], `tests/sockets` to a running server. What an
-//! experiment must find on any kernel is in `tests/lab`.
+//! them to [`answer::respond`], `tests/sockets` to a running server. What is read
+//! of zone files, and what is said of them, is in `tests/zones`;
+//! `tests/references.rs` compares it with other servers' tools. What an experiment
+//! must find on any kernel is in `tests/lab`.
 //!
 //! ```
 //! use std::net::Ipv4Addr;
