@@ -84,8 +84,8 @@ struct Assembler<'d> {
     beside: Vec<NodeRef>,
     /// Nodes with NSEC3 records, and whose they are.
     nsec3: Vec<(NameId, NodeRef)>,
-    /// Sets that no message has room for, and whose they are.
-    oversized: Vec<(NameId, &'d SortedSet)>,
+    /// What no message has room for.
+    oversized: Vec<Oversized<'d>>,
     summary: ZoneSummary,
 }
 
@@ -98,6 +98,14 @@ enum Part {
     Beside,
     /// With the proofs of what does not exist.
     Denial,
+}
+
+/// Records of one type and TTL that are too many for a message.
+struct Oversized<'d> {
+    owner: NameId,
+    rtype: RrType,
+    ttl: u32,
+    records: Vec<&'d [u8]>,
 }
 
 /// The zone has outgrown its store.
@@ -187,53 +195,75 @@ impl<'d> Assembler<'d> {
     }
 
     /// Composes the sets of one part of a name, and at last the signatures that
-    /// cover none of them.
+    /// stand behind none of them.
     fn lay(&mut self, id: NameId, part: Part) {
         let sorted = self.sorted;
         let mut stray = Vec::new();
+        // All signatures of a name shall go into one answer for those who ask for
+        // signatures.
+        let mut room = SURE_TO_FIT;
         for set in self.sets(id, part) {
             if set.rtype != RrType::RRSIG {
-                self.set(id, set, set.ttl);
+                stray.extend(self.set(id, set, set.ttl));
+                room = room.saturating_sub(self.composer.finish().signatures.len());
             } else if sorted.set(id, set.covered).is_none() {
                 stray.push(set);
             }
         }
         if !stray.is_empty() {
-            let name = sorted.records.names.wire(id);
-            self.composer.begin(name, RrType::RRSIG);
-            for set in stray {
-                for data in data(sorted, set) {
-                    self.composer.record(set.ttl, data);
-                }
-            }
-            self.builder.set(&self.composer.finish());
+            self.stray(id, stray, room);
         }
+    }
+
+    /// Composes signatures that stand behind no set: nobody is sent them but who
+    /// asks for signatures, and of many as many as there is room for.
+    fn stray(&mut self, id: NameId, sets: Vec<&'d SortedSet>, mut room: usize) {
+        let sorted = self.sorted;
+        self.composer
+            .begin(sorted.records.names.wire(id), RrType::RRSIG);
+        for set in sets {
+            let (fitting, records) = split_to_fit(data(sorted, set).collect(), &mut room);
+            for data in fitting {
+                self.record(set.ttl, data);
+            }
+            self.oversized
+                .extend((!records.is_empty()).then_some(Oversized {
+                    owner: id,
+                    rtype: RrType::RRSIG,
+                    ttl: set.ttl,
+                    records,
+                }));
+        }
+        self.builder.stray_signatures(&self.composer.finish());
+    }
+
+    /// Composes a record for which there is room.
+    fn record(&mut self, ttl: u32, data: &[u8]) {
+        let fits = self.composer.record(ttl, data);
+        debug_assert!(fits, "the octets of all were counted");
     }
 
     /// Lays sets that no message has room for down in parts that have, beside the
     /// names: nobody is answered with them, but the zone has them. A record that
     /// fits into no message by itself can never be given to anybody.
     fn lay_oversized(&mut self) -> Result<(), Full> {
-        let sorted = self.sorted;
-        for (owner, set) in std::mem::take(&mut self.oversized) {
-            let octets = |data: &[u8]| RECORD_HEAD + data.len();
-            let records = data(sorted, set).filter(|data| octets(data) <= SURE_TO_FIT);
-            let records: Vec<&[u8]> = records.collect();
-            let mut rest = &records[..];
-            while !rest.is_empty() {
-                let mut sum = 0;
-                let fits = |data: &&&[u8]| {
-                    sum += octets(data);
-                    sum <= SURE_TO_FIT
-                };
-                let (part, behind) = rest.split_at(rest.iter().take_while(fits).count());
-                let name = sorted.records.names.wire(owner);
-                self.composer.begin(name, set.rtype);
+        let names = &self.sorted.records.names;
+        for Oversized {
+            owner,
+            rtype,
+            ttl,
+            mut records,
+        } in std::mem::take(&mut self.oversized)
+        {
+            records.retain(|data| record_octets(data) <= SURE_TO_FIT);
+            while !records.is_empty() {
+                let part;
+                (part, records) = split_to_fit(records, &mut SURE_TO_FIT.clone());
+                self.composer.begin(names.wire(owner), rtype);
                 for data in part {
-                    self.composer.record(set.ttl, data);
+                    self.record(ttl, data);
                 }
                 self.builder.set(&self.composer.finish());
-                rest = behind;
             }
             let node = self.end(owner, 0)?;
             self.beside.push(node);
@@ -282,7 +312,9 @@ impl<'d> Assembler<'d> {
             .rdata(record)
             .last_chunk()
             .expect("a SOA ends in MINIMUM");
-        self.set(sorted.apex, soa, soa.ttl.min(u32::from_be_bytes(*minimum)));
+        let ttl = soa.ttl.min(u32::from_be_bytes(*minimum));
+        // Signatures that do not fit behind it are told of at the SOA itself.
+        let _ = self.set(sorted.apex, soa, ttl);
         self.end(sorted.apex, 0)
     }
 
@@ -318,23 +350,29 @@ impl<'d> Assembler<'d> {
     }
 
     /// Composes a set with its signatures and what goes with it, and lays it
-    /// down.
-    fn set(&mut self, owner: NameId, set: &'d SortedSet, ttl: u32) {
+    /// down. Returns signatures that have no room behind it.
+    fn set(&mut self, owner: NameId, set: &'d SortedSet, ttl: u32) -> Option<&'d SortedSet> {
         let sorted = self.sorted;
+        let signatures = sorted.signatures(owner, set.rtype);
         self.composer
             .begin(sorted.records.names.wire(owner), set.rtype);
         for data in data(sorted, set) {
             if !self.composer.record(ttl, data) {
-                self.oversized.push((owner, set));
-                return self.builder.oversized_set(set.rtype);
+                self.oversized.push(Oversized {
+                    owner,
+                    rtype: set.rtype,
+                    ttl,
+                    records: self::data(sorted, set).collect(),
+                });
+                self.builder.oversized_set(set.rtype);
+                return signatures;
             }
         }
-        if let Some(signatures) = sorted.signatures(owner, set.rtype) {
-            for data in data(sorted, signatures) {
-                // The SOA of negative answers lasts as long as its signature.
-                self.composer.signature(signatures.ttl.min(ttl), data);
-            }
-        }
+        // The SOA of negative answers lasts as long as its signature.
+        let left_over = signatures.filter(|signatures| {
+            let ttl = signatures.ttl.min(ttl);
+            !self.composer.signatures(ttl, data(sorted, signatures))
+        });
         let pointing = [
             RrType::NS,
             RrType::MX,
@@ -346,6 +384,7 @@ impl<'d> Assembler<'d> {
             self.additional(owner, set);
         }
         self.builder.set(&self.composer.finish());
+        left_over
     }
 
     /// What goes with the hosts that the records point at: first those without
@@ -411,6 +450,29 @@ impl<'d> Assembler<'d> {
                 .additional(owner, rtype, set.ttl, records, required);
         }
     }
+}
+
+/// Octets of a record that is composed without compression.
+fn record_octets(data: &[u8]) -> usize {
+    RECORD_HEAD + data.len()
+}
+
+/// Parts records into those at the front that fit into `room`, which shrinks by
+/// them, and the rest.
+fn split_to_fit<'r>(
+    mut records: Vec<&'r [u8]>,
+    room: &mut usize,
+) -> (Vec<&'r [u8]>, Vec<&'r [u8]>) {
+    let fits = |data: &&&[u8]| match room.checked_sub(record_octets(data)) {
+        Some(left) => {
+            *room = left;
+            true
+        }
+        None => false,
+    };
+    let count = records.iter().take_while(fits).count();
+    let rest = records.split_off(count);
+    (records, rest)
 }
 
 /// The data of a set's records.

@@ -235,6 +235,10 @@ $TTL 60
 @ NS ns.test.
 $GENERATE 1-9000 many AAAA 2001:db8::$
 many TXT beside
+many RRSIG AAAA 13 2 60 20300101000000 20200101000000 1 example. AQID
+many RRSIG MX 13 2 60 20300101000000 20200101000000 1 example. AQID
+signed A 192.0.2.1
+$GENERATE 1-4000 signed RRSIG A 13 2 60 20300101000000 20200101000000 $ example. AQID
 $GENERATE 1-5000 mail MX $ Host.Example.net.
 ";
         compare(Library::Embedded(&[("large", LARGE)]), "large");

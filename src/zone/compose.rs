@@ -87,6 +87,7 @@ impl Composer {
     }
 
     /// Adds a record of the set. False where the set has outgrown a message.
+    #[must_use]
     pub fn record(&mut self, ttl: u32, data: &[u8]) -> bool {
         self.out.extend([0xc0, HEADER as u8]);
         self.data(self.rtype, ttl, data);
@@ -95,18 +96,26 @@ impl Composer {
         self.base + self.out.len() <= MAX_BODY
     }
 
-    /// Adds an RRSIG record that covers the set, all of whose records are there.
-    /// The signer's name is never compressed (RFC 4034 §3.1.7), and nothing may
-    /// point at it, since not everybody is sent signatures. False where they have
-    /// outgrown a message.
-    pub fn signature(&mut self, ttl: u32, data: &[u8]) -> bool {
-        self.signatures.extend([0xc0, HEADER as u8]);
-        let length_at = put_record_head(&mut self.signatures, RrType::RRSIG, ttl);
-        let length = (data.len() as u16).to_be_bytes();
-        self.signatures[length_at..length_at + 2].copy_from_slice(&length);
-        self.signatures.extend_from_slice(data);
-        self.signature_count += 1;
-        self.base + self.signatures.len() <= MAX_BODY
+    /// Adds the RRSIG records that cover the set, all of whose records are there;
+    /// none and false where a message has no room for them behind it. The signer's
+    /// name is never compressed (RFC 4034 §3.1.7), and nothing may point at it,
+    /// since not everybody is sent signatures.
+    #[must_use]
+    pub fn signatures<'r>(&mut self, ttl: u32, records: impl Iterator<Item = &'r [u8]>) -> bool {
+        for data in records {
+            self.signatures.extend([0xc0, HEADER as u8]);
+            let length_at = put_record_head(&mut self.signatures, RrType::RRSIG, ttl);
+            let length = (data.len() as u16).to_be_bytes();
+            self.signatures[length_at..length_at + 2].copy_from_slice(&length);
+            self.signatures.extend_from_slice(data);
+            self.signature_count += 1;
+            if self.base + self.out.len() + self.signatures.len() > MAX_BODY {
+                self.signatures.clear();
+                self.signature_count = 0;
+                return false;
+            }
+        }
+        true
     }
 
     /// Adds the address records of `owner` to the additional part: all of a set, or

@@ -29,8 +29,9 @@
 //!
 //! An answer with DO is one copy of answer and signatures, an answer without
 //! is one of the answer alone and never looks at what is before or behind it.
-//! Signatures of a type that the name does not have make up a set of their own,
-//! of type RRSIG.
+//! Signatures of a type that the name does not have, or without room behind
+//! their set, make up a set of their own, whose frame has a type that nobody can
+//! ask for.
 //!
 //! Integers of the frame are little-endian, those of records in network order.
 //! An answer is composed for a reply whose question is the node's own name: it
@@ -85,6 +86,10 @@ const HAS_DETAILS: u16 = 1;
 const IS_SIGNED: u16 = 2;
 /// The set does not fit into any message; there is no body.
 const IS_OVERSIZED: u16 = 4;
+/// What the frame of signatures that stand behind no set has for a type: one that
+/// can neither be asked for nor be in a zone, so that a question for RRSIG does
+/// not end here, but with all signatures of the name.
+const STRAY: RrType = RrType::OPT;
 /// Nodes start at multiples of this, so that 32 bits reach 16 GiB.
 const UNIT: usize = 4;
 
@@ -250,7 +255,7 @@ impl<'z> Node<'z> {
 
     /// The types of all record sets, rising.
     pub fn types(&self) -> impl Iterator<Item = RrType> + use<'z> {
-        self.frames().map(|frame| RrType(u16_at(frame, 0)))
+        self.all_sets().map(|set| set.rtype())
     }
 
     /// True where the name owns signatures, whatever they cover.
@@ -315,7 +320,10 @@ impl<'z> Set<'z> {
 
     /// The type of its records.
     pub fn rtype(&self) -> RrType {
-        RrType(u16_at(self.frame, 0))
+        match RrType(u16_at(self.frame, 0)) {
+            STRAY => RrType::RRSIG,
+            rtype => rtype,
+        }
     }
 
     /// Octets of the owner's name.

@@ -188,11 +188,15 @@ impl Checker<'_> {
         }
     }
 
-    /// A set is sent whole, in one message, or not at all.
+    /// A set is sent whole, in one message, or not at all, and its signatures with
+    /// it.
     pub(super) fn size(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
         let sorted = self.sorted;
-        let lengths = sorted.records(set).map(|record| usize::from(record.length));
-        if lengths.map(|length| RECORD_HEAD + length).sum::<usize>() <= SURE_TO_FIT {
+        let signatures = sorted.signatures(id, set.rtype);
+        let sets = signatures.into_iter().chain([set]);
+        let records = sets.flat_map(|set| sorted.records(set));
+        let octets = records.map(|record| RECORD_HEAD + usize::from(record.length));
+        if octets.sum::<usize>() <= SURE_TO_FIT {
             return;
         }
         // Compression may yet make room.
@@ -201,12 +205,25 @@ impl Checker<'_> {
         let over = sorted
             .records(set)
             .find(|record| !composer.record(set.ttl, sorted.records.rdata(record)));
+        let (rtype, owner) = (set.rtype, self.shown(id));
         if let Some(record) = over {
             let sentence = format!(
-                "the {} records of {} do not fit into one message of 65,535 octets; \
-                who asks for them gets SERVFAIL",
-                set.rtype,
-                self.shown(id)
+                "the {rtype} records of {owner} do not fit into one message of 65,535 octets; \
+                who asks for them gets SERVFAIL"
+            );
+            return faults.warning(record.from, sentence);
+        }
+        let Some(signatures) = signatures else {
+            return;
+        };
+        let records = || sorted.records(signatures);
+        let data = records().map(|record| sorted.records.rdata(record));
+        if !composer.signatures(signatures.ttl, data)
+            && let Some(record) = records().last()
+        {
+            let sentence = format!(
+                "the signatures of the {rtype} records of {owner} do not fit into one message of \
+                65,535 octets with them; who asks for the records gets them unsigned"
             );
             faults.warning(record.from, sentence);
         }

@@ -7,7 +7,8 @@ use arrayvec::ArrayVec;
 
 use super::super::memory;
 use super::{
-    HAS_DETAILS, IS_OVERSIZED, IS_SIGNED, NODE, NodeRef, SET, Store, UNIT, first_slot, u32_at,
+    HAS_DETAILS, IS_OVERSIZED, IS_SIGNED, NODE, NodeRef, SET, STRAY, Store, UNIT, first_slot,
+    u32_at,
 };
 use crate::wire::RrType;
 
@@ -52,6 +53,11 @@ impl NewSet<'_> {
     }
 }
 
+/// The length of a part, which the caller has kept within a message.
+fn octets<T>(part: &[T]) -> u16 {
+    u16::try_from(part.len()).expect("a message has less than 64 KiB")
+}
+
 /// Octets of a node with one address, as far as they matter for making room
 /// beforehand.
 const OCTETS_PER_NODE: usize = 64;
@@ -87,8 +93,8 @@ impl Builder {
         if !set.pointers.is_empty() || !set.additional.is_empty() {
             before |= HAS_DETAILS;
             let details = [
-                set.pointers.len() as u16,
-                set.additional.len() as u16,
+                octets(set.pointers),
+                octets(set.additional),
                 set.additional_required,
                 set.additional_count,
             ];
@@ -96,12 +102,21 @@ impl Builder {
         }
         if !set.signatures.is_empty() {
             before |= IS_SIGNED;
-            self.put(&[set.signatures.len() as u16, set.signature_count]);
+            self.put(&[octets(set.signatures), set.signature_count]);
         }
-        self.frame(set.rtype, set.count, set.answer.len() as u16, before);
+        self.frame(set.rtype, set.count, octets(set.answer), before);
         for part in [set.answer, set.signatures, set.additional] {
             self.bodies.extend_from_slice(part);
         }
+    }
+
+    /// Adds signatures that stand behind no set of the name, composed as a set of
+    /// RRSIG records.
+    pub fn stray_signatures(&mut self, set: &NewSet<'_>) {
+        self.set(&NewSet {
+            rtype: STRAY,
+            ..*set
+        });
     }
 
     /// Adds a set that does not fit into any message.
