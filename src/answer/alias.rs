@@ -11,7 +11,7 @@ use crate::wire::header::{HEADER, class};
 use crate::wire::name::MAX_NAME;
 use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::store::{FURTHEST_MOVE, RECORD_HEAD, Set};
-use crate::zone::{Alias, Found, Zone};
+use crate::zone::{Alias, End, Found, Zone, Zones};
 
 /// Aliases that one answer follows. Real chains have two or three; each hop
 /// costs a lookup and up to two records of 267 octets.
@@ -24,7 +24,7 @@ const _: () = assert!(MAX_ALIASES * 2 * (RECORD_HEAD + MAX_NAME) + MAX_NAME <= F
 /// resolver to ask again. The rcode is that of the last name (RFC 6604 §3).
 #[inline(never)]
 pub fn follow<'z>(
-    zone: &'z Zone,
+    (zones, zone): (&'z Zones, &'z Zone),
     rtype: RrType,
     mut alias: Alias<'z>,
     name: &mut LookupName,
@@ -45,6 +45,12 @@ pub fn follow<'z>(
             _ => return Rcode::NoError,
         }
         alias = match zone.find(name, rtype) {
+            Found::End(end @ End::Referral(..)) => {
+                return conclude(zone, end, chain.owner(name), reply);
+            }
+            // A zone below, which this one does not refer to, is another all the
+            // same (RFC 1034 §4.3.2 step 2).
+            _ if !zones.is_in(zone, name, rtype) => return Rcode::NoError,
             Found::End(end) => return conclude(zone, end, chain.owner(name), reply),
             Found::Alias(alias) => alias,
         };

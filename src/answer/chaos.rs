@@ -23,6 +23,9 @@ pub fn answer(
     name: &LookupName,
     reply: &mut Reply<'_>,
 ) -> Rcode {
+    if [RrType::AXFR, RrType::IXFR].contains(&query.rtype) {
+        return Rcode::NotImp;
+    }
     let mut text = Strings::new();
     match name.suffix(0) {
         b"\x07version\x04bind\0" | b"\x07version\x06server\0" => text.add(&settings.version),

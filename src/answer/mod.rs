@@ -45,6 +45,7 @@ pub fn respond(
 #[derive(Clone, Copy)]
 pub struct Prepared<'z> {
     query: Result<Query, Unanswerable>,
+    zones: &'z Zones,
     zone: Option<&'z Zone>,
 }
 
@@ -57,7 +58,7 @@ impl<'z> Prepared<'z> {
             Ok(query) => zones.find(name, query.rtype),
             Err(_) => None,
         };
-        Prepared { query, zone }
+        Prepared { query, zones, zone }
     }
 
     /// Has the cache fetch what finding the names will read. Loads that do not
@@ -97,66 +98,68 @@ impl<'z> Prepared<'z> {
             Rcode::BadVers
         } else {
             match query.class {
-                class::IN => from_zones(self.zone, query.rtype, name, &mut reply),
-                class::ANY => for_all_classes(self.zone, query.rtype, name, &mut reply),
+                class::IN => self.look_up(query.rtype, name, &mut reply),
+                class::ANY => self.for_all_classes(query.rtype, name, &mut reply),
                 class::CH => chaos::answer(settings, request.via, &query, name, &mut reply),
                 _ => Rcode::Refused,
             }
         };
         reply.finish(rcode, query.edns, settings)
     }
-}
 
-/// An answer for all classes cannot speak for all of them (RFC 1035 §6.2).
-#[cold]
-#[inline(never)]
-fn for_all_classes(
-    zone: Option<&Zone>,
-    rtype: RrType,
-    name: &mut LookupName,
-    reply: &mut Reply<'_>,
-) -> Rcode {
-    let rcode = from_zones(zone, rtype, name, reply);
-    reply.set_aa(false);
-    rcode
-}
+    /// An answer for all classes cannot speak for all of them (RFC 1035 §6.2).
+    #[cold]
+    #[inline(never)]
+    fn for_all_classes(
+        &self,
+        rtype: RrType,
+        name: &mut LookupName,
+        reply: &mut Reply<'_>,
+    ) -> Rcode {
+        let rcode = self.look_up(rtype, name, reply);
+        reply.set_aa(false);
+        rcode
+    }
 
-#[inline(always)]
-fn from_zones(
-    zone: Option<&Zone>,
-    rtype: RrType,
-    name: &mut LookupName,
-    reply: &mut Reply<'_>,
-) -> Rcode {
-    match (rtype, zone) {
-        // No zone is given away, and mailbox lookups left with RFC 973.
-        (RrType::AXFR | RrType::IXFR | RrType::MAILA | RrType::MAILB, _) => {
-            reply.set_ede(ExtendedError::NotSupported);
-            Rcode::NotImp
-        }
-        (rtype, Some(zone)) => from_zone(zone, rtype, name, reply),
-        (_, None) => {
-            reply.set_ede(ExtendedError::NotAuthoritative);
-            Rcode::Refused
+    #[inline(always)]
+    fn look_up(&self, rtype: RrType, name: &mut LookupName, reply: &mut Reply<'_>) -> Rcode {
+        match (rtype, self.zone) {
+            // No zone is given away, and mailbox lookups left with RFC 973.
+            (RrType::AXFR | RrType::IXFR | RrType::MAILA | RrType::MAILB, _) => {
+                reply.set_ede(ExtendedError::NotSupported);
+                Rcode::NotImp
+            }
+            (rtype, Some(zone)) => from_zone(self.zones, zone, rtype, name, reply),
+            (_, None) => {
+                reply.set_ede(ExtendedError::NotAuthoritative);
+                Rcode::Refused
+            }
         }
     }
 }
 
 /// RFC 1034 §4.3.2 from step 3 on. What is mostly asked for is there.
 #[inline(always)]
-fn from_zone(zone: &Zone, rtype: RrType, name: &mut LookupName, reply: &mut Reply<'_>) -> Rcode {
+fn from_zone(
+    zones: &Zones,
+    zone: &Zone,
+    rtype: RrType,
+    name: &mut LookupName,
+    reply: &mut Reply<'_>,
+) -> Rcode {
     reply.set_aa(true);
     match zone.find_set(name, rtype) {
         Ok(set) => match reply.answer(&set, Owner::question(name)) {
             Ok(_) => Rcode::NoError,
             Err(Oversized) => reply.fail(),
         },
-        Err(node) => from_node(zone, node, rtype, name, reply),
+        Err(node) => from_node(zones, zone, node, rtype, name, reply),
     }
 }
 
 #[inline(never)]
 fn from_node<'z>(
+    zones: &'z Zones,
     zone: &'z Zone,
     node: Option<Node<'z>>,
     rtype: RrType,
@@ -165,7 +168,7 @@ fn from_node<'z>(
 ) -> Rcode {
     match zone.find_from(node, name, rtype) {
         Found::End(end) => end::conclude(zone, end, Owner::question(name), reply),
-        Found::Alias(alias) => alias::follow(zone, rtype, alias, name, reply),
+        Found::Alias(alias) => alias::follow((zones, zone), rtype, alias, name, reply),
     }
 }
 
@@ -193,13 +196,22 @@ $TTL 60
         let library = Library::Embedded(&[("example.com.zone", ZONE)]);
         let loaded = crate::zone::load(library, "example.com.zone".as_ref(), None).unwrap();
         let zones = Zones::new(vec![loaded.zone.unwrap()]);
-        let (settings, mut name) = (Settings::default(), LookupName::new());
+        let mut name = LookupName::new();
+        let worker = Worker {
+            index: 0,
+            cpu: None,
+            batch: 1,
+        };
         let mut respond = |octets: &[u8], out: &mut [u8]| {
+            let settings = Settings {
+                edns_size: out.len() as u16,
+                ..Settings::default()
+            };
             let request = Request {
                 octets,
                 peer: (Ipv4Addr::LOCALHOST, 53).into(),
                 local: Ipv4Addr::LOCALHOST.into(),
-                via: Via::Tcp,
+                via: Via::Udp(worker),
                 now: Duration::ZERO,
             };
             respond(&zones, &settings, &request, &mut name, out)

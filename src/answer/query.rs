@@ -104,9 +104,15 @@ fn no_query(request: &[u8]) -> Unanswerable {
 }
 
 fn header_with(rcode: Rcode, request: &[u8]) -> Unanswerable {
-    match Header::read(request) {
-        Some(header) => Unanswerable::Refused(header, rcode, readable_opt(request)),
-        None => Unanswerable::Silence,
+    let Some(header) = Header::read(request) else {
+        return Unanswerable::Silence;
+    };
+    match opt(request) {
+        // What is wrong in version 0 may be right in that one (RFC 6891 §6.1.3).
+        Some((edns, Whole::Yes)) if edns.version > 0 => {
+            Unanswerable::Refused(header, Rcode::BadVers, Some(edns))
+        }
+        opt => Unanswerable::Refused(header, rcode, opt.map(|(edns, _)| edns)),
     }
 }
 
@@ -124,8 +130,15 @@ impl Header {
     }
 }
 
-/// The first OPT record where it belongs in a message that is broken elsewhere.
-fn readable_opt(request: &[u8]) -> Option<Edns> {
+/// Whether a message can be read from its beginning to its end.
+enum Whole {
+    Yes,
+    No,
+}
+
+/// The OPT record of a message that is no query, or the first one where it
+/// belongs in a message that is broken elsewhere.
+fn opt(request: &[u8]) -> Option<(Edns, Whole)> {
     let mut rest = Cursor::new(request);
     rest.take(4)?;
     let (questions, answers) = (rest.u16()?, rest.u16()?);
@@ -137,7 +150,10 @@ fn readable_opt(request: &[u8]) -> Option<Edns> {
     for _ in 0..u32::from(answers) + u32::from(authorities) {
         skip_record(&mut rest)?;
     }
-    Edns::first(rest, additional)
+    if let Some(edns) = Edns::find(rest.rest(), additional) {
+        return Some((edns?, Whole::Yes));
+    }
+    Some((Edns::first(rest, additional)?, Whole::No))
 }
 
 /// Records that live in messages and in no zone (RFC 6895 §3.1) cannot be

@@ -64,9 +64,8 @@ impl<'o> Reply<'o> {
         let client = query.edns.map_or(MIN_UDP, Edns::size);
         let limit = match request.via {
             Via::Udp(_) => client.min(settings.edns_size.into()),
-            Via::Tcp => MAX_MESSAGE,
+            Via::Tcp => MAX_MESSAGE.min(out.len()),
         };
-        let limit = limit.min(out.len());
         let opt = if query.edns.is_some() { OPT } else { 0 };
         let at = HEADER + name.length() + QUESTION_TAIL;
         // The header too, for the ID; the rest of it is written at the end.
@@ -172,7 +171,7 @@ impl<'o> Reply<'o> {
         let length = data[0].len() + data[1].len();
         let end = self.at + RECORD_HEAD + length;
         if end > self.room {
-            self.flags |= flag::TC;
+            let _ = self.leave_out();
             return false;
         }
         let place = &mut self.out[self.at..end];
@@ -269,17 +268,16 @@ impl<'o> Reply<'o> {
         }
         let composed = set.open();
         let Some(left) = free.checked_sub(composed.answer.len()) else {
-            self.flags |= flag::TC;
-            return Ok(false);
+            return self.leave_out();
         };
         let mut additional = composed.additional;
         let mut additional_count = composed.additional_count;
         if additional.len() > left {
             (additional, additional_count) = whole_sets(&composed, left);
-            // RFC 9471 §3.1: a referral without this glue leads nowhere.
-            if additional.len() < composed.additional_required {
-                self.flags |= flag::TC;
-            }
+        }
+        // RFC 9471 §3.1: a referral without this glue leads nowhere.
+        if additional.len() < composed.additional_required {
+            self.flags |= flag::TC;
         }
         self.append(composed.answer);
         self.append(additional);
@@ -289,6 +287,17 @@ impl<'o> Reply<'o> {
         self.count(section, composed.count);
         self.count(Section::Additional, additional_count);
         Ok(true)
+    }
+
+    /// There is no room for a set. A client that came by UDP may come again by
+    /// TCP, and one that came by TCP has nowhere to go.
+    #[cold]
+    fn leave_out(&mut self) -> Result<bool, Oversized> {
+        self.flags |= flag::TC;
+        match self.room + OPT < MAX_MESSAGE {
+            true => Ok(false),
+            false => Err(Oversized),
+        }
     }
 
     #[inline(always)]

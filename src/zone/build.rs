@@ -285,7 +285,7 @@ impl<'d> Assembler<'d> {
             // and what proves them.
             let parental = [RrType::NS, RrType::DS, RrType::NSEC];
             match rtype {
-                RrType::NSEC3 => Part::Denial,
+                RrType::NSEC3 if sorted.set(id, rtype).is_some() => Part::Denial,
                 _ if hidden || cut && !parental.contains(&rtype) => Part::Beside,
                 _ => Part::Found,
             }

@@ -110,15 +110,15 @@ impl Zone {
         &self.name
     }
 
-    /// How much it holds.
-    pub fn summary(&self) -> ZoneSummary {
-        self.summary
-    }
-
     /// True for names at or below the apex.
     pub fn holds(&self, name: &LookupName) -> bool {
         let above = name.labels().checked_sub(self.name.labels());
         above.is_some_and(|label| name.suffix(label) == self.name.suffix(0))
+    }
+
+    /// How much it holds.
+    pub fn summary(&self) -> ZoneSummary {
+        self.summary
     }
 
     /// The SOA set that goes with negative answers.
@@ -273,6 +273,6 @@ fn at_node<'z>(node: Node<'z>, encloser: Option<Encloser<'z>>, rtype: RrType) ->
 fn lives_beside_alias(rtype: RrType) -> bool {
     matches!(
         rtype,
-        RrType::ANY | RrType::NSEC | RrType::RRSIG | RrType::KEY
+        RrType::ANY | RrType::NSEC | RrType::RRSIG | RrType::KEY | RrType::SIG | RrType::NXT
     )
 }

@@ -304,7 +304,7 @@ impl Sorted {
         let is_denial = |set: &SortedSet| [set.rtype, set.covered].contains(&RrType::NSEC3);
         let owners = self.records.names.ids().filter(|&id| {
             let sets = self.sets(id);
-            !sets.is_empty() && sets.iter().all(is_denial)
+            self.set(id, RrType::NSEC3).is_some() && sets.iter().all(is_denial)
         });
         let mut hashed: BTreeSet<NameId> = owners.collect();
         if !hashed.is_empty() {

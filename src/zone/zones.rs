@@ -91,6 +91,17 @@ impl Zones {
         Some(zone)
     }
 
+    /// True where `zone`, which holds the name, is the one that answers for it and
+    /// a type: no other that holds it is deeper.
+    pub fn is_in(&self, zone: &Zone, name: &LookupName, rtype: RrType) -> bool {
+        let deepest = self.depths.first().map_or(0, |depth| depth.labels.into());
+        if deepest <= zone.lookup_name().labels() && rtype != RrType::DS {
+            return true;
+        }
+        let found = self.find(name, rtype);
+        found.is_some_and(|found| std::ptr::eq(found, zone))
+    }
+
     /// The zone to ask for DS: where the name is the apex of the deepest zone that
     /// holds it, the next one above.
     #[cold]

@@ -94,7 +94,14 @@ impl Checker<'_> {
             }
         }
         if sorted.set(id, RrType::CNAME).is_some() {
-            let beside = [RrType::CNAME, RrType::RRSIG, RrType::NSEC, RrType::KEY];
+            let beside = [
+                RrType::CNAME,
+                RrType::RRSIG,
+                RrType::NSEC,
+                RrType::KEY,
+                RrType::SIG,
+                RrType::NXT,
+            ];
             for other in sorted
                 .sets(id)
                 .iter()
