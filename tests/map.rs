@@ -250,7 +250,7 @@ fn no_function_is_longer_than_a_screen() {
         if path.ends_with("tests.rs") || path.iter().any(|part| part == "tests") {
             continue;
         }
-        let own = text.split("#[cfg(test)]").next().unwrap();
+        let own = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
         for (function, lines) in functions(own) {
             seen += 1;
             assert!(
@@ -277,7 +277,7 @@ fn the_way_of_a_datagram_is_read_in_one_sitting() {
         .iter()
         .map(|path| {
             let text = read(path);
-            let own = text.split("#[cfg(test)]").next().unwrap();
+            let own = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
             code(own).filter(|line| !line.trim().is_empty()).count()
         })
         .sum();

@@ -5,7 +5,7 @@
 use std::num::NonZeroU16;
 
 use super::terms::MIN_UDP;
-use crate::wire::{Cursor, Rcode, RrType};
+use crate::wire::{Cursor, Rcode, RecordOctets, RrType};
 
 /// Octets of an OPT record without options.
 pub const OPT: usize = 11;
@@ -13,6 +13,9 @@ pub const OPT: usize = 11;
 const OPTION: usize = 4;
 /// Octets of an extended error without text.
 const EXTENDED_ERROR: usize = OPTION + 2;
+
+/// The root, as it is written in messages.
+const ROOT: &[u8] = b"\0";
 
 const NSID: u16 = 3;
 const EDE: u16 = 15;
@@ -52,6 +55,12 @@ impl Edns {
             version,
             flags: flags & DO | if nsid { HAS_NSID } else { 0 },
         }
+    }
+
+    /// What an OPT record says, its options left out.
+    fn of(record: &RecordOctets<'_>) -> Edns {
+        let [_, version, flags, _] = record.ttl.to_be_bytes();
+        Edns::new(record.class, version, flags, false)
     }
 
     /// The longest datagram the client takes.
@@ -100,14 +109,15 @@ impl Edns {
     fn search(mut rest: Cursor<'_>, records: u16) -> Option<Option<Edns>> {
         let mut edns = None;
         for _ in 0..records {
-            let Some(opt) = take_record(&mut rest)? else {
+            let record = rest.record()?;
+            if record.rtype != RrType::OPT {
                 continue;
-            };
+            }
             // One OPT, at the root (RFC 6891 §6.1.1, §6.1.2).
-            if edns.is_some() || !opt.is_root {
+            if edns.is_some() || record.owner != ROOT {
                 return None;
             }
-            edns = Some(opt.edns.with_options(opt.options)?);
+            edns = Some(Edns::of(&record).with_options(record.data)?);
         }
         rest.is_empty().then_some(edns)
     }
@@ -116,10 +126,9 @@ impl Edns {
     /// with the section.
     pub fn first(mut rest: Cursor<'_>, records: u16) -> Option<Edns> {
         for _ in 0..records {
-            if let Some(opt) = take_record(&mut rest)?
-                && opt.is_root
-            {
-                return Some(opt.edns);
+            let record = rest.record()?;
+            if record.rtype == RrType::OPT && record.owner == ROOT {
+                return Some(Edns::of(&record));
             }
         }
         None
@@ -149,14 +158,14 @@ impl Edns {
 }
 
 /// The options of a reply.
-pub struct Options<'a> {
+pub struct ReplyOptions<'a> {
     /// The server's name, where it was asked for.
     pub nsid: Option<&'a [u8]>,
     /// What is to be said about the reply.
     pub error: Option<ExtendedError>,
 }
 
-impl Options<'_> {
+impl ReplyOptions<'_> {
     /// Their octets.
     pub fn octets(&self) -> usize {
         let nsid = self.nsid.map_or(0, |identity| OPTION + identity.len());
@@ -172,32 +181,6 @@ impl Options<'_> {
             put_option(rest, EDE, &(error as u16).to_be_bytes());
         }
     }
-}
-
-/// An OPT record where it stands.
-struct Found<'m> {
-    /// Whether that is at the root.
-    is_root: bool,
-    edns: Edns,
-    options: &'m [u8],
-}
-
-/// Takes a record of the additional section, which may be an OPT record; `None`
-/// where it is cut off.
-fn take_record<'m>(rest: &mut Cursor<'m>) -> Option<Option<Found<'m>>> {
-    let is_root = rest.rest().first() == Some(&0);
-    rest.skip_name()?;
-    let rtype = RrType(rest.u16()?);
-    let size = rest.u16()?;
-    let [_, version, upper, _] = rest.u32()?.to_be_bytes();
-    let length = rest.u16()?;
-    let options = rest.take(length.into())?;
-    let found = || Found {
-        is_root,
-        edns: Edns::new(size, version, upper, false),
-        options,
-    };
-    Some((rtype == RrType::OPT).then(found))
 }
 
 /// Walks the options; unknown ones are passed over (RFC 6891 §6.1.2). `None`

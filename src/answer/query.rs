@@ -15,7 +15,7 @@ pub struct Header {
 }
 
 /// The counts of questions, answers and authorities of nearly every query.
-const ONE_QUESTION: u64 = 1 << 32;
+const QUESTION_ALONE: u64 = 1 << 32;
 
 /// A request that can be answered. Its name is in the `LookupName` it was parsed with.
 #[derive(Clone, Copy, Debug)]
@@ -71,7 +71,7 @@ impl Query {
         if is_no_question(rtype) {
             return None;
         }
-        let rest = if counts >> 16 == ONE_QUESTION {
+        let rest = if counts >> 16 == QUESTION_ALONE {
             rest
         } else {
             skip_to_additional(rest, counts)?
@@ -180,10 +180,5 @@ fn skip_to_additional(rest: &[u8], counts: u64) -> Option<&[u8]> {
 /// Passes over a record outside of the additional section, where no OPT may
 /// be (RFC 6891 §6.1.1).
 fn skip_record(rest: &mut Cursor<'_>) -> Option<()> {
-    rest.skip_name()?;
-    let rtype = RrType(rest.u16()?);
-    rest.take(6)?;
-    let length = rest.u16()?;
-    rest.take(length.into())?;
-    (rtype != RrType::OPT).then_some(())
+    (rest.record()?.rtype != RrType::OPT).then_some(())
 }

@@ -2,7 +2,7 @@
 //! other, whole or not at all, with room kept for the OPT record. What does
 //! not fit sets TC, unless the reply can do without it.
 
-use super::edns::{Edns, ExtendedError, OPT, Options};
+use super::edns::{Edns, ExtendedError, OPT, ReplyOptions};
 use super::query::{Header, Query};
 use super::terms::{MAX_MESSAGE, MIN_UDP, Outcome, Request, Settings, Via};
 use crate::wire::header::{HEADER, flag};
@@ -234,7 +234,7 @@ impl<'o> Reply<'o> {
     fn write_options(&mut self, edns: Edns, settings: &Settings) -> usize {
         let identity = &settings.identity[..];
         let asked = edns.asks_for_nsid() && edns.version == 0 && !identity.is_empty();
-        let mut options = Options {
+        let mut options = ReplyOptions {
             nsid: asked.then_some(identity),
             error: self.error,
         };
@@ -416,12 +416,13 @@ fn pointer(target: usize) -> [u8; 2] {
 fn whole_sets<'z>(set: &Composed<'z>, free: usize) -> (&'z [u8], u16) {
     let mut rest = Cursor::new(set.additional);
     let (mut fitting, mut records, mut fitting_records) = (0, 0, 0);
-    let mut last: Option<(&[u8], &[u8])> = None;
+    let mut last: Option<(&[u8], RrType)> = None;
     while !rest.is_empty() {
         let used = set.additional.len() - rest.rest().len();
-        let Some(head) = take_record(&mut rest) else {
+        let Some(record) = rest.record() else {
             break;
         };
+        let head = (record.owner, record.rtype);
         if last.is_some_and(|last| last != head) {
             (fitting, fitting_records) = (used, records);
         }
@@ -432,16 +433,4 @@ fn whole_sets<'z>(set: &Composed<'z>, free: usize) -> (&'z [u8], u16) {
         records += 1;
     }
     (set.additional, set.additional_count)
-}
-
-/// Takes a record; returns its owner and its type as they are written.
-fn take_record<'m>(rest: &mut Cursor<'m>) -> Option<(&'m [u8], &'m [u8])> {
-    let before = rest.rest();
-    rest.skip_name()?;
-    let owner = &before[..before.len() - rest.rest().len()];
-    let rtype = rest.take(2)?;
-    rest.take(6)?;
-    let length = rest.u16()?;
-    rest.take(length.into())?;
-    Some((owner, rtype))
 }

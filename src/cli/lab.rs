@@ -10,7 +10,7 @@ use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::flag;
 
-use crate::lab::page::{self, Part};
+use crate::lab::page::{self, PagePart};
 use crate::lab::result::{ExperimentResult, Machine};
 use crate::lab::{Conditions, EXPERIMENTS, Experiment, Interrupted, Lab, experiments};
 use crate::sys::limits::raise_open_files;
@@ -170,9 +170,9 @@ impl Arguments {
             tell(&outcome)?;
             done.push((experiment, outcome, svg));
         }
-        let parts: Vec<Part<'_>> = done
+        let parts: Vec<PagePart<'_>> = done
             .iter()
-            .map(|(experiment, outcome, svg)| Part {
+            .map(|(experiment, outcome, svg)| PagePart {
                 experiment,
                 outcome,
                 svg,

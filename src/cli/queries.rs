@@ -59,8 +59,7 @@ impl Queries {
             let count = unwritten.len();
             let names = plural(count, "name");
             tell(format_args!(
-                "left out: {count} {names} with octets that dnsperf cannot read
-"
+                "left out: {count} {names} with octets that dnsperf cannot read\n"
             ));
         }
         if owners.is_empty() {

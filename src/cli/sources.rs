@@ -9,8 +9,9 @@ use crate::zone::load::{assemble, find};
 use crate::zone::records::Severity;
 
 /// The help text of `ZONE` arguments.
-pub const HELP: &str = "A master file, ORIGIN=FILE (`.=FILE` for the root), or a folder whose *.zone files are read \
-[default: the folder zones/ if there is one, else the demo]";
+pub const HELP: &str = "A master file, ORIGIN=FILE (`.=FILE` for the root), \
+    or a folder whose *.zone files are read [default: the folder zones/ if there is one, else the \
+    demo]";
 
 /// Reads the zones that the arguments stand for, prints their faults to
 /// stderr, and makes one set of them.

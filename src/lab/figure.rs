@@ -96,7 +96,7 @@ pub enum Shade {
     /// It is worth a look.
     Marked,
     /// Nothing.
-    Plain,
+    Unmarked,
 }
 
 const WIDTH: u32 = 760;
@@ -383,7 +383,7 @@ impl Shade {
             Shade::Good => COLOURS[2].mix(0.4),
             Shade::Bad => COLOURS[1].mix(0.4),
             Shade::Marked => COLOURS[5].mix(0.9),
-            Shade::Plain => TRANSPARENT,
+            Shade::Unmarked => TRANSPARENT,
         }
     }
 }

@@ -21,7 +21,7 @@ th,td{padding:.15rem .6rem;text-align:left;border-bottom:1px solid var(--line);w
 .number{text-align:right}dt{font-weight:600}dd{margin:0 0 .5rem;white-space:pre-wrap;overflow-wrap:anywhere}";
 
 /// A part of the page: an experiment, what it found, and the figure as SVG.
-pub struct Part<'a> {
+pub struct PagePart<'a> {
     /// What was asked.
     pub experiment: &'a Experiment,
     /// What came out.
@@ -31,7 +31,7 @@ pub struct Part<'a> {
 }
 
 /// The page, with the errors of what could not be measured.
-pub fn page(place: &Machine, parts: &[Part<'_>], failed: &[(&Experiment, String)]) -> String {
+pub fn page(place: &Machine, parts: &[PagePart<'_>], failed: &[(&Experiment, String)]) -> String {
     let page = html! {
         (DOCTYPE)
         html lang="en" {
@@ -65,7 +65,7 @@ pub fn page(place: &Machine, parts: &[Part<'_>], failed: &[(&Experiment, String)
     page.into_string()
 }
 
-fn section(part: &Part<'_>) -> Markup {
+fn section(part: &PagePart<'_>) -> Markup {
     let Experiment {
         name,
         question,

@@ -290,10 +290,8 @@ struct Member {
 }
 
 impl Member {
-    /// As a `Worker` does.
     fn exchange(&mut self, port: &mut Port, received: usize) {
-        self.answerer.answer(port, received);
-        port.send(|error| self.counters.send_failed(&error));
+        self.answerer.exchange(port, received, &self.counters);
     }
 }
 

@@ -8,7 +8,7 @@ pub struct Rounds(Vec<Vec<f64>>);
 
 /// Which end of the scale is ahead.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Order {
+pub enum RoundOrder {
     /// More is better.
     Highest,
     /// Less is better.
@@ -35,12 +35,12 @@ impl Rounds {
 
     /// Who is ahead by the geometric mean over the rounds, on which the ratios
     /// go too.
-    pub fn best(&self, order: Order) -> usize {
+    pub fn best(&self, order: RoundOrder) -> usize {
         let ahead = |a: &usize, b: &usize| {
             let upwards = self.logarithm(*a).total_cmp(&self.logarithm(*b));
             match order {
-                Order::Highest => upwards,
-                Order::Lowest => upwards.reverse(),
+                RoundOrder::Highest => upwards,
+                RoundOrder::Lowest => upwards.reverse(),
             }
         };
         (0..self.0.len()).max_by(ahead).unwrap_or(0)
@@ -78,7 +78,10 @@ mod tests {
     fn the_best_is_told_from_those_that_are_worse() {
         let rounds = rounds(&[&[10.0, 20.0, 30.0], &[10.5, 18.0, 29.0], &[5.0, 10.1, 14.9]]);
         assert_eq!(
-            (rounds.best(Order::Highest), rounds.best(Order::Lowest)),
+            (
+                rounds.best(RoundOrder::Highest),
+                rounds.best(RoundOrder::Lowest)
+            ),
             (0, 2)
         );
         assert_eq!(rounds.verdict(0, 1), Verdict::WithinNoise);
@@ -90,7 +93,7 @@ mod tests {
     fn the_best_is_ahead_in_the_rounds_and_not_by_the_median() {
         let rounds = rounds(&[&[9.0, 20.0, 31.0], &[18.0, 19.0, 62.0]]);
         assert!(rounds.median(0) > rounds.median(1));
-        assert_eq!(rounds.best(Order::Highest), 1);
+        assert_eq!(rounds.best(RoundOrder::Highest), 1);
         assert!(rounds.ratio_of_best(1, 0).unwrap().mean > 1.0);
     }
 

@@ -39,13 +39,13 @@ pub enum Waits {
 }
 
 /// Threads that wait for datagrams until this is dropped.
-pub struct Waiters {
+pub struct SleepingThreads {
     address: SocketAddr,
-    threads: Vec<Waiter>,
+    threads: Vec<SleepingThread>,
     stop: Arc<AtomicBool>,
 }
 
-struct Waiter {
+struct SleepingThread {
     counts: Arc<Counts>,
     /// What the kernel says of the thread.
     status: File,
@@ -79,20 +79,20 @@ pub struct State {
     pub ticks: u64,
 }
 
-impl Waiters {
+impl SleepingThreads {
     /// Starts the threads; each waits before the next is started.
     ///
     /// # Errors
     ///
     /// What the kernel would not give, and threads that find no sleep.
-    pub fn start(waits: Waits, threads: usize) -> anyhow::Result<Waiters> {
+    pub fn start(waits: Waits, threads: usize) -> anyhow::Result<SleepingThreads> {
         let grouped = matches!(waits, Waits::Group);
         let first = Arc::new(bind(ANY_PORT, grouped)?);
         let shared = Epoll::new()?;
         if let Waits::OneEpoll = waits {
             shared.add_with(&*first, 0, Trigger::Level)?;
         }
-        let mut waiters = Waiters {
+        let mut waiters = SleepingThreads {
             address: first.local(),
             threads: Vec::new(),
             stop: Arc::default(),
@@ -126,7 +126,7 @@ impl Waiters {
             taker.take_until(&stop)
         });
         let status = told.recv()?.context("cannot see what a thread does")?;
-        self.threads.push(Waiter {
+        self.threads.push(SleepingThread {
             counts,
             status,
             handle,
@@ -164,11 +164,11 @@ impl Waiters {
     }
 
     fn look(&self) -> anyhow::Result<Vec<State>> {
-        self.threads.iter().map(Waiter::look).collect()
+        self.threads.iter().map(SleepingThread::look).collect()
     }
 }
 
-impl Drop for Waiters {
+impl Drop for SleepingThreads {
     fn drop(&mut self) {
         // Relaxed: nothing is read on the strength of it.
         self.stop.store(true, Ordering::Relaxed);
@@ -195,7 +195,7 @@ fn bind(address: SocketAddr, grouped: bool) -> anyhow::Result<UdpSocket> {
     UdpSocket::bind(address, &options, &mut Vec::new()).context("cannot bind")
 }
 
-impl Waiter {
+impl SleepingThread {
     fn look(&self) -> anyhow::Result<State> {
         let mut text = [0; 4096];
         let length = self.status.read_at(&mut text, 0)?;

@@ -11,7 +11,8 @@ use arrayvec::ArrayVec;
 use crossbeam_channel::Sender;
 
 use super::counters::Counters;
-use super::{Event, panics};
+use super::event::Event;
+use super::panics;
 use crate::answer::{self, Outcome, Prepared, Request, Settings, Via};
 use crate::sys::port::{MAX_WIDTH, Port};
 use crate::wire::LookupName;
@@ -23,6 +24,13 @@ pub trait Responder: Send + 'static {
     /// Settles the replies to the `received` requests that a port holds, and
     /// counts them.
     fn answer(&mut self, port: &mut Port, received: usize);
+
+    /// Answers the `received` requests that a port holds, and sends the replies.
+    #[inline]
+    fn exchange(&mut self, port: &mut Port, received: usize, counters: &Counters) {
+        self.answer(port, received);
+        port.send(|error| counters.send_failed(&error));
+    }
 }
 
 /// Answers requests from a snapshot of zones.
@@ -146,10 +154,12 @@ impl Answerer {
         }
         self.outcomes.clear();
         for (slot, (prepared, name)) in batch.into_iter().zip(names).enumerate() {
-            self.outcomes
-                .push(reply(port, slot, arrival, |request, out| {
-                    prepared.finish(&self.settings, request, name, out)
-                }));
+            let outcome = match exchange(port, slot, arrival) {
+                Some((request, out)) => prepared.finish(&self.settings, &request, name, out),
+                None => Outcome::Ignored,
+            };
+            port.set_reply(slot, outcome.length());
+            self.outcomes.push(outcome);
         }
     }
 
@@ -159,15 +169,12 @@ impl Answerer {
     fn one_by_one(&mut self, port: &mut Port, received: usize, arrival: Arrival) {
         self.outcomes.clear();
         for slot in 0..received {
-            let mut broke = false;
-            let outcome = reply(port, slot, arrival, |request, out| {
-                let outcome = self.alone(request, out);
-                broke = outcome.is_none();
-                outcome.unwrap_or(Outcome::Ignored)
-            });
-            if !broke {
-                self.outcomes.push(outcome);
-            }
+            let outcome = match exchange(port, slot, arrival) {
+                Some((request, out)) => self.alone(&request, out),
+                None => Some(Outcome::Ignored),
+            };
+            port.set_reply(slot, outcome.map_or(0, Outcome::length));
+            self.outcomes.extend(outcome);
         }
     }
 
@@ -192,31 +199,27 @@ impl Answerer {
     }
 }
 
-/// Settles the reply in one slot.
+/// The request in a slot, and room for its reply; `None` for one from port 0,
+/// where nobody is.
 #[inline(always)]
-fn reply(
+fn exchange(
     port: &mut Port,
     slot: usize,
     Arrival { via, now }: Arrival,
-    answer: impl FnOnce(&Request<'_>, &mut [u8]) -> Outcome,
-) -> Outcome {
+) -> Option<(Request<'_>, &mut [u8])> {
     let (peer, local) = (port.peer(slot), port.local(slot));
-    // There is nobody at port 0.
-    let outcome = if peer.port() == 0 {
-        Outcome::Ignored
-    } else {
-        let (octets, out) = port.exchange(slot);
-        let request = Request {
-            octets,
-            peer,
-            local,
-            via,
-            now,
-        };
-        answer(&request, out)
+    if peer.port() == 0 {
+        return None;
+    }
+    let (octets, out) = port.exchange(slot);
+    let request = Request {
+        octets,
+        peer,
+        local,
+        via,
+        now,
     };
-    port.set_reply(slot, outcome.length());
-    outcome
+    Some((request, out))
 }
 
 /// The time for requests. A clock before 1970 is one that nobody has set.

@@ -31,6 +31,8 @@ pub struct Bound {
 /// Descriptors of a server's sockets, on their way to another.
 #[derive(Debug, Default)]
 pub struct Sockets {
+    /// How many workers read them.
+    pub workers: usize,
     /// UDP sockets by address; in a group, by worker.
     pub groups: Vec<Vec<OwnedFd>>,
     /// TCP listeners, one an address where TCP is served.
@@ -43,7 +45,7 @@ pub struct Sockets {
 ///
 /// A descriptor of something else, or no group or an empty one.
 pub fn adopt(sockets: Sockets) -> io::Result<Bound> {
-    let socket = |descriptor| UdpSocket::adopt(descriptor).map(Arc::new);
+    let socket = |descriptor| UdpSocket::adopt(descriptor, IDLE_WAIT).map(Arc::new);
     let group = |group: Vec<OwnedFd>| group.into_iter().map(socket).collect();
     let groups: io::Result<Vec<Vec<_>>> = sockets.groups.into_iter().map(group).collect();
     let listeners: io::Result<Vec<TcpListener>> = sockets

@@ -26,12 +26,19 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 
 /// Which ports of a worker to read, and how to wait for that.
 pub struct Idle {
-    /// For several ports.
-    epoll: Option<Epoll>,
+    watch: Watch,
     /// By port: there may be more to read without waiting.
     ready: Box<[bool]>,
     polling: BusyPolling,
     counters: Arc<Counters>,
+}
+
+/// What is waited for.
+enum Watch {
+    /// One socket, by receiving from it.
+    One,
+    /// Several, by asking which have something.
+    Several(Epoll),
 }
 
 /// How long a worker stays awake when there is nothing to read.
@@ -81,16 +88,16 @@ impl Idle {
     ///
     /// What the kernel says where several sockets need to be waited for.
     pub fn new(ports: &[Port], polls: u32, counters: Arc<Counters>) -> io::Result<Idle> {
-        let mut epoll = None;
+        let mut watch = Watch::One;
         if ports.len() > 1 {
-            let watch = Epoll::new()?;
+            let epoll = Epoll::new()?;
             for (token, port) in ports.iter().enumerate() {
-                watch.add(&**port.socket(), token)?;
+                epoll.add(&**port.socket(), token)?;
             }
-            epoll = Some(watch);
+            watch = Watch::Several(epoll);
         }
         Ok(Idle {
-            epoll,
+            watch,
             ready: vec![false; ports.len()].into(),
             polling: BusyPolling {
                 polls,
@@ -105,36 +112,42 @@ impl Idle {
     /// others are looked at without waiting, so that none can starve them.
     #[inline]
     pub fn wait(&mut self) -> Wait {
-        let awake = self.polling.is_awake();
-        if self.epoll.is_none() {
-            self.ready[0] = true;
-            return if awake { Wait::No } else { Wait::ForOne };
+        if let Watch::Several(_) = self.watch {
+            self.wait_for_several();
+            return Wait::No;
         }
-        self.wait_for_several(awake);
-        Wait::No
+        self.ready[0] = true;
+        match self.polling.is_awake() {
+            true => Wait::No,
+            false => Wait::ForOne,
+        }
     }
 
-    fn wait_for_several(&mut self, awake: bool) {
-        let busy = self.is_any_ready();
+    fn wait_for_several(&mut self) {
         if self.ready.iter().all(|ready| *ready) {
             return;
         }
-        let timeout = match busy || awake {
+        let timeout = match self.is_any_ready() || self.polling.is_awake() {
             true => Duration::ZERO,
             false => IDLE_WAIT,
         };
-        let Some(epoll) = &mut self.epoll else {
+        let Watch::Several(epoll) = &mut self.watch else {
             return;
         };
         match epoll.wait(timeout) {
             Ok(tokens) => tokens.for_each(|token| self.ready[token] = true),
-            Err(_) => failed(&self.counters),
+            Err(_) => return failed(&self.counters),
         }
         if !self.is_any_ready() {
-            match awake {
-                true => self.polling.polled_in_vain(),
-                false => self.counters.idle_wakeup(),
-            }
+            self.nothing();
+        }
+    }
+
+    /// There was nothing to read: a poll in vain, or a wait.
+    fn nothing(&mut self) {
+        match self.polling.is_awake() {
+            true => self.polling.polled_in_vain(),
+            false => self.counters.idle_wakeup(),
         }
     }
 
@@ -157,21 +170,17 @@ impl Idle {
     /// Receives a batch from the port of this number; 0 where there is none.
     #[inline]
     pub fn receive(&mut self, number: usize, port: &mut Port, wait: Wait) -> usize {
-        let received = match port.receive(wait) {
-            Ok(received) => received,
-            Err(_) => {
-                failed(&self.counters);
-                0
-            }
+        let Ok(received) = port.receive(wait) else {
+            self.ready[number] = false;
+            failed(&self.counters);
+            return 0;
         };
         // A batch that is not full has emptied the socket.
         self.ready[number] = received == port.width();
         if received > 0 {
             self.polling.found();
-        } else if wait == Wait::ForOne {
-            self.counters.idle_wakeup();
-        } else if self.epoll.is_none() && self.polling.is_awake() {
-            self.polling.polled_in_vain();
+        } else if let Watch::One = self.watch {
+            self.nothing();
         }
         received
     }

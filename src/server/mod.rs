@@ -13,6 +13,7 @@ pub mod tcp;
 pub mod worker;
 
 mod bind;
+mod event;
 mod panics;
 
 use std::io;
@@ -35,6 +36,7 @@ use worker::Worker;
 
 pub use bind::{BindError, Sockets};
 pub use config::{BATCH, Config, Listen, RECEIVE_BUFFER, Sharing};
+pub use event::Event;
 
 /// The name of the TCP thread.
 const TCP_THREAD: &str = "shardns-tcp";
@@ -68,27 +70,6 @@ pub enum StartError {
         what: String,
         /// What the kernel said.
         error: io::Error,
-    },
-}
-
-/// What threads report while they run.
-#[derive(Debug)]
-pub enum Event {
-    /// A worker broke on a request; it has dropped it and gone on.
-    Panicked {
-        /// The thread's name.
-        thread: String,
-        /// The panic's message and place.
-        message: String,
-        /// Where it came from.
-        backtrace: String,
-    },
-    /// A worker could not be held on its CPU, and runs all the same.
-    NotPinned {
-        /// The thread's name.
-        thread: String,
-        /// The CPU.
-        cpu: usize,
     },
 }
 
@@ -177,13 +158,13 @@ impl Server {
         zones: Arc<Zones>,
         sockets: Sockets,
     ) -> Result<Server, StartError> {
+        let workers = sockets.workers;
         let bound = bind::adopt(sockets).map_err(|error| StartError::System {
             what: "on the sockets that were handed over".into(),
             error,
         })?;
-        let workers = bound.groups.iter().map(Vec::len).max();
         let config = Config {
-            workers,
+            workers: Some(workers),
             ..config.clone()
         };
         let seats = seats(&config)?;
@@ -370,6 +351,7 @@ impl Server {
         };
         let listener = |listener: &TcpListener| Ok(listener.try_clone()?.into());
         Ok(Sockets {
+            workers: self.seats.len(),
             groups: self.groups.iter().map(group).collect::<io::Result<_>>()?,
             listeners: self
                 .listeners

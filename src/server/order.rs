@@ -21,8 +21,7 @@ pub enum Order {
 pub struct Orders(AtomicU8);
 
 impl Orders {
-    /// Gives an order. What was ordered before stays ordered: a thread that ends
-    /// does not serve again.
+    /// Gives an order, which holds until the next one.
     pub fn give(&self, order: Order) {
         // Relaxed: nothing is read on the strength of the order but itself.
         self.0.store(order as u8, Ordering::Relaxed);
@@ -31,7 +30,7 @@ impl Orders {
     /// The order that holds now.
     #[inline]
     pub fn current(&self) -> Order {
-        // Relaxed: as above.
+        // Relaxed: nothing is read on the strength of the order but itself.
         match self.0.load(Ordering::Relaxed) {
             0 => Order::Serve,
             1 => Order::Stop,

@@ -81,8 +81,7 @@ impl<R: Responder> Worker<R> {
         let port = &mut self.ports[number];
         let received = self.idle.receive(number, port, wait);
         if received > 0 {
-            self.responder.answer(port, received);
-            port.send(|error| self.counters.send_failed(&error));
+            self.responder.exchange(port, received, &self.counters);
         }
     }
 

@@ -63,13 +63,7 @@ impl UdpSocket {
         // datagram without a word.
         socket.set_reuse_port(options.grouped)?;
         socket.set_read_timeout(Some(options.timeout))?;
-        if address.ip().is_unspecified() {
-            let (level, option) = match address {
-                SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
-                SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
-            };
-            set_option(socket.as_raw_fd(), level, option, 1)?;
-        }
+        tell_destinations(&socket, address)?;
         tune(&socket, address, options, notes);
         socket.bind(&address.into())?;
         let local = socket.local_addr()?.as_socket().unwrap_or(address);
@@ -77,15 +71,18 @@ impl UdpSocket {
     }
 
     /// Takes a socket that was made and bound elsewhere, with the options that it
-    /// has.
+    /// has, but for those that its reader relies on: how long a receive waits, and
+    /// being told where datagrams were sent to.
     ///
     /// # Errors
     ///
     /// A descriptor that is no UDP socket, or one without an address.
-    pub fn adopt(descriptor: OwnedFd) -> io::Result<UdpSocket> {
+    pub fn adopt(descriptor: OwnedFd, timeout: Duration) -> io::Result<UdpSocket> {
         let socket = Socket::from(descriptor);
         is_of(&socket, Type::DGRAM, Protocol::UDP)?;
         let local = address_of(&socket)?;
+        socket.set_read_timeout(Some(timeout))?;
+        tell_destinations(&socket, local)?;
         Ok(UdpSocket { socket, local })
     }
 
@@ -121,6 +118,19 @@ impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
     }
+}
+
+/// Has the kernel say of each datagram to which address it was sent, where that
+/// may be any.
+fn tell_destinations(socket: &Socket, address: SocketAddr) -> io::Result<()> {
+    if !address.ip().is_unspecified() {
+        return Ok(());
+    }
+    let (level, option) = match address {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_PKTINFO),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
+    };
+    set_option(socket.as_raw_fd(), level, option, 1)
 }
 
 /// The address with a port that no socket has. Left to choose, the kernel gives a
@@ -287,15 +297,19 @@ mod tests {
         assert_ne!(address.port(), 0);
         let bound = udp();
         let local = bound.local_addr().unwrap();
-        assert_eq!(UdpSocket::adopt(bound.into()).unwrap().local(), local);
+        let patience = Duration::from_millis(100);
+        let adopt = |descriptor| UdpSocket::adopt(descriptor, patience);
+        let adopted = adopt(bound.into()).unwrap();
+        assert_eq!(adopted.local(), local);
+        assert_eq!(adopted.socket.read_timeout().unwrap(), Some(patience));
         assert!(adopt_listener(tcp().into()).is_ok());
-        assert!(UdpSocket::adopt(tcp().into()).is_err());
+        assert!(adopt(tcp().into()).is_err());
         assert!(adopt_listener(udp().into()).is_err());
         let connected = TcpStream::connect(tcp().local_addr().unwrap());
         assert!(connected.is_err() || adopt_listener(connected.unwrap().into()).is_err());
         let unbound = Socket::new(Domain::IPV4, Type::DGRAM, Some(Protocol::UDP)).unwrap();
-        assert!(UdpSocket::adopt(unbound.into()).is_err());
+        assert!(adopt(unbound.into()).is_err());
         let file = std::fs::File::open("/dev/null").unwrap();
-        assert!(UdpSocket::adopt(file.into()).is_err());
+        assert!(adopt(file.into()).is_err());
     }
 }

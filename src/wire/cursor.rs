@@ -1,6 +1,24 @@
 //! A slice that shrinks from the front as it is read. Code that reads a
 //! message takes from the cursor and never indexes, so it cannot run over.
 
+use super::RrType;
+
+/// A record where it stands in a message (RFC 1035 §4.1.3), nothing in it decoded
+/// but its numbers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecordOctets<'m> {
+    /// The owner as it is written, a pointer at its end perhaps.
+    pub owner: &'m [u8],
+    /// The type.
+    pub rtype: RrType,
+    /// The class; of an OPT record a size.
+    pub class: u16,
+    /// The TTL; of an OPT record code, version and flags.
+    pub ttl: u32,
+    /// The data.
+    pub data: &'m [u8],
+}
+
 /// The unread rest of a message or of RDATA, integers in network byte order.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'m> {
@@ -49,6 +67,22 @@ impl<'m> Cursor<'m> {
         Some(u32::from_be_bytes(*octets))
     }
 
+    /// The next record.
+    pub fn record(&mut self) -> Option<RecordOctets<'m>> {
+        let before = self.rest;
+        self.skip_name()?;
+        let owner = &before[..before.len() - self.rest.len()];
+        let (rtype, class, ttl) = (RrType(self.u16()?), self.u16()?, self.u32()?);
+        let length = self.u16()?;
+        Some(RecordOctets {
+            owner,
+            rtype,
+            class,
+            ttl,
+            data: self.take(length.into())?,
+        })
+    }
+
     /// Passes over one domain name, which may end in a compression pointer
     /// (RFC 1035 §4.1.4). The pointer is not followed.
     pub fn skip_name(&mut self) -> Option<()> {
@@ -69,7 +103,7 @@ impl<'m> Cursor<'m> {
 
 #[cfg(test)]
 mod tests {
-    use super::Cursor;
+    use super::*;
 
     #[test]
     fn takes_up_to_the_end_and_not_past_it() {
@@ -80,6 +114,22 @@ mod tests {
         assert_eq!(cursor.u32(), Some(3));
         assert!(cursor.is_empty());
         assert_eq!(cursor.u8(), None);
+    }
+
+    #[test]
+    fn a_record_is_whole_or_none() {
+        let octets = b"\x01a\xc0\x0c\0\x01\0\x02\0\0\0\x03\0\x02xy";
+        let record = RecordOctets {
+            owner: b"\x01a\xc0\x0c",
+            rtype: RrType::A,
+            class: 2,
+            ttl: 3,
+            data: b"xy",
+        };
+        assert_eq!(Cursor::new(octets).record(), Some(record));
+        for length in 0..octets.len() {
+            assert_eq!(Cursor::new(&octets[..length]).record(), None);
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ pub mod octets;
 pub mod rdata;
 pub mod rtype;
 
-pub use cursor::Cursor;
+pub use cursor::{Cursor, RecordOctets};
 pub use header::Rcode;
 pub use lookup_name::LookupName;
 pub use name::{Name, NameError};

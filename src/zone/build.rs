@@ -91,7 +91,7 @@ struct Assembler<'d> {
 
 /// Where the sets of a name lie.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Part {
+enum Place {
     /// Where the name is found.
     Found,
     /// Beside it: glue, and what else a cut occludes.
@@ -134,10 +134,10 @@ impl<'d> Assembler<'d> {
                 self.nodes[id.index()] = Some(self.node(id)?);
             }
             if !served || sorted.is_cut(id) {
-                self.node_apart(id, Part::Beside)?;
+                self.node_apart(id, Place::Beside)?;
             }
             if sorted.sets(id).iter().any(|set| set.rtype == RrType::NSEC3) {
-                self.node_apart(id, Part::Denial)?;
+                self.node_apart(id, Place::Denial)?;
             }
         }
         self.lay_oversized()?;
@@ -168,7 +168,7 @@ impl<'d> Assembler<'d> {
         } else {
             0
         };
-        for set in self.sets(id, Part::Found) {
+        for set in self.sets(id, Place::Found) {
             flags |= match set.rtype {
                 RrType::CNAME => store::ALIAS,
                 RrType::DNAME => store::DNAME,
@@ -176,18 +176,18 @@ impl<'d> Assembler<'d> {
             };
         }
         self.summary.record_sets += self.sorted.sets(id).len();
-        self.lay(id, Part::Found);
+        self.lay(id, Place::Found);
         self.end(id, flags)
     }
 
     /// Lays down what is not found at a name and belongs to the zone all the
     /// same, in a node of its own, where there is any.
-    fn node_apart(&mut self, id: NameId, part: Part) -> Result<(), Full> {
+    fn node_apart(&mut self, id: NameId, part: Place) -> Result<(), Full> {
         if self.sets(id, part).next().is_some() {
             self.lay(id, part);
             let node = self.end(id, 0)?;
             match part {
-                Part::Denial => self.nsec3.push((id, node)),
+                Place::Denial => self.nsec3.push((id, node)),
                 _ => self.beside.push(node),
             }
         }
@@ -196,7 +196,7 @@ impl<'d> Assembler<'d> {
 
     /// Composes the sets of one part of a name, and at last the signatures that
     /// stand behind none of them.
-    fn lay(&mut self, id: NameId, part: Part) {
+    fn lay(&mut self, id: NameId, part: Place) {
         let sorted = self.sorted;
         let mut stray = Vec::new();
         // All signatures of a name shall go into one answer for those who ask for
@@ -272,7 +272,7 @@ impl<'d> Assembler<'d> {
     }
 
     /// The sets of a name that are in this part of it.
-    fn sets(&self, id: NameId, part: Part) -> impl Iterator<Item = &'d SortedSet> + use<'d> {
+    fn sets(&self, id: NameId, part: Place) -> impl Iterator<Item = &'d SortedSet> + use<'d> {
         let sorted = self.sorted;
         let (cut, hidden) = (sorted.is_cut(id), sorted.occlusion(id) != Occlusion::Served);
         let part_of = move |set: &SortedSet| {
@@ -285,9 +285,9 @@ impl<'d> Assembler<'d> {
             // and what proves them.
             let parental = [RrType::NS, RrType::DS, RrType::NSEC];
             match rtype {
-                RrType::NSEC3 if sorted.set(id, rtype).is_some() => Part::Denial,
-                _ if hidden || cut && !parental.contains(&rtype) => Part::Beside,
-                _ => Part::Found,
+                RrType::NSEC3 if sorted.set(id, rtype).is_some() => Place::Denial,
+                _ if hidden || cut && !parental.contains(&rtype) => Place::Beside,
+                _ => Place::Found,
             }
         };
         let sets = sorted.sets(id).iter();

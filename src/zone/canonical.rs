@@ -8,7 +8,7 @@ use crate::wire::field::{Field, Kind};
 use crate::wire::header::HEADER;
 use crate::wire::name::MAX_NAME;
 use crate::wire::rdata;
-use crate::wire::{Cursor, RrType};
+use crate::wire::{Cursor, RecordOctets, RrType};
 
 /// One record.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -46,7 +46,10 @@ fn expand(
     out: &mut Vec<CanonicalRecord>,
 ) {
     let mut rest = Cursor::new(octets);
-    while let Some((rtype, ttl, data)) = take_record(&mut rest) {
+    while let Some(RecordOctets {
+        rtype, ttl, data, ..
+    }) = rest.record()
+    {
         let message = Message {
             owner: node.name(),
             answer: composed.answer,
@@ -61,16 +64,6 @@ fn expand(
             rdata,
         });
     }
-}
-
-/// Type, TTL and data of the next record, whose owner is a pointer.
-fn take_record<'m>(rest: &mut Cursor<'m>) -> Option<(RrType, u32, &'m [u8])> {
-    rest.take(2)?;
-    let rtype = RrType(rest.u16()?);
-    rest.take(2)?;
-    let ttl = rest.u32()?;
-    let length = rest.u16()?;
-    Some((rtype, ttl, rest.take(length.into())?))
 }
 
 /// The message that an answer was composed for, as far as pointers lead.

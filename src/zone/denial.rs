@@ -21,8 +21,7 @@ pub struct Denial {
 
 impl Denial {
     /// The chains of these nodes, each in canonical order of the owners: of
-    /// those that own NSEC, and of those that own NSEC3, all right below the
-    /// apex.
+    /// those that own NSEC, and of those that own NSEC3, right below the apex.
     pub fn new(nsec: Vec<NodeRef>, nsec3: Vec<NodeRef>) -> Denial {
         Denial {
             nsec: nsec.into_boxed_slice(),

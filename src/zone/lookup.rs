@@ -276,3 +276,98 @@ fn lives_beside_alias(rtype: RrType) -> bool {
         RrType::ANY | RrType::NSEC | RrType::RRSIG | RrType::KEY | RrType::SIG | RrType::NXT
     )
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::zone::text::Library;
+
+    const ZONE: &str = "\
+$ORIGIN example.
+$TTL 60
+@ SOA ns.test. h 1 2 3 4 5
+@ NS ns.test.
+a.b.c A 192.0.2.1
+*.w A 192.0.2.1
+alias.*.w TXT x
+*.v CNAME a.b.c
+d DNAME test.
+cut NS ns.test.
+";
+
+    /// What a search meets: how it ends, the encloser and the next closer name.
+    fn evidence(
+        zone: &Zone,
+        name: &str,
+        rtype: RrType,
+    ) -> (&'static str, Option<(Vec<u8>, usize)>) {
+        let name = LookupName::of(&name.parse().unwrap());
+        let (end, encloser) = match zone.find(&name, rtype) {
+            Found::End(End::Answer(_, encloser)) => ("answer", encloser),
+            Found::End(End::Signatures(_, encloser)) => ("signatures", encloser),
+            Found::End(End::NoData(_, encloser)) => ("no data", encloser),
+            Found::End(End::NoName(encloser)) => ("no name", Some(encloser)),
+            Found::End(End::Referral(..)) => ("referral", None),
+            Found::Alias(Alias::Cname(_, encloser)) => ("alias", encloser),
+            Found::Alias(Alias::Dname(_)) => ("redirection", None),
+        };
+        let shown = encloser.map(|found| (found.node.name().to_vec(), found.next_closer));
+        (end, shown)
+    }
+
+    #[test]
+    fn a_search_keeps_what_proves_its_end() {
+        let library = Library::Embedded(&[("zone", ZONE)]);
+        let zone = crate::zone::load(library, Path::new("zone"), None)
+            .unwrap()
+            .zone
+            .unwrap();
+        let at = |name: &str, label| {
+            let name: Name = name.parse().unwrap();
+            Some((name.as_wire().to_vec(), label))
+        };
+        for (name, rtype, end, encloser) in [
+            ("a.b.c.example.", RrType::A, "answer", None),
+            ("a.b.c.example.", RrType::MX, "no data", None),
+            // An empty non-terminal.
+            ("b.c.example.", RrType::A, "no data", None),
+            // Next closer are x, y.a, x.b: the label after which the encloser begins.
+            ("x.example.", RrType::A, "no name", at("example.", 0)),
+            ("y.x.example.", RrType::A, "no name", at("example.", 1)),
+            (
+                "x.b.c.example.",
+                RrType::A,
+                "no name",
+                at("b.c.example.", 0),
+            ),
+            (
+                "z.y.x.b.c.example.",
+                RrType::A,
+                "no name",
+                at("b.c.example.", 2),
+            ),
+            (
+                "y.x.a.b.c.example.",
+                RrType::A,
+                "no name",
+                at("a.b.c.example.", 1),
+            ),
+            ("x.w.example.", RrType::A, "answer", at("w.example.", 0)),
+            ("y.x.w.example.", RrType::A, "answer", at("w.example.", 1)),
+            ("x.w.example.", RrType::MX, "no data", at("w.example.", 0)),
+            (
+                "x.*.w.example.",
+                RrType::A,
+                "no name",
+                at("*.w.example.", 0),
+            ),
+            ("x.v.example.", RrType::A, "alias", at("v.example.", 0)),
+            ("x.d.example.", RrType::A, "redirection", None),
+            ("x.cut.example.", RrType::A, "referral", None),
+        ] {
+            assert_eq!(evidence(&zone, name, rtype), (end, encloser), "{name}");
+        }
+    }
+}

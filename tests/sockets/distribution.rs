@@ -156,3 +156,33 @@ fn port_zero_without_tcp_and_with_every_batch_width() {
         assert!(TcpStream::connect(server.addresses()[0]).is_err());
     }
 }
+
+/// Who asks, and where, is what the answer may depend on.
+#[test]
+fn a_request_says_who_sent_it_and_where_to() {
+    static SEEN: Mutex<Vec<(SocketAddr, IpAddr)>> = Mutex::new(Vec::new());
+    for (bound, asked, from) in [
+        ("127.0.0.1:0", "127.0.0.1", "127.0.0.9:0"),
+        ("0.0.0.0:0", "127.0.0.7", "127.0.0.9:0"),
+        ("[::1]:0", "::1", "[::1]:0"),
+        ("[::]:0", "::1", "[::1]:0"),
+    ] {
+        let look = |port: &Port, received: usize| {
+            let ends = (0..received).map(|slot| (port.peer(slot), port.local(slot)));
+            SEEN.lock().unwrap().extend(ends);
+        };
+        let wrap = |answerer| After {
+            first: look,
+            answerer,
+        };
+        let server = Server::start_with(&config(&[bound], 1), Arc::new(support::demo()), wrap);
+        let server = server.unwrap();
+        let asked = SocketAddr::new(asked.parse().unwrap(), server.addresses()[0].port());
+        let socket = UdpSocket::bind(from).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        socket.send_to(&query("www.example.com", 1), asked).unwrap();
+        socket.recv(&mut [0; 512]).unwrap();
+        let ends = (socket.local_addr().unwrap(), asked.ip());
+        assert_eq!(SEEN.lock().unwrap().drain(..).collect::<Vec<_>>(), [ends]);
+    }
+}

@@ -95,6 +95,7 @@ fn only_sockets_are_adopted() {
     let none = adopt(Sockets::default()).unwrap();
     assert!(none.contains("there is no socket among them"), "{none}");
     let mixed = adopt(Sockets {
+        workers: 1,
         groups: vec![vec![udp.try_clone().unwrap().into()]],
         listeners: vec![udp.into()],
     });

@@ -17,7 +17,7 @@ use super::tell;
 use crate::server::{Config, Event, Server, placement};
 use crate::sys::limits;
 use crate::zone::Zones;
-use options::Options;
+use options::ServeOptions;
 
 /// The arguments of `shardns serve`.
 #[derive(Debug, clap::Args)]
@@ -25,7 +25,7 @@ pub struct Serve {
     #[arg(value_name = "ZONE", help = sources::HELP)]
     zones: Vec<String>,
     #[command(flatten)]
-    options: Options,
+    options: ServeOptions,
 }
 
 impl Serve {

@@ -21,7 +21,7 @@ const MAX_BUSY_POLLS: i64 = 10_000;
 
 /// All options.
 #[derive(Debug, clap::Args)]
-pub struct Options {
+pub struct ServeOptions {
     #[command(flatten)]
     sockets: SocketOptions,
     #[command(flatten)]
@@ -162,10 +162,10 @@ enum Steering {
 #[derive(Clone, Debug)]
 struct Cpus(Vec<usize>);
 
-impl Options {
+impl ServeOptions {
     /// The server's configuration; options that exclude each other end the program.
     pub fn config(&self) -> Config {
-        let Options {
+        let ServeOptions {
             sockets,
             workers,
             answers,

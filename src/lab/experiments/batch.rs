@@ -9,7 +9,7 @@ use crate::lab::contest::{self, Contest, Contestant, Load};
 use crate::lab::figure::{Axis, Figure, Lines, Panel};
 use crate::lab::load::{self, Measured};
 use crate::lab::result::{ExperimentResult, Table, rows};
-use crate::lab::rounds::{Order, Rounds};
+use crate::lab::rounds::{RoundOrder, Rounds};
 use crate::lab::statistics::Verdict;
 use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
@@ -253,8 +253,8 @@ fn finding(visits: &Visits) -> String {
         Some(rounds) => best(&rounds, order, unit),
         None => "no batch, for this kernel does not tell".into(),
     };
-    let most = best(Load::Most, RATE, Order::Highest, "/s");
-    let cheapest = best(Load::Most, CPU, Order::Lowest, " µs a query");
+    let most = best(Load::Most, RATE, RoundOrder::Highest, "/s");
+    let cheapest = best(Load::Most, CPU, RoundOrder::Lowest, " µs a query");
     let widest = WIDTHS.len() - 1;
     let latency = visits.rounds(Load::Half, P99);
     let latency = latency.and_then(|latency| latency.ratio(widest, ONE));
@@ -278,7 +278,7 @@ fn finding(visits: &Visits) -> String {
 }
 
 /// The best batch, and how it compares with batch 1 and with those between.
-fn best(rounds: &Rounds, order: Order, unit: &str) -> String {
+fn best(rounds: &Rounds, order: RoundOrder, unit: &str) -> String {
     let best = rounds.best(order);
     let figure = rounds.median(best);
     let digits = usize::from(figure < 100.0);

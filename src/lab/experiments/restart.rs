@@ -76,7 +76,7 @@ enum Way {
 
 const WAYS: [Way; 5] = [
     Way::Reopen,
-    Way::Overlap(Ending::Plain),
+    Way::Overlap(Ending::Closed),
     Way::Overlap(Ending::Drained),
     Way::Overlap(Ending::DrainedEach),
     Way::HandOver,
@@ -86,7 +86,7 @@ const WAYS: [Way; 5] = [
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Ending {
     /// It leaves them, and closes its sockets.
-    Plain,
+    Closed,
     /// It answers them, and closes its sockets when all threads have.
     Drained,
     /// It answers them, and each thread closes its socket.
@@ -97,7 +97,7 @@ impl Way {
     fn name(self) -> &'static str {
         match self {
             Way::Reopen => "closed, opened again",
-            Way::Overlap(Ending::Plain) => "overlap, closed",
+            Way::Overlap(Ending::Closed) => "overlap, closed",
             Way::Overlap(Ending::Drained) => "overlap, drained",
             Way::Overlap(Ending::DrainedEach) => "overlap, drained one by one",
             Way::HandOver => "handed over",
@@ -106,9 +106,9 @@ impl Way {
 
     fn ending(self) -> Ending {
         match self {
-            Way::Reopen => Ending::Plain,
+            Way::Reopen => Ending::Closed,
             Way::Overlap(ending) => ending,
-            Way::HandOver => Ending::Plain,
+            Way::HandOver => Ending::Closed,
         }
     }
 }
@@ -300,7 +300,7 @@ impl Service {
 
     fn join(&mut self) {
         self.orders.give(match self.ending {
-            Ending::Plain => Order::LetGo,
+            Ending::Closed => Order::LetGo,
             Ending::Drained | Ending::DrainedEach => Order::Stop,
         });
         for thread in self.threads.drain(..) {
@@ -393,7 +393,7 @@ fn finding(measured: &[Restart]) -> String {
     // One more each, so that none is 0.
     let figures =
         |way: Way| -> Vec<f64> { of(measured, way).map(|round| lost(round) + 1.0).collect() };
-    let plain = Way::Overlap(Ending::Plain);
+    let plain = Way::Overlap(Ending::Closed);
     let beside = |ending: Ending| {
         let ratio = Ratio::paired(&figures(Way::Overlap(ending)), &figures(plain));
         told(Way::Overlap(ending), Verdict::of(ratio))

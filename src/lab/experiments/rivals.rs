@@ -10,7 +10,7 @@ use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::load::{self, Measured};
 use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::rival::{Model, Rival};
-use crate::lab::rounds::{Order, Rounds};
+use crate::lab::rounds::{RoundOrder, Rounds};
 use crate::lab::statistics::{Verdict, hottest, jain, median};
 use crate::lab::tasks::Tasks;
 use crate::lab::{Experiment, Lab};
@@ -280,9 +280,9 @@ fn finding(visits: &Visits, workers: usize) -> String {
         Some(rounds) => leader(&rounds, order, unit),
         None => "nobody, for this kernel does not tell".into(),
     };
-    let most = leader(Load::Most, RATE, Order::Highest, "/s");
-    let cheapest = leader(Load::Most, CPU, Order::Lowest, " µs a query");
-    let fastest = leader(Load::Half, P99, Order::Lowest, " µs");
+    let most = leader(Load::Most, RATE, RoundOrder::Highest, "/s");
+    let cheapest = leader(Load::Most, CPU, RoundOrder::Lowest, " µs a query");
+    let fastest = leader(Load::Half, P99, RoundOrder::Lowest, " µs");
     let most_visits = visits.all().iter().filter(|visit| visit.load == Load::Most);
     let busy = median(&most_visits.filter_map(BUSY).collect::<Vec<_>>());
     let cpus = usable_cpus();
@@ -328,7 +328,7 @@ fn counted(count: usize, word: &str) -> String {
 }
 
 /// Who is ahead, with which figure, and of whom that is not sure.
-fn leader(rounds: &Rounds, order: Order, unit: &str) -> String {
+fn leader(rounds: &Rounds, order: RoundOrder, unit: &str) -> String {
     let best = rounds.best(order);
     let figure = rounds.median(best);
     let digits = usize::from(figure < 100.0);

@@ -30,7 +30,12 @@ pub const EXPERIMENT: Experiment = Experiment {
     name: "serve-beside",
     question: "Can servers in different languages share one port?",
     method: concat!(
-        "A server with N workers, 64 at most, runs on a free port of loopback. Each of many client ports asks it twice for worker.server (class CHAOS, type TXT), which says who answers: before, while the program below runs beside it, and after that was ended. To try it by hand, save the program and run it as the user who runs shardns: `python3 beside.py 127.0.0.1:5300`, then `dig @127.0.0.1 -p 5300 worker.server TXT CH` a few times. Not covered: IPv6, TCP, another user (see bind), which of the old flows move (see resize).\n\n",
+        "A server with N workers, 64 at most, runs on a free port of loopback. Each of many client \
+        ports asks it twice for worker.server (class CHAOS, type TXT), which says who answers: \
+        before, while the program below runs beside it, and after that was ended. To try it by \
+        hand, save the program and run it as the user who runs shardns: `python3 beside.py \
+        127.0.0.1:5300`, then `dig @127.0.0.1 -p 5300 worker.server TXT CH` a few times. Not \
+        covered: IPv6, TCP, another user (see bind), which of the old flows move (see resize).\n\n",
         include_str!("serve_beside.py")
     ),
     expectation: "The kernel knows sockets, not programs: the Python program gets one share of \

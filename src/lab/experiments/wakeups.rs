@@ -9,7 +9,7 @@ use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::clients;
 use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{hottest, jain};
-use crate::lab::wakeup_probe::{State, Waiters, Waits};
+use crate::lab::wakeup_probe::{SleepingThreads, State, Waits};
 use crate::lab::{Experiment, Lab};
 use crate::sys::epoll::Trigger;
 
@@ -120,7 +120,7 @@ fn measure(lab: &Lab, way: Way, threads: usize) -> anyhow::Result<Measured> {
         (3000, Duration::from_secs(3)),
         (200, Duration::from_millis(200)),
     );
-    let waiters = Waiters::start(way.waits, threads)?;
+    let waiters = SleepingThreads::start(way.waits, threads)?;
     let clients = clients(way.flows, waiters.address())?;
     let (mut random, end) = (lab.random(), Instant::now() + time);
     let (mut takers, mut sent, mut useless) = (Vec::new(), 0, 0);

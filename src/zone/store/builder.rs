@@ -23,13 +23,13 @@ pub struct NewSet<'a> {
     pub answer: &'a [u8],
     /// The signatures that cover it.
     pub signatures: &'a [u8],
-    /// Records in there.
+    /// Records in `signatures`.
     pub signature_count: u16,
     /// Address records.
     pub additional: &'a [u8],
-    /// Records in there.
+    /// Records in `additional`.
     pub additional_count: u16,
-    /// Octets of these that are required.
+    /// Octets at the start of `additional` that are required.
     pub additional_required: u16,
     /// Places of pointers in answer and additional part, as if these followed
     /// each other.
@@ -89,9 +89,9 @@ impl Builder {
     /// Adds a set to the name that is being written. Answer, signatures and
     /// additional part have less than 64 KiB each.
     pub fn set(&mut self, set: &NewSet<'_>) {
-        let mut before = 0;
+        let mut flags = 0;
         if !set.pointers.is_empty() || !set.additional.is_empty() {
-            before |= HAS_DETAILS;
+            flags |= HAS_DETAILS;
             let details = [
                 octets(set.pointers),
                 octets(set.additional),
@@ -101,10 +101,10 @@ impl Builder {
             self.put(set.pointers.iter().chain(&details));
         }
         if !set.signatures.is_empty() {
-            before |= IS_SIGNED;
+            flags |= IS_SIGNED;
             self.put(&[octets(set.signatures), set.signature_count]);
         }
-        self.frame(set.rtype, set.count, octets(set.answer), before);
+        self.frame(set.rtype, set.count, octets(set.answer), flags);
         for part in [set.answer, set.signatures, set.additional] {
             self.bodies.extend_from_slice(part);
         }
@@ -124,8 +124,8 @@ impl Builder {
         self.frame(rtype, 0, 0, IS_OVERSIZED);
     }
 
-    fn frame(&mut self, rtype: RrType, count: u16, answer: u16, before: u16) {
-        for field in [rtype.0, count, answer, before] {
+    fn frame(&mut self, rtype: RrType, count: u16, answer: u16, flags: u16) {
+        for field in [rtype.0, count, answer, flags] {
             self.frames.extend(field.to_le_bytes());
         }
         self.frames.extend((self.bodies.len() as u32).to_le_bytes());
@@ -165,8 +165,9 @@ impl Builder {
     }
 
     /// The store, in which `count` nodes can be found by the hashes of their
-    /// names, and those `beside` cannot. Its table is filled to two thirds: a name is then found in two
-    /// probes and missed in five, mostly within one cache line.
+    /// names, and those `beside` cannot. Its table is filled to two thirds: a name
+    /// is then found in two probes and missed in five, mostly within one cache
+    /// line.
     pub fn finish(
         self,
         count: usize,

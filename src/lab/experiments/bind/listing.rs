@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use anyhow::anyhow;
 
-use super::trial::{End, free_port, open};
+use super::trial::{TrialEnd, free_port, open};
 use super::{SPECIFIC, WILDCARD, reuse, shown};
 use crate::lab::result::Table;
 use crate::sys::proc_net::{Protocol, listed};
@@ -72,7 +72,7 @@ impl Listing {
     }
 }
 
-fn open_three(protocol: Protocol) -> anyhow::Result<(Vec<End>, u16)> {
+fn open_three(protocol: Protocol) -> anyhow::Result<(Vec<TrialEnd>, u16)> {
     let mut last = String::new();
     for _ in 0..ATTEMPTS {
         let port = free_port(protocol)?;

@@ -159,7 +159,7 @@ pub fn free_port(protocol: Protocol) -> io::Result<u16> {
 }
 
 /// A socket that receives.
-pub enum End {
+pub enum TrialEnd {
     /// Datagrams.
     Udp(UdpSocket),
     /// Connections.
@@ -171,12 +171,14 @@ pub enum End {
 /// # Errors
 ///
 /// What the kernel said to which call.
-pub fn open(protocol: Protocol, address: SocketAddr, options: Reuse) -> Result<End, Refusal> {
+pub fn open(protocol: Protocol, address: SocketAddr, options: Reuse) -> Result<TrialEnd, Refusal> {
     match protocol {
-        Protocol::Udp => bind_udp(address, options).map(End::Udp).map_err(at_bind),
+        Protocol::Udp => bind_udp(address, options)
+            .map(TrialEnd::Udp)
+            .map_err(at_bind),
         Protocol::Tcp => {
             let bound = bind_tcp(address, options).map_err(at_bind)?;
-            bound.listen().map(End::Tcp).map_err(at_listen)
+            bound.listen().map(TrialEnd::Tcp).map_err(at_listen)
         }
     }
 }
@@ -200,8 +202,8 @@ fn at_listen(error: io::Error) -> Refusal {
 /// Both sockets; the first may be gone.
 struct Pair {
     port: u16,
-    first: Option<End>,
-    second: End,
+    first: Option<TrialEnd>,
+    second: TrialEnd,
 }
 
 fn meet(case: &Case) -> anyhow::Result<Result<Pair, Refusal>> {
@@ -215,8 +217,8 @@ fn meet(case: &Case) -> anyhow::Result<Result<Pair, Refusal>> {
             Ok(second) => second,
             Err(error) => return Ok(Err(at_bind(error))),
         };
-        let first = Some(End::Tcp(first.listen().with_context(no_first)?));
-        let second = second.listen().map(End::Tcp).map_err(at_listen);
+        let first = Some(TrialEnd::Tcp(first.listen().with_context(no_first)?));
+        let second = second.listen().map(TrialEnd::Tcp).map_err(at_listen);
         return Ok(second.map(|second| Pair {
             port,
             first,
@@ -324,7 +326,7 @@ impl Pair {
 
     fn follow_group(&self) -> io::Result<Receiver> {
         for end in self.first.iter().chain([&self.second]) {
-            if let End::Udp(socket) = end {
+            if let TrialEnd::Udp(socket) = end {
                 socket.join_multicast_v4(&GROUP, &Ipv4Addr::LOCALHOST)?;
             }
         }
@@ -347,19 +349,19 @@ impl Pair {
     /// Which of the sockets had something.
     fn take(&self) -> [bool; 2] {
         [
-            self.first.as_ref().is_some_and(End::take),
+            self.first.as_ref().is_some_and(TrialEnd::take),
             self.second.take(),
         ]
     }
 }
 
-impl End {
+impl TrialEnd {
     fn take(&self) -> bool {
         match self {
-            End::Udp(socket) => socket.recv(&mut [0; 8]).is_ok(),
+            TrialEnd::Udp(socket) => socket.recv(&mut [0; 8]).is_ok(),
             // Ours is the accepting side, whose close the client answers with a
             // reset, so that no connection stays.
-            End::Tcp(listener) => listener.accept().is_ok(),
+            TrialEnd::Tcp(listener) => listener.accept().is_ok(),
         }
     }
 }

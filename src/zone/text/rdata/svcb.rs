@@ -71,7 +71,7 @@ fn parse(text: &[u8]) -> Result<(u16, Vec<u8>), &'static str> {
         None => (text, &b""[..]),
     };
     let key = parse_key(name).ok_or("not a known key, nor one such as key65000")?;
-    let value = plain(value)?;
+    let value = unquoted(value)?;
     // The generic spelling of any key takes the wire form of its value.
     if name.starts_with(b"key") {
         return Ok((key, value));
@@ -91,7 +91,7 @@ fn parse_key(name: &[u8]) -> Option<u16> {
 }
 
 /// The octets of a value: quotes taken off, escapes undone.
-fn plain(value: &[u8]) -> Result<Vec<u8>, &'static str> {
+fn unquoted(value: &[u8]) -> Result<Vec<u8>, &'static str> {
     let text = match value.strip_prefix(b"\"") {
         Some(quoted) => match closing_quote(quoted) {
             Some(at) if at + 1 == quoted.len() => &quoted[..at],
