@@ -28,6 +28,7 @@ use crate::answer;
 use crate::server::answerer::{Answerer, Responder};
 use crate::server::counters::Counters;
 use crate::server::idle::IDLE_WAIT;
+use crate::server::snapshot::{self, Snapshot};
 use crate::server::{BATCH, Config, RECEIVE_BUFFER, Server, Sharing};
 use crate::sys::epoll::Epoll;
 use crate::sys::lab::process::{end_with_parent, signal, unnamed_file};
@@ -84,7 +85,7 @@ pub struct Rival {
 }
 
 enum Crew {
-    Server(Server),
+    Server(Box<Server>),
     Threads(Threads),
     Processes(Vec<Process>),
 }
@@ -145,7 +146,7 @@ fn serve(workers: usize, sharing: Sharing, zones: &Arc<Zones>) -> Started {
     };
     let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones.clone()));
     let server = server?;
-    Ok((server.addresses()[0], tasks, Crew::Server(server)))
+    Ok((server.addresses()[0], tasks, Crew::Server(Box::new(server))))
 }
 
 /// Threads around one socket that nobody else reads.
@@ -243,8 +244,10 @@ impl Threads {
         let seat = (index as u16, None);
         Member {
             answerer: Answerer::new(
-                zones.clone(),
-                Arc::default(),
+                snapshot::fixed(Snapshot {
+                    zones: zones.clone(),
+                    ..Snapshot::default()
+                }),
                 counters.clone(),
                 seat,
                 events,

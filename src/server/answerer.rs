@@ -1,7 +1,7 @@
-//! Answering: the zones, the settings, the counters, and room for the names of
-//! a batch. A worker, the TCP thread and whatever else answers has one. It is
-//! the only place where a snapshot of the zones is taken, and so the only one
-//! where it can change. It reads the clock, once a batch, and does no I/O.
+//! Answering: the snapshot of zones and settings, the counters, and room for the
+//! names of a batch. A worker, the TCP thread and whatever else answers has one.
+//! It is the only place where a snapshot is taken, and so the only one where it
+//! can change. It reads the clock, once a batch, and does no I/O.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -13,10 +13,10 @@ use crossbeam_channel::Sender;
 use super::counters::Counters;
 use super::event::Event;
 use super::panics;
-use crate::answer::{self, Outcome, Prepared, Request, Settings, Via};
+use super::snapshot::{Snapshot, View};
+use crate::answer::{self, Outcome, Prepared, Request, Via};
 use crate::sys::port::{MAX_WIDTH, Port};
 use crate::wire::LookupName;
-use crate::zone::Zones;
 
 /// What answers the batches of a worker: an `Answerer`, or something around
 /// one.
@@ -24,6 +24,9 @@ pub trait Responder: Send + 'static {
     /// Settles the replies to the `received` requests that a port holds, and
     /// counts them.
     fn answer(&mut self, port: &mut Port, received: usize);
+
+    /// Called when there was nothing to answer for a while.
+    fn idle(&mut self);
 
     /// Answers the `received` requests that a port holds, and sends the replies.
     #[inline]
@@ -35,14 +38,18 @@ pub trait Responder: Send + 'static {
 
 /// Answers requests from a snapshot of zones.
 pub struct Answerer {
-    zones: Arc<Zones>,
-    settings: Arc<Settings>,
+    view: View,
     counters: Arc<Counters>,
     /// The worker's number and CPU, to be told to whoever asks.
     seat: (u16, Option<u16>),
     /// Where a request that breaks the answering code is told of; what does not
     /// fit is only counted.
     events: Sender<Event>,
+    scratch: Scratch,
+}
+
+/// Room that batches use in turn.
+struct Scratch {
     /// A name for each slot of a batch.
     names: Box<[LookupName]>,
     /// What became of a batch.
@@ -54,13 +61,19 @@ impl Responder for Answerer {
     fn answer(&mut self, port: &mut Port, received: usize) {
         self.counters.batch(received);
         let arrival = self.arrival(received);
+        let (snapshot, scratch) = (self.view.load(), &mut self.scratch);
         // Answering is pure, so a batch on which it broke can be answered again.
-        if panics::catch(|| self.together(port, received, arrival)).is_err() {
+        if panics::catch(|| together(snapshot, scratch, port, received, arrival)).is_err() {
             self.one_by_one(port, received, arrival);
         }
-        for outcome in &self.outcomes {
+        for outcome in &self.scratch.outcomes {
             self.counters.outcome(*outcome);
         }
+    }
+
+    /// Lets go of a snapshot that does not hold any more.
+    fn idle(&mut self) {
+        self.view.load();
     }
 }
 
@@ -74,20 +87,20 @@ struct Arrival {
 impl Answerer {
     /// An answerer for a worker, or for something that speaks for none.
     pub fn new(
-        zones: Arc<Zones>,
-        settings: Arc<Settings>,
+        view: View,
         counters: Arc<Counters>,
         seat: (u16, Option<u16>),
         events: Sender<Event>,
     ) -> Answerer {
         Answerer {
-            zones,
-            settings,
+            view,
             counters,
             seat,
             events,
-            names: vec![LookupName::new(); MAX_WIDTH].into(),
-            outcomes: Vec::with_capacity(MAX_WIDTH),
+            scratch: Scratch {
+                names: vec![LookupName::new(); MAX_WIDTH].into(),
+                outcomes: Vec::with_capacity(MAX_WIDTH),
+            },
         }
     }
 
@@ -140,49 +153,26 @@ impl Answerer {
         }
     }
 
-    /// All requests are read, then what they need is fetched, then all are
-    /// answered.
-    fn together(&mut self, port: &mut Port, received: usize, arrival: Arrival) {
-        let names = &mut self.names[..received];
-        let mut batch = ArrayVec::<_, MAX_WIDTH>::new();
-        for (slot, name) in names.iter_mut().enumerate() {
-            batch.push(Prepared::read(&self.zones, port.request(slot), name));
-        }
-        // One request alone gains nothing.
-        if received > 1 {
-            Prepared::fetch(&batch, names);
-        }
-        self.outcomes.clear();
-        for (slot, (prepared, name)) in batch.into_iter().zip(names).enumerate() {
-            let outcome = match exchange(port, slot, arrival) {
-                Some((request, out)) => prepared.finish(&self.settings, &request, name, out),
-                None => Outcome::Ignored,
-            };
-            port.set_reply(slot, outcome.length());
-            self.outcomes.push(outcome);
-        }
-    }
-
     /// After a panic: those on which answering breaks get no reply, and those
     /// around them do.
     #[cold]
     fn one_by_one(&mut self, port: &mut Port, received: usize, arrival: Arrival) {
-        self.outcomes.clear();
+        self.scratch.outcomes.clear();
         for slot in 0..received {
             let outcome = match exchange(port, slot, arrival) {
                 Some((request, out)) => self.alone(&request, out),
                 None => Some(Outcome::Ignored),
             };
             port.set_reply(slot, outcome.map_or(0, Outcome::length));
-            self.outcomes.extend(outcome);
+            self.scratch.outcomes.extend(outcome);
         }
     }
 
     /// Answers one request; `None` where that breaks, which is counted and told.
     fn alone(&mut self, request: &Request<'_>, out: &mut [u8]) -> Option<Outcome> {
-        let name = &mut self.names[0];
-        let caught =
-            panics::catch(|| answer::respond(&self.zones, &self.settings, request, name, out));
+        let Snapshot { zones, settings } = &**self.view.load();
+        let name = &mut self.scratch.names[0];
+        let caught = panics::catch(|| answer::respond(zones, settings, request, name, out));
         let (message, backtrace) = match caught {
             Ok(outcome) => return Some(outcome),
             Err(broken) => broken,
@@ -196,6 +186,35 @@ impl Answerer {
             backtrace,
         });
         None
+    }
+}
+
+/// Answers a batch: all requests are read, then what they need is fetched, then
+/// all are answered.
+fn together(
+    Snapshot { zones, settings }: &Snapshot,
+    Scratch { names, outcomes }: &mut Scratch,
+    port: &mut Port,
+    received: usize,
+    arrival: Arrival,
+) {
+    let names = &mut names[..received];
+    let mut batch = ArrayVec::<_, MAX_WIDTH>::new();
+    for (slot, name) in names.iter_mut().enumerate() {
+        batch.push(Prepared::read(zones, port.request(slot), name));
+    }
+    // One request alone gains nothing.
+    if received > 1 {
+        Prepared::fetch(&batch, names);
+    }
+    outcomes.clear();
+    for (slot, (prepared, name)) in batch.into_iter().zip(names).enumerate() {
+        let outcome = match exchange(port, slot, arrival) {
+            Some((request, out)) => prepared.finish(settings, &request, name, out),
+            None => Outcome::Ignored,
+        };
+        port.set_reply(slot, outcome.length());
+        outcomes.push(outcome);
     }
 }
 
@@ -234,6 +253,7 @@ mod tests {
     use std::net::UdpSocket as Client;
     use std::time::Duration;
 
+    use super::super::snapshot;
     use super::*;
     use crate::sys::port::Wait;
     use crate::sys::socket::{UdpOptions, UdpSocket};
@@ -274,10 +294,8 @@ mod tests {
         let (mut port, client) = port(reply_size);
         let counters = Arc::<Counters>::default();
         let (events, told) = crossbeam_channel::unbounded();
-        let settings = Arc::default();
         let mut answerer = Answerer::new(
-            Arc::default(),
-            settings,
+            snapshot::fixed(Snapshot::default()),
             counters.clone(),
             (0, None),
             events,
@@ -328,8 +346,7 @@ mod tests {
         let (events, told) = crossbeam_channel::unbounded();
         let counters = Arc::<Counters>::default();
         let mut answerer = Answerer::new(
-            Arc::default(),
-            Arc::default(),
+            snapshot::fixed(Snapshot::default()),
             counters.clone(),
             (0, None),
             events,

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod idle;
 pub mod order;
 pub mod placement;
+pub mod snapshot;
 pub mod table;
 pub mod tcp;
 pub mod worker;
@@ -23,7 +24,7 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::{Receiver, Sender};
 
-use crate::answer::{self, Settings};
+use crate::answer;
 use crate::sys::port::Port;
 use crate::sys::socket::UdpSocket;
 use crate::zone::Zones;
@@ -32,6 +33,7 @@ use bind::Bound;
 use counters::{Counters, Totals};
 use order::{Order, Orders};
 use placement::{PlacementError, Seat};
+use snapshot::{Snapshot, Snapshots, View};
 use worker::Worker;
 
 pub use bind::{BindError, Sockets};
@@ -91,6 +93,7 @@ pub struct Server {
     tcp: Option<TcpThread>,
     tcp_counters: Option<Arc<Counters>>,
     orders: Arc<Orders>,
+    snapshots: Snapshots,
     events: Receiver<Event>,
     notes: Vec<String>,
 }
@@ -103,17 +106,14 @@ struct TcpThread {
 /// What all threads of a server are given.
 struct Shared<'c> {
     config: &'c Config,
-    zones: Arc<Zones>,
-    settings: Arc<Settings>,
-    orders: Arc<Orders>,
+    view: View,
     events: Sender<Event>,
 }
 
 impl Shared<'_> {
     fn answerer(&self, counters: &Arc<Counters>, seat: (u16, Option<u16>)) -> Answerer {
         Answerer::new(
-            self.zones.clone(),
-            self.settings.clone(),
+            self.view.clone(),
             counters.clone(),
             seat,
             self.events.clone(),
@@ -179,11 +179,13 @@ impl Server {
         wrap: impl Fn(Answerer) -> R,
     ) -> Result<Server, StartError> {
         let (events, told) = crossbeam_channel::bounded(MAX_EVENTS);
+        let snapshots = Snapshots::new(Snapshot {
+            zones,
+            settings: config.settings.clone(),
+        });
         let shared = Shared {
             config,
-            zones,
-            settings: Arc::new(config.settings.clone()),
-            orders: Arc::default(),
+            view: snapshots.view(),
             events,
         };
         let mut server = Server {
@@ -203,7 +205,8 @@ impl Server {
             workers: Vec::new(),
             tcp: None,
             tcp_counters: config.tcp.map(|_| Arc::default()),
-            orders: shared.orders.clone(),
+            orders: Arc::default(),
+            snapshots,
             events: told,
             notes: bound.notes,
         };
@@ -225,7 +228,7 @@ impl Server {
         groups: Vec<Vec<Arc<UdpSocket>>>,
         wrap: impl Fn(Answerer) -> R,
     ) -> Result<(), (String, io::Error)> {
-        let reply = usize::from(shared.settings.edns_size);
+        let reply = usize::from(shared.config.settings.edns_size);
         // As long as what we say we take, and not shorter than the default.
         let request = reply.max(answer::DEFAULT_EDNS_SIZE.into());
         for (index, &seat) in self.seats.iter().enumerate() {
@@ -286,6 +289,25 @@ impl Server {
     /// What was not to be had and is done without, a sentence each.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// The snapshot that the threads answer from.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.current()
+    }
+
+    /// Has all threads answer from another snapshot, each from its next batch on.
+    /// Replies stay as long as they could be at the start. The snapshot before it
+    /// is freed by `free_replaced`, when no thread has it any more.
+    pub fn replace(&mut self, snapshot: Snapshot) {
+        self.snapshots.replace(snapshot);
+        self.wake_tcp();
+    }
+
+    /// Frees snapshots that were replaced and that no thread answers from any
+    /// more; returns how many are left.
+    pub fn free_replaced(&mut self) -> usize {
+        self.snapshots.free()
     }
 
     /// What threads report.
@@ -378,6 +400,10 @@ impl Server {
     /// Gives all threads an order, and waits for none of them.
     pub fn give(&self, order: Order) {
         self.orders.give(order);
+        self.wake_tcp();
+    }
+
+    fn wake_tcp(&self) {
         if let Some(tcp) = &self.tcp {
             // A waker that fails leaves the loop to its next event.
             let _ = tcp.waker.wake();

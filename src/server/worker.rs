@@ -51,7 +51,9 @@ impl<R: Responder> Worker<R> {
     pub fn run(&mut self) {
         while self.orders.current() == Order::Serve {
             let wait = self.idle.wait();
-            self.exchange_all(wait);
+            if !self.exchange_all(wait) {
+                self.responder.idle();
+            }
         }
         if self.orders.current() == Order::Stop {
             self.drain();
@@ -66,23 +68,27 @@ impl<R: Responder> Worker<R> {
         }
     }
 
+    /// A batch of each port that may have one; false where none had.
     #[inline]
-    fn exchange_all(&mut self, wait: Wait) {
+    fn exchange_all(&mut self, wait: Wait) -> bool {
+        let mut any = false;
         for port in 0..self.ports.len() {
             if self.idle.is_ready(port) {
-                self.exchange(port, wait);
+                any |= self.exchange(port, wait);
             }
         }
+        any
     }
 
-    /// One batch in, its replies out.
+    /// One batch in, its replies out; false where there was none.
     #[inline]
-    fn exchange(&mut self, number: usize, wait: Wait) {
+    fn exchange(&mut self, number: usize, wait: Wait) -> bool {
         let port = &mut self.ports[number];
         let received = self.idle.receive(number, port, wait);
         if received > 0 {
             self.responder.exchange(port, received, &self.counters);
         }
+        received > 0
     }
 
     /// Answers what is queued on the sockets already, a batch of each in turn,

@@ -4,6 +4,7 @@
 mod distribution;
 mod faults;
 mod limits;
+mod replacing;
 mod stopping;
 #[path = "../support/mod.rs"]
 mod support;
@@ -180,6 +181,10 @@ impl<F: FnMut(&Port, usize) + Send + 'static> Responder for After<F> {
     fn answer(&mut self, port: &mut Port, received: usize) {
         (self.first)(port, received);
         self.answerer.answer(port, received);
+    }
+
+    fn idle(&mut self) {
+        self.answerer.idle();
     }
 }
 

@@ -24,6 +24,7 @@ use crate::server::answerer::Answerer;
 use crate::server::counters::Counters;
 use crate::server::order::{Order, Orders};
 use crate::server::placement::MAX_WORKERS;
+use crate::server::snapshot::{self, Snapshot};
 use crate::server::worker::Worker;
 use crate::sys::port::Port;
 use crate::sys::socket::{UdpOptions, UdpSocket};
@@ -261,8 +262,7 @@ impl Service {
             // Nobody listens: what breaks is lost, and counted by the clients.
             let (events, _) = bounded(0);
             let answerer = Answerer::new(
-                Arc::default(),
-                Arc::default(),
+                snapshot::fixed(Snapshot::default()),
                 counters.clone(),
                 (0, None),
                 events,

@@ -152,6 +152,10 @@ impl Responder for Stalling {
         }
         self.answerer.answer(port, received);
     }
+
+    fn idle(&mut self) {
+        self.answerer.idle();
+    }
 }
 
 /// One policy in one round: what was asked.

@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
-use super::answerer::Answerer;
+use super::answerer::{Answerer, Responder};
 use super::order::{Order, Orders};
 use crate::sys::is_out_of_files;
 use connection::{Connection, Ends, Next, Scratch, Turn};
@@ -171,6 +171,7 @@ impl TcpServer {
     /// listeners, so that nobody counts as idle whose request is here.
     fn round(&mut self) -> io::Result<()> {
         self.wait(self.patience(Instant::now()))?;
+        self.answerer.idle();
         let now = Instant::now();
         for _ in 0..self.turns.len() {
             self.next_turn(now);

@@ -17,6 +17,7 @@ use super::connection::{OUTPUT_LIMIT, PREFIX, READ_CHUNK, READS, first_message};
 use super::*;
 use crate::answer::MAX_MESSAGE;
 use crate::server::counters::{Counters, Totals};
+use crate::server::snapshot::{self, Snapshot};
 use crate::sys::socket::listen_tcp;
 use crate::wire::Rcode;
 use crate::zone::Zones;
@@ -61,8 +62,10 @@ fn place(addresses: &[&str], limits: Limits) -> Place {
     let (counters, orders) = (Arc::<Counters>::default(), Arc::<Orders>::default());
     let (events, _) = crossbeam_channel::bounded(0);
     let answerer = Answerer::new(
-        ZONES.clone(),
-        Arc::default(),
+        snapshot::fixed(Snapshot {
+            zones: ZONES.clone(),
+            ..Snapshot::default()
+        }),
         counters.clone(),
         (0, None),
         events,
