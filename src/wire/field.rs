@@ -56,6 +56,8 @@ pub enum Kind {
     CharString,
     /// Up to 255 octets behind a length octet, or nothing at all.
     OptionalCharString,
+    /// Decimal digits behind a length octet, four at least (RFC 1183 §3.1).
+    Digits,
     /// Rest: one or more of them.
     CharStrings,
     /// A CAA property's tag: letters and digits behind a length octet.

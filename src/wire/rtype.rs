@@ -85,7 +85,7 @@ table! {
     /// An AFS or DCE server (RFC 1183 §1).
     AFSDB = 18: "subtype" U16, "host" Name;
     /// An X.25 address (RFC 1183 §3.1).
-    X25 = 19: "address" STRING;
+    X25 = 19: "address" Digits;
     /// An ISDN address (RFC 1183 §3.2).
     ISDN = 20: "address" STRING, "subaddress" OptionalCharString;
     /// A route by way of another host (RFC 1183 §3.3).

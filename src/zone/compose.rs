@@ -4,7 +4,7 @@
 //! of other types may still be pointed at by owner names further down.
 
 use super::store::{FURTHEST_MOVE, NewSet, QUESTION_TAIL, put_record_head};
-use crate::wire::field::{Field, Kind};
+use crate::wire::field::Kind;
 use crate::wire::header::HEADER;
 use crate::wire::name::MAX_NAME;
 use crate::wire::rdata;
@@ -81,7 +81,8 @@ impl Composer {
         (self.answer_length, self.additional_required) = (0, 0);
         self.incomplete = false;
         (self.additional_count, self.count) = (0, 0);
-        if has_names(rtype) {
+        // Types without names need no list of what can be pointed at.
+        if rdata::has_names(rtype) {
             self.see_owner(owner);
         }
     }
@@ -250,19 +251,6 @@ impl Composer {
         }
         self.name = name;
     }
-}
-
-/// Types without names need no list of what can be pointed at.
-fn has_names(rtype: RrType) -> bool {
-    let is_name = |field: &Field| {
-        matches!(
-            field.kind,
-            Kind::CompressibleName | Kind::Name | Kind::CasedName
-        )
-    };
-    rtype
-        .fields()
-        .is_some_and(|fields| fields.iter().any(is_name))
 }
 
 impl Default for Composer {

@@ -15,7 +15,26 @@ pub struct Provenance(pub u64);
 impl Provenance {
     /// Of what is missing.
     pub const START: Provenance = Provenance(0);
+    /// Producers leave these bits free.
+    const FIELD: u32 = 48;
+
+    /// A field of the data of the record that comes from here, counted from 0.
+    #[must_use]
+    pub fn field(self, index: usize) -> Provenance {
+        let field = (index as u64 + 1).min(0xffff);
+        Provenance(self.0 | field << Self::FIELD)
+    }
+
+    /// The record's own, and the field of its data that is meant.
+    pub fn split(self) -> (Provenance, Option<usize>) {
+        let field = (self.0 >> Self::FIELD) as usize;
+        let record = Provenance(self.0 & ((1 << Self::FIELD) - 1));
+        (record, field.checked_sub(1))
+    }
 }
+
+/// Origins that are remembered.
+const MAX_ORIGINS: usize = 64;
 
 /// One record; its RDATA is `rdata[at..at + length]`.
 #[derive(Clone, Copy, Debug)]
@@ -49,9 +68,20 @@ pub struct Records {
     pub unread: Unread,
     /// What is taken for the zone's name where no SOA tells.
     pub likely_apex: Option<Name>,
+    /// What relative names were completed with, each once.
+    pub origins: Vec<Name>,
 }
 
 impl Records {
+    /// Notes what relative names are completed with.
+    pub fn add_origin(&mut self, origin: Name) {
+        // Whoever changes it thousands of times is not told of names that end in it
+        // twice.
+        if self.origins.len() < MAX_ORIGINS && !self.origins.contains(&origin) {
+            self.origins.push(origin);
+        }
+    }
+
     /// The RDATA of one record.
     pub fn rdata(&self, record: &Record) -> &[u8] {
         &self.rdata[record.at..record.at + record.length as usize]
@@ -130,9 +160,8 @@ impl Faults {
         self.errors
     }
 
-    /// All of them, in the order of where they come from.
-    pub fn into_sorted(mut self) -> Vec<(Severity, Provenance, String)> {
-        self.list.sort_by_key(|&(_, from, _)| from);
+    /// All of them, as they came.
+    pub fn into_list(self) -> Vec<(Severity, Provenance, String)> {
         self.list
     }
 }

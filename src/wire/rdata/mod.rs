@@ -14,7 +14,7 @@ pub mod svcb;
 use std::ops::Range;
 
 use super::RrType;
-use super::field::Kind;
+use super::field::{Field, Kind};
 use super::name::wire_length;
 
 /// The most octets of one record's data: its length has 16 bits.
@@ -58,6 +58,24 @@ pub fn names(rtype: RrType, rdata: &[u8], mut each: impl FnMut(Kind, Range<usize
         }
         _ => {}
     });
+}
+
+/// True for types whose data can have names in it.
+pub fn has_names(rtype: RrType) -> bool {
+    let may_be_name = |field: &Field| {
+        matches!(
+            field.kind,
+            Kind::CompressibleName
+                | Kind::Name
+                | Kind::CasedName
+                | Kind::CasedNames
+                | Kind::IpsecGateway
+                | Kind::Relay
+                | Kind::A6Prefix
+        )
+    };
+    let fields = rtype.fields().unwrap_or_default();
+    fields.iter().any(may_be_name)
 }
 
 /// Brings valid data into canonical form (RFC 4034 §6.2): names of the types
@@ -140,6 +158,7 @@ fn measure(kind: Kind, before: &[u8], rest: &[u8]) -> Option<usize> {
         Kind::CharString | Kind::OptionalCharString | Kind::Salt => counted(),
         Kind::HashedOwner => counted().filter(|&length| is_hash(before, length - 1)),
         Kind::Tag => counted().filter(|&length| strings::is_tag(&rest[1..length])),
+        Kind::Digits => counted().filter(|&length| strings::are_digits(&rest[1..length])),
         Kind::CharStrings => all_if(strings::are_strings(rest)),
         Kind::Text { may_be_empty } | Kind::Base64 { may_be_empty } => {
             all_if(may_be_empty || !rest.is_empty())

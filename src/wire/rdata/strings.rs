@@ -23,6 +23,11 @@ pub fn is_tag(octets: &[u8]) -> bool {
     !octets.is_empty() && octets.iter().all(u8::is_ascii_alphanumeric)
 }
 
+/// True for the address of an X.25 station (RFC 1183 §3.1).
+pub fn are_digits(octets: &[u8]) -> bool {
+    octets.len() >= 4 && octets.iter().all(u8::is_ascii_digit)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

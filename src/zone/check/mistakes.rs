@@ -13,44 +13,21 @@ use crate::wire::field::Kind;
 use crate::wire::rdata::svcb;
 use crate::wire::{LookupName, Name, RrType, rdata};
 
-/// Types whose data names other names, as people write them.
-const NAMING: [RrType; 14] = [
-    RrType::NS,
-    RrType::CNAME,
-    RrType::SOA,
-    RrType::PTR,
-    RrType::MX,
-    RrType::RP,
-    RrType::AFSDB,
-    RrType::RT,
-    RrType::SRV,
-    RrType::NAPTR,
-    RrType::KX,
-    RrType::DNAME,
-    RrType::SVCB,
-    RrType::HTTPS,
-];
-/// Those of them that name a host, or an alias of one.
-const POINTING: [RrType; 8] = [
-    RrType::NS,
-    RrType::CNAME,
-    RrType::PTR,
-    RrType::MX,
-    RrType::SRV,
-    RrType::DNAME,
-    RrType::SVCB,
-    RrType::HTTPS,
-];
-
 /// The end of a reverse zone's name, and how many octets three numbers before it
 /// take at least.
 const REVERSE: &[u8] = b"\x07in-addr\x04arpa\0";
 const MIN_OCTETS_OF_24: usize = 6;
+/// The priority of a service binding that is an alias and has no parameters.
+const ALIAS_MODE: &[u8] = &[0, 0];
+/// Fields of a SOA.
+const MAILBOX: usize = 1;
+const SERIAL: usize = 2;
 
 impl Checker<'_> {
-    /// An owner that ends in the zone's name twice.
+    /// An owner that ends in its origin twice.
     pub(super) fn owner(&self, faults: &mut Faults, id: NameId) {
-        if self.is_doubled(self.sorted.records.names.wire(id), self.sorted.is_cut(id))
+        let wire = self.sorted.records.names.wire(id);
+        if self.is_doubled(wire, self.sorted.is_cut(id))
             && let Some(record) = self.all(id).next()
         {
             faults.warning(record.from, doubled(&self.shown(id)));
@@ -59,7 +36,7 @@ impl Checker<'_> {
 
     /// Mistakes that a record set shows by itself.
     pub(super) fn mistakes(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
-        if NAMING.contains(&set.rtype) {
+        if rdata::has_names(set.rtype) {
             self.names_in(faults, set);
         }
         match set.rtype {
@@ -81,52 +58,40 @@ impl Checker<'_> {
         }
     }
 
-    /// Names in the data that end in the zone's name twice, and addresses where a
+    /// Names in the data that end in their origin twice, and addresses where a
     /// name belongs.
     fn names_in(&self, faults: &mut Faults, set: &SortedSet) {
         for record in self.sorted.records(set) {
             let octets = self.sorted.records.rdata(record);
             rdata::names(set.rtype, octets, |_, place| {
-                let Ok(name) = Name::from_wire(&octets[place]) else {
+                let Ok(name) = Name::from_wire(&octets[place.clone()]) else {
                     return;
                 };
-                let lower = name.to_lower();
-                if POINTING.contains(&set.rtype) && self.is_address(&name) {
+                let from = record.from.field(field_at(set.rtype, octets, place.start));
+                if self.is_address(&name) && !self.is_there(&name) {
                     let sentence = format!(
                         "{} points at {name}, which looks like an address; a name belongs there",
                         set.rtype
                     );
-                    faults.warning(record.from, sentence);
-                } else if self.is_doubled(lower.as_wire(), false) && self.is_missing(&name) {
-                    faults.warning(record.from, doubled(&name));
+                    faults.warning(from, sentence);
+                } else if self.is_doubled(name.to_lower().as_wire(), false)
+                    && self.is_missing(&name)
+                {
+                    faults.warning(from, doubled(&name));
                 }
             });
         }
     }
 
-    /// True for a name of which the part before the zone's name ends in that
-    /// name once more. Below a zone of one label that may be meant, as with
-    /// `com.com`, where it is delegated.
+    /// True for a name of which the part before an origin ends in that origin once
+    /// more.
     fn is_doubled(&self, wire: &[u8], is_cut: bool) -> bool {
         let apex = self.sorted.records.names.wire(self.sorted.apex);
-        let labels = &apex[..apex.len() - 1];
-        let is_short = labels
-            .first()
-            .is_none_or(|&length| labels.len() == 1 + usize::from(length));
-        if labels.is_empty() || is_short && is_cut {
-            return false;
-        }
-        let before = wire.strip_suffix(apex);
-        if !before.is_some_and(|before| before.ends_with(labels)) {
-            return false;
-        }
-        // The octets agree; now the labels must.
-        let twice = [labels, apex].concat();
-        let mut rest = wire;
-        while rest.len() > twice.len() {
-            rest = &rest[1 + usize::from(rest[0])..];
-        }
-        rest == twice
+        let origins = self.sorted.records.origins.iter();
+        is_doubled(wire, apex, is_cut)
+            || origins
+                .clone()
+                .any(|origin| is_doubled(wire, origin.to_lower().as_wire(), is_cut))
     }
 
     /// True for four numbers up to 255, or an IPv6 address, where the zone's name
@@ -173,12 +138,12 @@ impl Checker<'_> {
                 "the mailbox {mailbox} has an @; a dot stands in its place, as in \
                 hostmaster.example.com (RFC 1035 §8)"
             );
-            faults.warning(record.from, sentence);
+            faults.warning(record.from.field(MAILBOX), sentence);
         }
         if serial == 0 {
             let sentence = "a serial of 0, which secondaries and tools take for none at all; \
                 begin with 1";
-            faults.warning(record.from, sentence);
+            faults.warning(record.from.field(SERIAL), sentence);
         }
     }
 
@@ -194,40 +159,25 @@ impl Checker<'_> {
             faults.warning(self.first(set).from, sentence);
             return;
         }
-        let mut addresses: [BTreeSet<&[u8]>; 2] = Default::default();
-        if !hosts().all(|record| self.add_addresses(record, &mut addresses)) {
-            return;
-        }
-        if addresses.iter().all(|family| family.len() <= 1) {
+        let known: Option<Vec<_>> = hosts().map(|record| self.addresses(record)).collect();
+        if known.is_some_and(is_one_host) {
             let sentence = format!(
-                "the name servers of {apex} have one address among them; RFC 1034 §4.1 wants \
-                two servers, on different networks"
+                "the name servers of {apex} are one host, going by their addresses; RFC 1034 §4.1 \
+                wants two servers, on different networks"
             );
             faults.warning(self.first(set).from, sentence);
         }
     }
 
-    /// Adds the addresses of a name server, of IPv4 and IPv6; false where the
-    /// zone knows none.
-    fn add_addresses<'s>(
-        &'s self,
-        record: &Record,
-        addresses: &mut [BTreeSet<&'s [u8]>; 2],
-    ) -> bool {
+    /// The addresses of a name server; `None` where the zone knows none.
+    fn addresses(&self, record: &Record) -> Option<BTreeSet<&[u8]>> {
         let sorted = self.sorted;
-        let host = target(&sorted.records, record);
-        let Some(host) = host.and_then(|host| sorted.covering(&LookupName::of(&host))) else {
-            return false;
-        };
-        let mut known = false;
-        for (family, rtype) in addresses.iter_mut().zip([RrType::A, RrType::AAAA]) {
-            if let Some(set) = sorted.set(host, rtype) {
-                let records = sorted.records(set);
-                family.extend(records.map(|record| sorted.records.rdata(record)));
-                known = true;
-            }
-        }
-        known
+        let host = sorted.covering(&LookupName::of(&target(&sorted.records, record)?))?;
+        let sets = [RrType::A, RrType::AAAA].into_iter();
+        let sets = sets.filter_map(|rtype| sorted.set(host, rtype));
+        let records = sets.flat_map(|set| sorted.records(set));
+        let addresses: BTreeSet<_> = records.map(|record| sorted.records.rdata(record)).collect();
+        (!addresses.is_empty()).then_some(addresses)
     }
 
     fn ds_at_apex(&self, faults: &mut Faults, set: &SortedSet) {
@@ -279,8 +229,7 @@ impl Checker<'_> {
                     parameters = Some(place);
                 }
             });
-            // AliasMode has no parameters.
-            let is_alias = octets.starts_with(&[0, 0]);
+            let is_alias = octets.starts_with(ALIAS_MODE);
             if let Some(place) = parameters.filter(|_| !is_alias)
                 && let Some(missing) = missing_parameter(&octets[place])
             {
@@ -289,6 +238,15 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// True where all servers hang together by addresses that they share.
+fn is_one_host(mut servers: Vec<BTreeSet<&[u8]>>) -> bool {
+    let mut host = servers.pop().unwrap_or_default();
+    while let Some(at) = servers.iter().position(|server| !server.is_disjoint(&host)) {
+        host.extend(servers.swap_remove(at));
+    }
+    servers.is_empty()
 }
 
 /// What a name server's binding lacks.
@@ -303,6 +261,40 @@ fn missing_parameter(parameters: &[u8]) -> Option<&'static str> {
         .then_some("speaks HTTP and has no dohpath (RFC 9461 §5)")
 }
 
+/// True for a name that ends in `origin` twice. Where that has one label, the zone
+/// may have a host of its own name, and what is delegated below it may be called
+/// the same, as is `com.com`.
+fn is_doubled(wire: &[u8], origin: &[u8], is_cut: bool) -> bool {
+    let labels = &origin[..origin.len() - 1];
+    let Some(&first) = labels.first() else {
+        return false;
+    };
+    let before = wire.strip_suffix(origin);
+    if !before.is_some_and(|before| before.ends_with(labels)) {
+        return false;
+    }
+    let twice = labels.len() + origin.len();
+    let is_short = labels.len() == 1 + usize::from(first);
+    if is_short && (is_cut || wire.len() == twice) {
+        return false;
+    }
+    // The octets agree; now the labels must.
+    let mut rest = wire;
+    while rest.len() > twice {
+        rest = &rest[1 + usize::from(rest[0])..];
+    }
+    rest.len() == twice
+}
+
+/// The field of the data in which an octet stands, counted from 0.
+fn field_at(rtype: RrType, octets: &[u8], at: usize) -> usize {
+    let mut index = 0;
+    rdata::fields(rtype, octets, |_, place| {
+        index += usize::from(place.end <= at)
+    });
+    index
+}
+
 fn doubled(name: &Name) -> String {
-    format!("{name} ends in the zone's name twice; has it lost the dot at its end?")
+    format!("{name} ends in its origin twice; has it lost the dot at its end?")
 }

@@ -13,6 +13,7 @@ use super::records::{Faults, Record};
 use super::sorted::{Occlusion, Sorted, SortedSet};
 use crate::wire::Name;
 
+use aliases::Redirections;
 pub use structure::no_soa;
 pub use targets::target;
 
@@ -20,7 +21,11 @@ pub use targets::target;
 /// may stand on a line that could not be read.
 pub fn check(sorted: &mut Sorted) {
     let mut faults = std::mem::take(&mut sorted.records.faults);
-    let checker = Checker { sorted };
+    let mut checker = Checker {
+        sorted,
+        redirections: Redirections::default(),
+    };
+    checker.redirections = checker.redirections();
     checker.apex(&mut faults);
     for id in sorted.records.names.ids() {
         checker.name(&mut faults, id);
@@ -31,6 +36,7 @@ pub fn check(sorted: &mut Sorted) {
 
 struct Checker<'d> {
     sorted: &'d Sorted,
+    redirections: Redirections,
 }
 
 impl<'d> Checker<'d> {
@@ -38,9 +44,11 @@ impl<'d> Checker<'d> {
         let sorted = self.sorted;
         match sorted.occlusion(id) {
             Occlusion::Outside => self.outside(faults, id),
-            // A hash is no name, and so not below one.
-            Occlusion::BelowDname(_) if sorted.is_hashed(id) => {}
-            Occlusion::BelowDname(owner) => self.redirected(faults, id, owner),
+            // A hash is no name, and so not below the apex.
+            Occlusion::BelowDname(owner) if owner == sorted.apex && sorted.is_hashed(id) => {
+                self.hashed(faults, id);
+            }
+            Occlusion::BelowDname(owner) => self.below_dname(faults, id, owner),
             Occlusion::Served if sorted.is_hashed(id) => self.hashed(faults, id),
             Occlusion::BelowCut(cut) => {
                 self.hidden(faults, id, cut);
@@ -55,6 +63,7 @@ impl<'d> Checker<'d> {
                     self.hidden(faults, id, id);
                 }
                 self.owner(faults, id);
+                self.hashed(faults, id);
                 for set in sorted.sets(id) {
                     self.ttls(faults, set);
                     self.soa_elsewhere(faults, id, set);

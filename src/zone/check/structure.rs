@@ -41,7 +41,7 @@ impl Checker<'_> {
         }
     }
 
-    pub(super) fn redirected(&self, faults: &mut Faults, id: NameId, owner: NameId) {
+    pub(super) fn below_dname(&self, faults: &mut Faults, id: NameId, owner: NameId) {
         let owner = self.shown(owner);
         for record in self.all(id) {
             let sentence = format!(
@@ -174,12 +174,10 @@ impl Checker<'_> {
     pub(super) fn hashed(&self, faults: &mut Faults, id: NameId) {
         let sorted = self.sorted;
         let owner = self.shown(id);
-        for set in sorted
-            .sets(id)
-            .iter()
-            .filter(|set| set.rtype == RrType::NSEC3)
-        {
-            self.ttls(faults, set);
+        if let Some(set) = sorted.set(id, RrType::NSEC3) {
+            if sorted.is_hashed(id) {
+                self.ttls(faults, set);
+            }
             for record in sorted.records(set) {
                 let label = owner.labels().next().unwrap_or_default();
                 let hash = BASE32_DNSSEC.decode(label).unwrap_or_default();

@@ -36,7 +36,7 @@ impl Checker<'_> {
             ));
         }
         let unread = &sorted.records.unread;
-        if self.is_address(target) {
+        if self.is_address(target) && !self.is_there(target) {
             // That has a warning of its own.
             return None;
         }
@@ -63,12 +63,17 @@ impl Checker<'_> {
         }
     }
 
+    /// True for a name that the zone has, itself or by a wildcard.
+    pub(super) fn is_there(&self, name: &Name) -> bool {
+        self.sorted.covering(&LookupName::of(name)).is_some()
+    }
+
     /// True for a name of this zone that it should have and does not, as far as
     /// everything could be read.
     pub(super) fn is_missing(&self, target: &Name) -> bool {
         let sorted = self.sorted;
         target.is_within(&self.shown(sorted.apex))
-            && sorted.covering(&LookupName::of(target)).is_none()
+            && !self.is_there(target)
             && !self.is_elsewhere(target)
             && sorted.records.unread.is_nothing()
     }

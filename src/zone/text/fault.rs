@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::super::records::{Faults, Provenance, Severity};
 use super::Stamp;
-use super::scanner::BYTE_ORDER_MARK;
+use super::is_ttl_or_class;
+use super::scanner::{BYTE_ORDER_MARK, Scanner};
 
 /// Characters of a long line that are shown around the fault.
 const EXCERPT: usize = 100;
@@ -70,8 +71,11 @@ pub struct Fault {
 pub fn show(faults: Faults, texts: &[Arc<Text>]) -> Vec<Fault> {
     let mut lines = LineCounter::default();
     let mut shown = Vec::new();
-    for (severity, from, sentence) in faults.into_sorted() {
-        let place = TextPlace::from(from);
+    let found = faults.into_list().into_iter();
+    let placed = found.map(|(severity, from, sentence)| (place(from, texts), severity, sentence));
+    let mut placed: Vec<(TextPlace, Severity, String)> = placed.collect();
+    placed.sort_by_key(|&(place, ..)| place);
+    for (place, severity, sentence) in placed {
         let text = &texts[place.text as usize];
         lines.advance(place, &text.octets);
         let (excerpt, caret) = excerpt(&text.octets[lines.start..], lines.at - lines.start);
@@ -87,6 +91,41 @@ pub fn show(faults: Faults, texts: &[Arc<Text>]) -> Vec<Fault> {
     }
     shown.sort_by_key(|fault| fault.severity);
     shown
+}
+
+/// Where a fault is shown: at the field of a record that it means, if that can be
+/// told from the text.
+fn place(from: Provenance, texts: &[Arc<Text>]) -> TextPlace {
+    let (record, field) = from.split();
+    let place = TextPlace::from(record);
+    let octets = &texts[place.text as usize].octets;
+    let at = field.and_then(|field| place_of_field(octets, place.at, field));
+    TextPlace {
+        at: at.unwrap_or(place.at),
+        ..place
+    }
+}
+
+/// Where a field of the data stands in the entry that begins with the word at
+/// `at`. Entries of `$GENERATE` have none of their own.
+fn place_of_field(octets: &[u8], at: u32, field: usize) -> Option<u32> {
+    let mut scanner = Scanner::new(octets);
+    scanner.skip_to(at as usize);
+    let mut tokens = Vec::new();
+    scanner.next(&mut tokens).ok()?;
+    let is_directive = tokens.first()?.text.starts_with(b"$");
+    let owner = usize::from(!begins_blank(&octets[..at as usize]));
+    let behind = tokens.get(owner..).filter(|_| !is_directive)?;
+    let before_type = behind.iter().take_while(|token| is_ttl_or_class(token));
+    let data = owner + before_type.count() + 1;
+    tokens.get(data + field).map(|token| token.at)
+}
+
+/// True where the line that ends here begins with blank space.
+fn begins_blank(before: &[u8]) -> bool {
+    let start = before.iter().rposition(|&octet| octet == b'\n');
+    let line = &before[start.map_or(0, |newline| newline + 1)..];
+    line.first().is_some_and(|octet| b" \t".contains(octet))
 }
 
 /// Where the walk over the texts stands.

@@ -4,7 +4,7 @@
 
 use super::rdata::excerpt;
 use super::scanner::{Scanner, Token};
-use super::{Reader, Scope, Wrong, is_class, ttl, wrong};
+use super::{Reader, Scope, Wrong, is_ttl_or_class, wrong};
 
 /// Records that one directive may make: the addresses of an IPv4 /8.
 pub const MAX_GENERATED: u32 = 1 << 24;
@@ -138,7 +138,13 @@ impl Template<'_, '_> {
             let template = unwrapped.as_deref().unwrap_or(token.text);
             substitute(template, number, &mut text).or_else(|sentence| wrong(token, sentence))?;
             text.extend_from_slice(quote);
-            text.push(b' ');
+            if !self
+                .line
+                .get(index + 1)
+                .is_some_and(|next| token.touches(next))
+            {
+                text.push(b' ');
+            }
         }
         Ok((text, starts))
     }
@@ -149,10 +155,7 @@ fn is_wrapped(line: &[Token<'_>]) -> bool {
     let [_, before @ .., data] = line else {
         return false;
     };
-    let may_precede = |token: &Token<'_>| {
-        matches!(ttl(token), Ok(Some(_))) || matches!(is_class(token), Ok(true))
-    };
-    let behind = before.iter().skip_while(|token| may_precede(token));
+    let behind = before.iter().skip_while(|token| is_ttl_or_class(token));
     data.quoted && behind.count() == 1
 }
 
@@ -178,9 +181,11 @@ fn unwrap(quoted: &[u8]) -> Vec<u8> {
     text
 }
 
-/// Appends `template` to `out` with `number` in its place.
+/// Appends `template` to `out` with `number` in its place. An offset holds for
+/// each `$` behind it, too, until there is another, as BIND has it.
 pub fn substitute(template: &[u8], number: u32, out: &mut Vec<u8>) -> Result<(), String> {
     let mut rest = template;
+    let mut offset = 0;
     while let Some((&octet, after)) = rest.split_first() {
         rest = after;
         match (octet, after.first()) {
@@ -195,10 +200,15 @@ pub fn substitute(template: &[u8], number: u32, out: &mut Vec<u8>) -> Result<(),
             (b'$', Some(b'{')) => {
                 let end = after.iter().position(|&octet| octet == b'}');
                 let end = end.ok_or("`${` without `}`")?;
-                Shape::parse(&after[1..end])?.write(number, out)?;
+                let shape = Shape::parse(&after[1..end])?;
+                shape.write(number, out)?;
+                offset = shape.offset;
                 rest = &after[end + 1..];
             }
-            (b'$', _) => out.extend(number.to_string().into_bytes()),
+            (b'$', _) => {
+                let value = i64::from(number).saturating_add(offset);
+                out.extend(value.to_string().into_bytes());
+            }
             (octet, _) => out.push(octet),
         }
     }
@@ -358,6 +368,7 @@ mod tests {
             ("${-1}", 7, "6"),
             ("${-8}", 7, "-1"),
             ("${-8,3}", 7, "-01"),
+            ("${10}-$-${0,2}-$", 7, "17-17-07-7"),
             ("${10,5}", 7, "00017"),
             ("${0,3,o}", 8, "010"),
             ("${0,4,x}", 255, "00ff"),

@@ -133,6 +133,9 @@ impl Reader {
             origin,
             owner,
         };
+        if let Some(origin) = origin {
+            self.records.add_origin(origin);
+        }
         self.make_room(&text.octets);
         self.texts.push(text.clone());
         self.including.push(self.library.identity(path));
@@ -211,6 +214,7 @@ impl Reader {
         let origin = name(origin, scope)?;
         self.records.likely_apex.get_or_insert(origin);
         scope.origin = Some(origin);
+        self.records.add_origin(origin);
         Ok(())
     }
 
@@ -363,9 +367,7 @@ impl Reader {
             let place = match fields.get(fault.token) {
                 Some(token) => token.at,
                 // Missing at the end: right behind the last token.
-                None => line.last().map_or(0, |last| {
-                    last.at + last.text.len() as u32 + 2 * u32::from(last.quoted)
-                }),
+                None => line.last().map_or(0, Token::end),
             };
             Wrong {
                 at: place,
@@ -416,7 +418,7 @@ fn show(token: &Token<'_>) -> String {
 }
 
 fn name(token: &Token<'_>, scope: &Scope) -> Result<Name, Wrong> {
-    Name::from_text(token.text, scope.origin.as_ref())
+    Name::from_text(rdata::name_text(token), scope.origin.as_ref())
         .or_else(|error| wrong(token, format!("name `{}`: {error}", show(token))))
 }
 
@@ -450,6 +452,11 @@ fn is_class(token: &Token<'_>) -> Result<bool, Wrong> {
         return wrong(token, format!("class `{}`: only IN is served", show(token)));
     }
     Ok(false)
+}
+
+/// True for what may stand between owner and type.
+fn is_ttl_or_class(token: &Token<'_>) -> bool {
+    matches!(ttl(token), Ok(Some(_))) || matches!(is_class(token), Ok(true))
 }
 
 fn rtype(token: &Token<'_>) -> Result<RrType, Wrong> {

@@ -13,6 +13,18 @@ pub struct Token<'t> {
     pub at: u32,
 }
 
+impl Token<'_> {
+    /// Where it ends in the text.
+    pub fn end(&self) -> u32 {
+        self.at + self.text.len() as u32 + 2 * u32::from(self.quoted)
+    }
+
+    /// True where nothing is between this one and the next.
+    pub fn touches(&self, next: &Token<'_>) -> bool {
+        self.end() == next.at
+    }
+}
+
 /// An entry: one line, or several held together by parentheses.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -227,7 +239,11 @@ impl<'t> Scanner<'t> {
                 Ok(token) => tokens.push(token),
                 Err(fault) => {
                     broken.get_or_insert(fault);
-                    self.skip_to_newline();
+                    match fault.1 {
+                        // A parenthesis behind it still counts.
+                        Broken::Return => self.at += 1,
+                        _ => self.skip_to_newline(),
+                    }
                 }
             }
         }
@@ -257,8 +273,7 @@ impl<'t> Scanner<'t> {
         self.unclosed.last() == Some(&at)
     }
 
-    /// A word goes on to blank space, a comment, a parenthesis or a quote; a
-    /// quote right behind `=` belongs to it (RFC 9460 §2.1, `key="value"`).
+    /// A word goes on to blank space, a comment, a parenthesis or a quote.
     fn word(&mut self) -> Result<Token<'t>, Fault> {
         let start = self.at;
         while let Some(&octet) = self.text.get(self.at) {
@@ -266,9 +281,6 @@ impl<'t> Scanner<'t> {
                 Class::Word => self.at += 1,
                 Class::Escape => self.escape(),
                 Class::Odd => self.odd(),
-                Class::Quote if self.text[self.at - 1] == b'=' && self.at > start => {
-                    self.quoted()?;
-                }
                 _ => break,
             }
         }
@@ -419,8 +431,12 @@ mod tests {
         assert_eq!(entry(r"a\ b\;c\(d \\ e"), [r"a\ b\;c\(d", r"\\", "e"]);
         assert_eq!(
             entry(r#"alpn="h2, h3" port=1"#),
-            [r#"alpn="h2, h3""#, "port=1"]
+            ["alpn=", "\"h2, h3\"", "port=1"]
         );
+        let (mut tokens, text) = (Vec::new(), br#"a="b" "c""d" e"#);
+        Scanner::new(text).next(&mut tokens).unwrap();
+        let touching = tokens.windows(2).map(|pair| pair[0].touches(&pair[1]));
+        assert_eq!(touching.collect::<Vec<_>>(), [true, false, true, false]);
         assert_eq!(entry(r#"a"b c"d"#), ["a", "\"b c\"", "d"]);
     }
 

@@ -52,7 +52,7 @@ pub(super) fn read_hex_word(reader: &mut Reader<'_, '_>) -> Result<usize, FieldF
 
 /// Reads all that is left as base64, or `-` for nothing.
 pub(super) fn read_base64_or_dash(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
-    if reader.peek() == Some(b"-") {
+    if reader.peek().is_some_and(|next| next.text == b"-") {
         return reader.token().map(drop);
     }
     read_base64(reader, false)
@@ -65,7 +65,7 @@ pub(super) fn decode_hex(digits: &[u8]) -> Option<Vec<u8>> {
 
 /// Reads a salt: hexadecimal behind a length octet, or `-` (RFC 5155 §3.3).
 pub(super) fn read_salt(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
-    if reader.peek() != Some(b"-") {
+    if reader.peek().is_none_or(|next| next.text != b"-") {
         return read_counted(reader, &HEXLOWER_PERMISSIVE);
     }
     reader.token()?;
@@ -175,7 +175,13 @@ fn decode(
     match result {
         Ok(length) => {
             reader.out.truncate(start + length);
-            Ok(())
+            // Padded texts are taken one behind the other, as where a key stands
+            // twice.
+            let Some(behind) = behind_padding(&digits) else {
+                return Ok(());
+            };
+            let token = first + token_of(tokens, behind);
+            Err(reader.fault_at(token, "something follows the padding"))
         }
         Err(error) => {
             let digit = match error.kind {
@@ -186,6 +192,13 @@ fn decode(
             Err(reader.fault_at(token, reason(encoding, error.kind)))
         }
     }
+}
+
+/// Where something stands behind padding.
+fn behind_padding(digits: &[u8]) -> Option<usize> {
+    let padding = digits.iter().position(|&digit| digit == b'=')?;
+    let behind = digits[padding..].iter().position(|&digit| digit != b'=')?;
+    Some(padding + behind)
 }
 
 /// The token in which a digit stands; the last for those behind it.

@@ -72,7 +72,7 @@ pub(super) fn read_certificate_type(reader: &mut Reader<'_, '_>) -> Result<(), F
 }
 
 fn read(reader: &mut Reader<'_, '_>, words: &[(&str, u32)], limit: u32) -> Result<u32, FieldFault> {
-    let is_word = |text: &[u8]| text.first().is_some_and(u8::is_ascii_alphabetic);
+    let is_word = |token: super::Token<'_>| token.text.first().is_some_and(u8::is_ascii_alphabetic);
     if !reader.peek().is_some_and(is_word) {
         return reader.number(limit);
     }

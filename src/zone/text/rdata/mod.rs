@@ -112,6 +112,7 @@ fn read_field(kind: Kind, reader: &mut Reader<'_, '_>) -> Result<(), FieldFault>
         Kind::CharString | Kind::OptionalCharString => string::read(reader),
         Kind::CharStrings => string::read_several(reader),
         Kind::Tag => string::read_tag(reader),
+        Kind::Digits => string::read_digits(reader),
         Kind::Text { may_be_empty } => string::read_text(reader, may_be_empty),
         Kind::Hex => encoded::read_hex(reader, false),
         Kind::Digest(lengths) => encoded::read_digest(reader, lengths),
@@ -179,15 +180,17 @@ fn read_u64(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     Ok(())
 }
 
+/// The text of a name. In quotes an `@` is a label of one octet.
+pub fn name_text<'t>(token: &Token<'t>) -> &'t [u8] {
+    match token.quoted && token.text == b"@" {
+        true => br"\@",
+        false => token.text,
+    }
+}
+
 fn read_name(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     let token = reader.token()?;
-    // In quotes an `@` is a label of one octet.
-    let text = if token.quoted && token.text == b"@" {
-        br"\@"
-    } else {
-        token.text
-    };
-    match Name::from_text(text, reader.origin) {
+    match Name::from_text(name_text(&token), reader.origin) {
         Ok(name) => {
             reader.out.extend_from_slice(name.as_wire());
             Ok(())
@@ -280,7 +283,7 @@ fn print_field(kind: Kind, octets: &[u8], out: &mut String) {
         Kind::Address4 | Kind::Address6 => address::print_ip(octets, out),
         Kind::Eui(_) => address::print_eui(octets, out),
         Kind::Locator64 => address::print_locator(octets, out),
-        Kind::CharString | Kind::OptionalCharString | Kind::CharStrings => {
+        Kind::CharString | Kind::OptionalCharString | Kind::CharStrings | Kind::Digits => {
             string::print_several(octets, out);
         }
         Kind::Tag => out.push_str(&String::from_utf8_lossy(counted(octets))),

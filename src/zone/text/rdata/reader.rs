@@ -53,9 +53,9 @@ impl<'r, 't> Reader<'r, 't> {
         Ok(*token)
     }
 
-    /// The text of the next token, which stays where it is.
-    pub fn peek(&self) -> Option<&'t [u8]> {
-        self.tokens.get(self.taken).map(|token| token.text)
+    /// The next token, which stays where it is.
+    pub fn peek(&self) -> Option<Token<'t>> {
+        self.tokens.get(self.taken).copied()
     }
 
     /// All tokens that are left.

@@ -5,7 +5,7 @@ use std::fmt::{Display, Write};
 
 use super::reader::{FieldFault, Reader};
 use crate::wire::name::unescape;
-use crate::wire::rdata::strings::{MAX_CHAR_STRING, is_tag, split};
+use crate::wire::rdata::strings::{MAX_CHAR_STRING, are_digits, is_tag, split};
 
 /// What is said of a backslash that nothing good follows.
 pub const BAD_ESCAPE: &str = "a broken escape; write \\X for a character or \\DDD for an octet";
@@ -48,6 +48,16 @@ pub(super) fn read_tag(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     read(reader)?;
     if !is_tag(&reader.out[place + 1..]) {
         return Err(reader.fault("a tag is made of letters and digits"));
+    }
+    Ok(())
+}
+
+/// Reads the address of an X.25 station (RFC 1183 §3.1).
+pub(super) fn read_digits(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
+    let place = reader.out.len();
+    read(reader)?;
+    if !are_digits(&reader.out[place + 1..]) {
+        return Err(reader.fault("not decimal digits, four at least"));
     }
     Ok(())
 }

@@ -5,10 +5,10 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use data_encoding::BASE64;
 
-use super::reader::{FieldFault, Reader, number};
+use super::reader::{FieldFault, Reader, excerpt, number};
 use super::string::{self, push};
 use crate::wire::rdata::svcb::{
-    ALPN, ECH, INVALID, IPV4HINT, IPV6HINT, MANDATORY, NO_DEFAULT_ALPN, OHTTP, PORT,
+    ALPN, DOHPATH, ECH, INVALID, IPV4HINT, IPV6HINT, MANDATORY, NO_DEFAULT_ALPN, OHTTP, PORT,
     UNWANTED_VALUE, fault, items, keys, parameters,
 };
 
@@ -26,6 +26,7 @@ const NAMES: [&str; 9] = [
 ];
 
 const NO_VALUE: &str = "a value is missing";
+const NO_PATH: &str = "not a path with the variable dns, as /dns-query{?dns}";
 
 /// One parameter as read, and the token it came from.
 struct Parameter {
@@ -39,9 +40,26 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     reader.field = "parameter";
     let mut parameters = Vec::new();
     while !reader.is_empty() {
-        let text = reader.token()?.text;
-        let (key, value) = parse(text).map_err(|reason| reader.fault(reason))?;
-        let token = reader.taken() - 1;
+        let (word, token) = (reader.token()?, reader.taken());
+        // `key="value"`: a quote right behind the sign (RFC 9460 §2.1).
+        let quoted = match reader.peek() {
+            Some(next) if next.quoted && word.text.ends_with(b"=") && word.touches(&next) => {
+                Some(reader.token()?)
+            }
+            _ => None,
+        };
+        let token = token - 1;
+        if let (Some(value), Some(next)) = (quoted, reader.peek())
+            && value.touches(&next)
+        {
+            let [word, value, next] = [word, value, next].map(|token| excerpt(token.text));
+            let sentence =
+                format!("parameter `{word}\"{value}\"{next}`: something follows the closing quote");
+            return Err(FieldFault { token, sentence });
+        }
+        let value = quoted.map(|value| value.text);
+        let (key, value) =
+            parse(word.text, value).map_err(|reason| reader.fault_at(token, reason))?;
         parameters.push(Parameter { key, value, token });
     }
     // Stable: of two with the same key the second is the one at fault.
@@ -63,15 +81,16 @@ pub(super) fn read(reader: &mut Reader<'_, '_>) -> Result<(), FieldFault> {
     Err(reader.fault_at(token, reason))
 }
 
-/// Reads `key`, `key=value` or `key="value"` (RFC 9460 §2.1).
-fn parse(text: &[u8]) -> Result<(u16, Vec<u8>), &'static str> {
+/// Reads `key`, `key=value`, or `key=` and a value that stood in quotes (RFC 9460
+/// §2.1).
+fn parse(text: &[u8], quoted: Option<&[u8]>) -> Result<(u16, Vec<u8>), &'static str> {
     let equals = text.iter().position(|&octet| octet == b'=');
     let (name, value) = match equals {
         Some(at) => (&text[..at], &text[at + 1..]),
         None => (text, &b""[..]),
     };
     let key = parse_key(name).ok_or("not a known key, nor one such as key65000")?;
-    let value = unquoted(value)?;
+    let value = string::unescape_all(quoted.unwrap_or(value)).ok_or(string::BAD_ESCAPE)?;
     // The generic spelling of any key takes the wire form of its value.
     if name.starts_with(b"key") {
         return Ok((key, value));
@@ -90,27 +109,19 @@ fn parse_key(name: &[u8]) -> Option<u16> {
     (is_short && key != INVALID).then_some(key)
 }
 
-/// The octets of a value: quotes taken off, escapes undone.
-fn unquoted(value: &[u8]) -> Result<Vec<u8>, &'static str> {
-    let text = match value.strip_prefix(b"\"") {
-        Some(quoted) => match closing_quote(quoted) {
-            Some(at) if at + 1 == quoted.len() => &quoted[..at],
-            _ => return Err("something follows the closing quote"),
-        },
-        None => value,
+/// True for a relative URI template (RFC 6570) with the variable `dns` (RFC 9461
+/// §5).
+fn is_doh_path(value: &[u8]) -> bool {
+    let Ok(path) = std::str::from_utf8(value) else {
+        return false;
     };
-    let mut octets = Vec::new();
-    string::decode(text, &mut octets).ok_or(string::BAD_ESCAPE)?;
-    Ok(octets)
-}
-
-fn closing_quote(text: &[u8]) -> Option<usize> {
-    let mut is_escaped = false;
-    text.iter().position(|&octet| {
-        let is_quote = octet == b'"' && !is_escaped;
-        is_escaped = octet == b'\\' && !is_escaped;
-        is_quote
-    })
+    let mut expressions = path.split('{').skip(1);
+    path.starts_with('/')
+        && expressions.any(|behind| {
+            let expression = behind.split('}').next().unwrap_or_default();
+            let names = expression.trim_start_matches(['+', '#', '.', '/', ';', '?', '&']);
+            names.split(',').any(|name| name == "dns")
+        })
 }
 
 /// The wire form of a known key's value.
@@ -130,6 +141,7 @@ fn encode(key: u16, value: Vec<u8>) -> Result<Vec<u8>, &'static str> {
         IPV6HINT => addresses(&value, |address: Ipv6Addr| address.octets())
             .ok_or("not a list of IPv6 addresses"),
         ECH => BASE64.decode(&value).map_err(|_| "not base64"),
+        DOHPATH if !is_doh_path(&value) => Err(NO_PATH),
         _ => Ok(value),
     }
 }
