@@ -18,7 +18,7 @@ use crate::zone::store::Node;
 use crate::zone::{Found, Zone, Zones};
 pub use alias::MAX_ALIASES;
 use edns::ExtendedError;
-use query::{Query, Unanswerable};
+use query::{Query, Unanswerable, is_no_question};
 use reply::{Oversized, Owner, Reply};
 pub use terms::{DEFAULT_EDNS_SIZE, MAX_MESSAGE, MIN_UDP, Outcome, Request, Settings, Via, Worker};
 
@@ -100,6 +100,7 @@ impl<'z> Prepared<'z> {
             match query.class {
                 class::IN => self.look_up(query.rtype, name, &mut reply),
                 class::ANY => self.for_all_classes(query.rtype, name, &mut reply),
+                _ if is_no_question(query.rtype) => reply.malformed(),
                 class::CH => chaos::answer(settings, request.via, &query, name, &mut reply),
                 _ => Rcode::Refused,
             }
@@ -123,19 +124,28 @@ impl<'z> Prepared<'z> {
 
     #[inline(always)]
     fn look_up(&self, rtype: RrType, name: &mut LookupName, reply: &mut Reply<'_>) -> Rcode {
-        match (rtype, self.zone) {
-            // No zone is given away, and mailbox lookups left with RFC 973.
-            (RrType::AXFR | RrType::IXFR | RrType::MAILA | RrType::MAILB, _) => {
-                reply.set_ede(ExtendedError::NotSupported);
-                Rcode::NotImp
-            }
-            (rtype, Some(zone)) => from_zone(self.zones, zone, rtype, name, reply),
-            (_, None) => {
+        match self.zone {
+            _ if (RrType::TKEY.0..=RrType::MAILA.0).contains(&rtype.0) => unusual(rtype, reply),
+            Some(zone) => from_zone(self.zones, zone, rtype, name, reply),
+            None if rtype == RrType::OPT => reply.malformed(),
+            None => {
                 reply.set_ede(ExtendedError::NotAuthoritative);
                 Rcode::Refused
             }
         }
     }
+}
+
+/// Types between TKEY and MAILA, which are of no zone's data.
+#[cold]
+#[inline(never)]
+fn unusual(rtype: RrType, reply: &mut Reply<'_>) -> Rcode {
+    if is_no_question(rtype) {
+        return reply.malformed();
+    }
+    // No zone is given away, and mailbox lookups left with RFC 973.
+    reply.set_ede(ExtendedError::NotSupported);
+    Rcode::NotImp
 }
 
 /// RFC 1034 §4.3.2 from step 3 on. What is mostly asked for is there.
@@ -166,6 +176,9 @@ fn from_node<'z>(
     name: &mut LookupName,
     reply: &mut Reply<'_>,
 ) -> Rcode {
+    if rtype == RrType::OPT {
+        return reply.malformed();
+    }
     match zone.find_from(node, name, rtype) {
         Found::End(end) => end::conclude(zone, end, Owner::question(name), reply),
         Found::Alias(alias) => alias::follow((zones, zone), rtype, alias, name, reply),

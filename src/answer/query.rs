@@ -68,9 +68,6 @@ impl Query {
             RrType(u16::from_be_bytes([upper, lower])),
             u16::from_be_bytes(class),
         );
-        if is_no_question(rtype) {
-            return None;
-        }
         let rest = if counts >> 16 == QUESTION_ALONE {
             rest
         } else {
@@ -158,7 +155,7 @@ fn opt(request: &[u8]) -> Option<(Edns, Whole)> {
 
 /// Records that live in messages and in no zone (RFC 6895 §3.1) cannot be
 /// asked for.
-fn is_no_question(rtype: RrType) -> bool {
+pub fn is_no_question(rtype: RrType) -> bool {
     matches!(rtype, RrType::OPT | RrType::TKEY | RrType::TSIG)
 }
 

@@ -165,6 +165,15 @@ impl<'o> Reply<'o> {
         Rcode::ServFail
     }
 
+    /// Takes back all but the header: the question is none.
+    #[cold]
+    #[inline(never)]
+    pub fn malformed(&mut self) -> Rcode {
+        (self.at, self.counts) = (HEADER, 0);
+        self.flags &= !flag::AA;
+        Rcode::FormErr
+    }
+
     /// Adds one record by hand to the answer, `owner` as a pointer. `fixed` is
     /// type, class and TTL. True where it fitted.
     pub fn record(&mut self, owner: usize, fixed: &[u8; 8], data: [&[u8]; 2]) -> bool {

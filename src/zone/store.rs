@@ -88,9 +88,9 @@ const IS_SIGNED: u16 = 2;
 /// The set does not fit into any message; there is no body.
 const IS_OVERSIZED: u16 = 4;
 /// What the frame of signatures that stand behind no set has for a type: one that
-/// can neither be asked for nor be in a zone, so that a question for RRSIG does
-/// not end here, but with all signatures of the name.
-const STRAY: RrType = RrType::OPT;
+/// is never looked for, since it can neither be asked for nor be in a zone. A
+/// question for RRSIG does not end here, but with all signatures of the name.
+const STRAY: RrType = RrType::TKEY;
 /// Nodes start at multiples of this, so that 32 bits reach 16 GiB.
 const UNIT: usize = 4;
 
