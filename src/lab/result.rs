@@ -4,6 +4,7 @@
 use std::fmt;
 use std::fs;
 use std::io::Write;
+use std::time::SystemTime;
 
 use comfy_table::{CellAlignment, presets};
 use serde::Serialize;
@@ -113,7 +114,6 @@ impl Machine {
         let model = cpuinfo
             .lines()
             .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        let now = jiff::Timestamp::now();
         Machine {
             kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
             cpu: model
@@ -121,7 +121,7 @@ impl Machine {
                 .into(),
             cpus: crate::server::placement::allowed_cpus().len(),
             commit: env!("SHARDNS_COMMIT").into(),
-            date: format!("{:.0}", now),
+            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
         }
     }
 }
