@@ -57,8 +57,9 @@
 //! zone    -> wire sys
 //! answer  -> zone wire
 //! server  -> answer zone wire sys
+//! daemon  -> server answer zone wire sys
 //! lab     -> server answer zone wire sys
-//! cli     -> lab server answer zone wire sys
+//! cli     -> daemon lab server answer zone wire sys
 //! ```
 //!
 //! - [`wire`]: names, header, record types and their fields, a cursor.
@@ -69,6 +70,7 @@
 //!   for large pages.
 //! - [`answer`]: request octets in, reply octets out.
 //! - [`server`]: the control plane, and in `worker.rs` the loop.
+//! - [`daemon`]: what keeps a server running and shows what it does.
 //! - [`lab`]: experiments on what the kernel does with the sockets of a group.
 //! - [`cli`]: the command line, one file a command.
 //!
@@ -122,6 +124,7 @@
 
 pub mod answer;
 pub mod cli;
+pub mod daemon;
 pub mod lab;
 pub mod server;
 pub mod sys;
