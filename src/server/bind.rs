@@ -19,13 +19,20 @@ use crate::sys::{is_out_of_files, steer};
 const PORT_ATTEMPTS: usize = 16;
 
 /// What was bound.
-pub struct Bound {
+pub struct Held {
     /// Groups by address; in a group, sockets by worker.
     pub groups: Vec<Vec<Arc<UdpSocket>>>,
     /// One listener an address, where TCP is served.
     pub listeners: Vec<TcpListener>,
     /// What was not to be had and is done without.
     pub notes: Vec<String>,
+}
+
+impl Held {
+    /// The addresses, in the order of their groups.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.groups.iter().map(|group| group[0].local()).collect()
+    }
 }
 
 /// Descriptors of a server's sockets, on their way to another.
@@ -44,7 +51,7 @@ pub struct Sockets {
 /// # Errors
 ///
 /// A descriptor of something else, or no group or an empty one.
-pub fn adopt(sockets: Sockets) -> io::Result<Bound> {
+pub fn adopt(sockets: Sockets) -> io::Result<Held> {
     let socket = |descriptor| UdpSocket::adopt(descriptor, IDLE_WAIT).map(Arc::new);
     let group = |group: Vec<OwnedFd>| group.into_iter().map(socket).collect();
     let groups: io::Result<Vec<Vec<_>>> = sockets.groups.into_iter().map(group).collect();
@@ -53,7 +60,7 @@ pub fn adopt(sockets: Sockets) -> io::Result<Bound> {
         .into_iter()
         .map(socket::adopt_listener)
         .collect();
-    let bound = Bound {
+    let bound = Held {
         groups: groups?,
         listeners: listeners?,
         notes: Vec::new(),
@@ -172,8 +179,8 @@ fn needs_interface(address: SocketAddr) -> bool {
 }
 
 /// Binds everything that `config` asks for.
-pub fn bind(config: &Config, workers: usize) -> Result<Bound, BindError> {
-    let mut bound = Bound {
+pub fn bind(config: &Config, workers: usize) -> Result<Held, BindError> {
+    let mut bound = Held {
         groups: Vec::new(),
         listeners: Vec::new(),
         notes: Vec::new(),

@@ -14,6 +14,7 @@ pub mod tcp;
 pub mod worker;
 
 mod bind;
+mod bound;
 mod event;
 mod panics;
 
@@ -29,7 +30,6 @@ use crate::sys::port::Port;
 use crate::sys::socket::UdpSocket;
 use crate::zone::Zones;
 use answerer::{Answerer, Responder};
-use bind::Bound;
 use counters::{Counters, Totals};
 use order::{Order, Orders};
 use placement::{PlacementError, Seat};
@@ -37,6 +37,7 @@ use snapshot::{Snapshot, Snapshots, View};
 use worker::Worker;
 
 pub use bind::{BindError, Sockets};
+pub use bound::Bound;
 pub use config::{BATCH, Config, Listen, RECEIVE_BUFFER, Sharing};
 pub use event::Event;
 
@@ -141,10 +142,7 @@ impl Server {
         zones: Arc<Zones>,
         wrap: impl Fn(Answerer) -> R,
     ) -> Result<Server, StartError> {
-        let seats = seats(config)?;
-        let bound = bind::bind(config, seats.len())?;
-        bind::steer(config, &bound.groups, &seats)?;
-        Server::start_on(bound, config, seats, zones, wrap)
+        Bound::bind(config)?.start_with(zones, wrap)
     }
 
     /// Starts all threads on sockets that another server has handed over, as
@@ -158,48 +156,41 @@ impl Server {
         zones: Arc<Zones>,
         sockets: Sockets,
     ) -> Result<Server, StartError> {
-        let workers = sockets.workers;
-        let bound = bind::adopt(sockets).map_err(|error| StartError::System {
-            what: "on the sockets that were handed over".into(),
-            error,
-        })?;
-        let config = Config {
-            workers: Some(workers),
-            ..config.clone()
-        };
-        let seats = seats(&config)?;
-        Server::start_on(bound, &config, seats, zones, |answerer| answerer)
+        Bound::adopt(config, sockets)?.start(zones)
     }
 
     fn start_on<R: Responder>(
         bound: Bound,
-        config: &Config,
-        seats: Vec<Seat>,
         zones: Arc<Zones>,
         wrap: impl Fn(Answerer) -> R,
     ) -> Result<Server, StartError> {
+        let Bound {
+            config,
+            seats,
+            held,
+        } = bound;
         let (events, told) = crossbeam_channel::bounded(MAX_EVENTS);
         let snapshots = Snapshots::new(Snapshot {
             zones,
             settings: config.settings.clone(),
         });
         let shared = Shared {
-            config,
+            config: &config,
             view: snapshots.view(),
             events,
         };
         let mut server = Server {
             counters: seats.iter().map(|_| Arc::default()).collect(),
             seats,
-            addresses: bound.groups.iter().map(|group| group[0].local()).collect(),
-            groups: bound
+            addresses: held.addresses(),
+            groups: held
                 .groups
                 .iter()
                 .map(|group| group.iter().map(Arc::downgrade).collect())
                 .collect(),
             shared: match config.sharing {
                 Sharing::Reuseport => Vec::new(),
-                Sharing::Shared => bound.groups.concat(),
+                Sharing::Shared => held.groups.concat(),
             },
             listeners: Vec::new(),
             workers: Vec::new(),
@@ -208,11 +199,11 @@ impl Server {
             orders: Arc::default(),
             snapshots,
             events: told,
-            notes: bound.notes,
+            notes: held.notes,
         };
         let started = server
-            .start_workers(&shared, bound.groups, wrap)
-            .and_then(|()| server.start_tcp(&shared, bound.listeners));
+            .start_workers(&shared, held.groups, wrap)
+            .and_then(|()| server.start_tcp(&shared, held.listeners));
         match started {
             Ok(()) => Ok(server),
             Err((what, error)) => {
@@ -430,16 +421,6 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
     }
-}
-
-fn seats(config: &Config) -> Result<Vec<Seat>, PlacementError> {
-    placement::plan(
-        config.workers,
-        config.cpus.as_deref(),
-        config.pin,
-        &placement::allowed_cpus(),
-        placement::usable_cpus(),
-    )
 }
 
 /// Starts a worker's thread. One that panics outside of answering is reported
