@@ -31,11 +31,14 @@
 //! ```
 //!
 //! Read it in that order, top to bottom. How zones come to be is a second
-//! sitting: `src/zone/load.rs` finds the files, `src/zone/text/mod.rs` turns
+//! sitting: `src/zone/sources.rs` finds the files, `src/zone/text/mod.rs` turns
 //! them into records (`src/zone/records.rs`), `src/zone/sorted.rs` sorts these,
 //! `src/zone/check` names every fault, `src/zone/build.rs` and
 //! `src/zone/compose.rs` compose each answer once, and `src/zone/store.rs` draws
-//! how they are laid down.
+//! how they are laid down. `src/zone/collection.rs` keeps them beside their files,
+//! so that only what has changed is read again; `src/daemon/reload.rs` does that
+//! while the server answers, and `src/server/snapshot.rs` has the workers take the
+//! new set.
 //!
 //! # The laboratory
 //!
@@ -66,8 +69,8 @@
 //!   Vocabulary, no policy.
 //! - [`sys`]: the kernel. The only folder with `unsafe`, and the only one that
 //!   names libc and socket2. What only the laboratory needs is in `sys::lab`.
-//! - [`zone`]: zones, immutable once built. It names `sys` in `memory.rs` alone,
-//!   for large pages.
+//! - [`zone`]: zones, immutable once built. It names `sys` for large pages
+//!   (`memory.rs`) and to wait for pipes (`text/library.rs`) alone.
 //! - [`answer`]: request octets in, reply octets out.
 //! - [`server`]: the control plane, and in `worker.rs` the loop.
 //! - [`daemon`]: what keeps a server running and shows what it does.
@@ -89,7 +92,9 @@
 //!    thread; a send that fails is counted and dropped. One bad datagram in a
 //!    batch never costs its neighbours theirs (`src/sys/port.rs`,
 //!    `src/server/answerer.rs`).
-//! 7. The zones that a worker answers from are one immutable snapshot.
+//! 7. The zones that a worker answers from are one immutable snapshot, exchanged
+//!    whole between two batches and freed by the control thread
+//!    (`src/server/snapshot.rs`).
 //!
 //! # Tests
 //!

@@ -203,7 +203,11 @@ fn a_second_file_for_an_origin_is_an_error_among_others() {
     let both = "a.zone and b both hold the zone example.; name one of them";
     let checked = files.check(&["a.zone", "EXAMPLE=b"]);
     assert_eq!(checked.code, Some(1));
-    assert_eq!(checked.error, format!("shardns: {both}\n"));
+    assert_eq!(
+        checked.error,
+        "shardns: 1 error; 1 of 2 zones cannot be served\n"
+    );
+    assert!(checked.out.contains(both), "{}", checked.out);
     let checked = files.check(&["a.zone", "bad.zone", "example.=b"]);
     assert_eq!(checked.code, Some(1));
     assert!(checked.out.contains(both), "{}", checked.out);
@@ -212,7 +216,7 @@ fn a_second_file_for_an_origin_is_an_error_among_others() {
 }
 
 #[test]
-fn what_is_no_file_is_refused_without_waiting_and_the_rest_is_told() {
+fn what_is_no_file_is_refused_without_waiting_long_and_the_rest_is_told() {
     let files = Files::new(&[
         ("good.zone", &good("example.")),
         (
@@ -235,7 +239,7 @@ fn what_is_no_file_is_refused_without_waiting_and_the_rest_is_told() {
         let checked = files.check(&[print, &zones].concat());
         assert_eq!(checked.code, Some(1));
         let says = |text: &str| assert!(checked.out.contains(text), "{text}\n{}", checked.out);
-        says("cannot read pipe: it is no regular file");
+        says("cannot read pipe: nobody has written to this pipe for 3 s");
         says("cannot read /dev/zero: it is no regular file");
         says("cannot read missing.zone: No such file or directory");
         says("includes.zone:5:10: error: cannot read pipe: it is no regular file");
@@ -258,7 +262,7 @@ fn what_is_no_file_is_refused_without_waiting_and_the_rest_is_told() {
     );
     let checked = files.check(&["folder"]);
     assert!(
-        checked.error.contains("no file whose name ends in .zone"),
+        checked.error.contains("no file of a name like *.zone"),
         "{}",
         checked.error
     );

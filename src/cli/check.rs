@@ -1,19 +1,22 @@
 //! `shardns check`: what would be served, and what is wrong with it.
 
+use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
+use std::path::PathBuf;
 
 use anyhow::bail;
 
 use super::Silent;
-use super::sources::{self, plural};
-use crate::zone::load::{self, Loaded};
+use super::sources::{ZoneArguments, plural, untold};
+use crate::zone::load::{LoadError, Loaded};
 use crate::zone::records::Severity;
+use crate::zone::told::Told;
 
 /// The arguments of `shardns check`.
 #[derive(Debug, clap::Args)]
 pub struct Check {
-    #[arg(value_name = "ZONE", help = sources::HELP)]
-    zones: Vec<String>,
+    #[command(flatten)]
+    zones: ZoneArguments,
     /// Print the records as well, one a line, names completed and in lower case
     #[arg(long)]
     print: bool,
@@ -47,53 +50,87 @@ impl Check {
     }
 
     fn check(&self, out: &mut impl Write) -> anyhow::Result<()> {
-        let mut all = Vec::new();
-        let (mut found, mut unread) = (Count::default(), 0);
-        for source in load::find(&self.zones)? {
-            match source.load() {
+        let mut found = Found::default();
+        let mut told = Told::nothing(self.zones.all);
+        for source in self.zones.find()? {
+            let mut print = |line: &str| drop(writeln!(out, "{line}"));
+            let loaded = match self.print {
+                true => source.load_and_print(&mut print),
+                false => source.load(),
+            };
+            found.files += 1;
+            match loaded {
                 Ok(loaded) => {
-                    if self.print {
-                        source.print(|line| drop(writeln!(out, "{line}")))?;
-                    }
                     let count = count(&loaded);
-                    report(out, &loaded, count)?;
-                    found.errors += count.errors;
-                    found.warnings += count.warnings;
-                    all.push(loaded);
+                    report(out, &loaded, count, &mut told)?;
+                    found.add(&loaded, count, out)?;
                 }
                 // The other files still have something to say.
                 Err(error) => {
                     writeln!(out, "{error}")?;
-                    unread += 1;
+                    found.bad += 1;
+                    found.count.errors += 1;
                 }
             }
         }
-        let assembled = load::assemble(&all).map(drop);
-        let mut errors = found.errors + unread;
-        if errors == 0 {
-            out.flush()?;
-            assembled?;
-            if self.strict && found.warnings > 0 {
-                let warnings = plural(found.warnings, "warning");
-                bail!(
-                    "{} {warnings}, which --strict takes for errors",
-                    found.warnings
-                );
-            }
-            return Ok(());
-        }
-        if let Err(error) = assembled {
-            writeln!(out, "{error}")?;
-            errors += 1;
+        if let Some(words) = untold(&told) {
+            writeln!(out, "{words}")?;
         }
         out.flush()?;
-        let bad = all.iter().filter(|loaded| loaded.zone.is_none()).count() + unread;
-        let zones = all.len() + unread;
-        bail!(
-            "{errors} {}; {bad} of {zones} {} cannot be served",
-            plural(errors, "error"),
-            plural(zones, "zone")
-        );
+        self.conclude(&found)
+    }
+
+    fn conclude(&self, found: &Found) -> anyhow::Result<()> {
+        let Count { errors, warnings } = found.count;
+        if errors > 0 {
+            let (bad, files) = (found.bad, found.files);
+            bail!(
+                "{errors} {}; {bad} of {files} {} cannot be served",
+                plural(errors, "error"),
+                plural(files, "zone")
+            );
+        }
+        if self.strict && warnings > 0 {
+            let word = plural(warnings, "warning");
+            bail!("{warnings} {word}, which --strict takes for errors");
+        }
+        Ok(())
+    }
+}
+
+/// What has been found so far.
+#[derive(Default)]
+struct Found {
+    files: usize,
+    bad: usize,
+    count: Count,
+    /// The file of each zone, by the zone's name in lower case.
+    owners: HashMap<Vec<u8>, PathBuf>,
+}
+
+impl Found {
+    /// A name belongs to the file that comes first.
+    fn add(&mut self, loaded: &Loaded, count: Count, out: &mut impl Write) -> io::Result<()> {
+        self.count.errors += count.errors;
+        self.count.warnings += count.warnings;
+        let Some(zone) = &loaded.zone else {
+            self.bad += 1;
+            return Ok(());
+        };
+        let (name, second) = (zone.lookup_name().suffix(0), loaded.path.clone());
+        let Some(first) = self.owners.get(name).cloned() else {
+            self.owners.insert(name.to_vec(), second);
+            return Ok(());
+        };
+        self.bad += 1;
+        self.count.errors += 1;
+        let apex = Box::new(*zone.apex());
+        let twice = LoadError::Twice {
+            first,
+            second,
+            apex,
+        };
+        writeln!(out, "{twice}")
     }
 }
 
@@ -108,10 +145,8 @@ fn count(loaded: &Loaded) -> Count {
 }
 
 /// Prints faults and summary.
-fn report(out: &mut impl Write, loaded: &Loaded, count: Count) -> io::Result<()> {
-    for fault in &loaded.faults {
-        writeln!(out, "{fault}")?;
-    }
+fn report(out: &mut impl Write, loaded: &Loaded, count: Count, told: &mut Told) -> io::Result<()> {
+    told.tell(&loaded.faults, |text| writeln!(out, "{text}"))?;
     let Count { errors, warnings } = count;
     let path = loaded.path.display();
     match &loaded.zone {

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 
 use crate::lab::page::{self, PagePart};
@@ -72,7 +72,7 @@ impl Arguments {
     fn lab(&self) -> anyhow::Result<Lab> {
         raise_open_files();
         let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP] {
+        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
             // The second one does not wait for the experiment to tidy up.
             flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;
             flag::register(signal, stop.clone())?;

@@ -7,7 +7,7 @@ use anyhow::bail;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-use super::sources::{self, plural};
+use super::sources::{ZoneArguments, plural};
 use super::tell;
 use crate::wire::{LookupName, Name, RrType};
 use crate::zone::store::Node;
@@ -21,8 +21,8 @@ const LABEL: usize = 12;
 /// The arguments of `shardns queries`.
 #[derive(Debug, clap::Args)]
 pub struct Queries {
-    #[arg(value_name = "ZONE", help = sources::HELP)]
-    zones: Vec<String>,
+    #[command(flatten)]
+    zones: ZoneArguments,
     /// How many queries to write
     #[arg(
         short = 'n',
@@ -46,7 +46,7 @@ impl Queries {
     ///
     /// Zones that cannot be read, or that leave nothing to ask for.
     pub fn run(self) -> anyhow::Result<()> {
-        let zones = sources::load(&self.zones)?;
+        let zones = self.zones.load()?;
         self.write(&zones, BufWriter::new(io::stdout().lock()))
     }
 

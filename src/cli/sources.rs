@@ -1,42 +1,104 @@
-//! Zones for the commands that serve or ask: loaded, and their faults told to
-//! whoever started the program.
+//! The zones that a command is about: what people name, and how what is wrong with
+//! it is told.
 
 use anyhow::bail;
 
 use super::tell;
 use crate::zone::Zones;
-use crate::zone::load::{assemble, find};
-use crate::zone::records::Severity;
+use crate::zone::collection::{ChangeKind, Collection, Report};
+use crate::zone::load::{LoadError, Source};
+use crate::zone::sources::{self, FileNames, PATTERN};
+use crate::zone::told::{IN_ALL, PER_FILE, Told};
 
-/// The help text of `ZONE` arguments.
-pub const HELP: &str = "A master file, ORIGIN=FILE (`.=FILE` for the root), \
-    or a folder whose *.zone files are read [default: the folder zones/ if there is one, else the \
-    demo]";
+/// Which zones.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ZoneArguments {
+    /// A master file, ORIGIN=FILE (`.=FILE` for the root), or a folder that is
+    /// searched with its subfolders; /dev/stdin and pipes are read once
+    /// [default: the folder zones/ if there is one, else the demo]
+    #[arg(value_name = "ZONE")]
+    pub zones: Vec<String>,
+    /// Which files of a folder hold zones
+    #[arg(long, value_name = "PATTERN", default_value = PATTERN)]
+    pub zone_pattern: FileNames,
+    /// Tell every fault, not only the first of each file
+    #[arg(long)]
+    pub all: bool,
+}
 
-/// Reads the zones that the arguments stand for, prints their faults to
-/// stderr, and makes one set of them.
-///
-/// # Errors
-///
-/// Anything that makes a zone unfit to be served.
-pub fn load(arguments: &[String]) -> anyhow::Result<Zones> {
-    let mut all = Vec::new();
-    let mut errors = 0;
-    for source in find(arguments)? {
-        let loaded = source.load()?;
-        for fault in &loaded.faults {
-            tell(format_args!("{fault}\n"));
-            errors += usize::from(fault.severity == Severity::Error);
+impl ZoneArguments {
+    /// The files that are meant.
+    ///
+    /// # Errors
+    ///
+    /// An argument that stands for none.
+    pub fn find(&self) -> Result<Vec<Source>, LoadError> {
+        if self.zones.is_empty() {
+            return sources::find_default(&self.zone_pattern);
         }
-        all.push(loaded);
+        let found = self.zones.iter();
+        let found = found.map(|argument| sources::find(argument, &self.zone_pattern));
+        Ok(found.collect::<Result<Vec<_>, _>>()?.concat())
     }
-    if errors > 0 {
-        bail!(
-            "{errors} {} in the zones; nothing is served until they are mended",
-            plural(errors, "error")
-        );
+
+    /// Reads the zones, and tells all that is wrong with them.
+    ///
+    /// # Errors
+    ///
+    /// Anything that makes a zone unfit to be served.
+    pub fn load(&self) -> anyhow::Result<Zones> {
+        let mut collection = Collection::new(self.zone_pattern.clone());
+        let mut report = collection.refresh(&self.zones);
+        self.tell_faults(&report);
+        if !report.faults.is_empty() {
+            return Err(report.faults.swap_remove(0).into());
+        }
+        let bad = failures(&report);
+        if let [(path, reason), rest @ ..] = &bad[..] {
+            match rest.len() {
+                0 => bail!("cannot use {path}: {reason}"),
+                more => bail!("cannot use {path}: {reason}; and {more} more of the files"),
+            }
+        }
+        Ok(collection.zones())
     }
-    Ok(assemble(&all)?)
+
+    /// Tells the faults of what was read, as many as people can read.
+    pub fn tell_faults(&self, report: &Report) {
+        let mut told = Told::nothing(self.all);
+        for change in &report.changes {
+            let line = |text: &str| {
+                tell(format_args!("{text}\n"));
+                Ok::<_, std::convert::Infallible>(())
+            };
+            let Ok(()) = told.tell(&change.faults, line);
+        }
+        if let Some(words) = untold(&told) {
+            tell(format_args!("{words}\n"));
+        }
+    }
+}
+
+/// The files that cannot be served, and why.
+fn failures(report: &Report) -> Vec<(String, &str)> {
+    let failed = report.changes.iter().filter_map(|change| {
+        let ChangeKind::Failed { reason, .. } = &change.kind else {
+            return None;
+        };
+        Some((change.path.display().to_string(), &**reason))
+    });
+    failed.collect()
+}
+
+/// That faults were left out, where some were.
+pub fn untold(told: &Told) -> Option<String> {
+    let untold = told.untold();
+    (untold > 0).then(|| {
+        format!(
+            "and {untold} more {}; {PER_FILE} of a file and {IN_ALL} in all are told, all with --all",
+            plural(untold, "fault")
+        )
+    })
 }
 
 /// `word`, or its plural where there are not one of them.

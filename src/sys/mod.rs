@@ -7,6 +7,7 @@ pub mod epoll;
 pub mod lab;
 pub mod limits;
 pub mod memory;
+pub mod poll;
 pub mod port;
 pub mod proc_net;
 pub mod sock_diag;

@@ -307,12 +307,11 @@ impl<'d> Assembler<'d> {
             .set(sorted.apex, RrType::SOA)
             .expect("the apex was found by its SOA");
         let record = sorted.records(soa).next().expect("a set has a record");
-        let minimum = sorted
-            .records
-            .rdata(record)
-            .last_chunk()
-            .expect("a SOA ends in MINIMUM");
-        let ttl = soa.ttl.min(u32::from_be_bytes(*minimum));
+        let numbers = sorted.records.rdata(record).last_chunk::<20>();
+        let numbers = numbers.expect("a SOA ends in five numbers").as_chunks().0;
+        let number = |at: usize| u32::from_be_bytes(numbers[at]);
+        self.summary.serial = number(0);
+        let ttl = soa.ttl.min(number(4));
         // Signatures that do not fit behind it are told of at the SOA itself.
         let _ = self.set(sorted.apex, soa, ttl);
         self.end(sorted.apex, 0)

@@ -21,6 +21,8 @@ pub struct Zone {
 /// How much a zone holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct ZoneSummary {
+    /// The serial of the SOA record.
+    pub serial: u32,
     /// Names that can be asked for, empty non-terminals among them.
     pub names: usize,
     /// Record sets at these names.

@@ -3,13 +3,16 @@
 
 pub mod build;
 pub mod canonical;
+pub mod collection;
 pub mod denial;
 pub mod load;
 pub mod lookup;
 pub mod names;
 pub mod records;
+pub mod sources;
 pub mod store;
 pub mod text;
+pub mod told;
 pub mod zones;
 
 mod check;

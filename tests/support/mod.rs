@@ -6,6 +6,7 @@
 pub mod cases;
 pub mod decode;
 pub mod oracle;
+pub mod running;
 pub mod zones;
 
 use std::net::Ipv4Addr;

@@ -193,7 +193,7 @@ impl Case {
             fs::write(path, file.octets()).unwrap();
         }
         let first = folder.join(&self.files[0].name);
-        let source = Source::on_disk(&first, self.origin);
+        let source = Source::new(Library::Disk, &first, self.origin);
         let loaded = source.load().map_err(|error| error.to_string())?;
         self.check_faults(&loaded, &folder)?;
         let printed = print(&first, self.origin)?;
@@ -282,7 +282,7 @@ fn is_beginning(line: &str, first: &str) -> bool {
 /// The records of a master file as they are printed, a space between fields.
 pub fn print(path: &Path, origin: Option<Name>) -> Result<Vec<String>, String> {
     let mut lines = Vec::new();
-    let printed = Source::on_disk(path, origin).print(|line| {
+    let printed = Source::new(Library::Disk, path, origin).load_and_print(|line| {
         // An empty APL record has nothing behind its type.
         lines.push(line.replacen('\t', " ", 4).trim_end().to_owned());
     });

@@ -1,21 +1,32 @@
 //! Where texts come from: files, or what came with the program.
 
-use std::fs::{File, Metadata};
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
+use std::fs::{File, Metadata, OpenOptions};
+use std::io::{IsTerminal, Read};
+use std::os::fd::AsFd;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::memory;
+use crate::sys::poll;
 
 /// Octets of one text: places in it have 32 bits.
 const MAX_TEXT: u64 = u32::MAX as u64;
+/// Octets of a pipe that are taken at once.
+const CHUNK: u64 = 1 << 20;
 const TOO_LONG: &str = "it has 4 GiB or more; split it and use $INCLUDE";
+
+/// How long nobody need have opened a named pipe for writing.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Where texts come from.
 #[derive(Clone, Copy, Debug)]
 pub enum Library {
-    /// The file system.
+    /// The file system: regular files.
     Disk,
+    /// The file system, where a person named the first text: it may be a pipe or a
+    /// terminal, which is read once, to its end.
+    Named,
     /// Texts that came with the program: (path, content).
     Embedded(&'static [(&'static str, &'static str)]),
 }
@@ -42,6 +53,19 @@ impl Stamp {
         }
     }
 
+    /// How long ago the file was changed in any way, by the kernel's clock. The
+    /// clock may have been set back since; then it is not long ago.
+    pub fn age(&self) -> Duration {
+        let [_, (seconds, nanoseconds)] = self.times;
+        let changed = Duration::new(
+            seconds.max(0) as u64,
+            nanoseconds.clamp(0, 999_999_999) as u32,
+        );
+        SystemTime::now()
+            .duration_since(UNIX_EPOCH + changed)
+            .unwrap_or_default()
+    }
+
     /// The stamp of the file that the path leads to now; `None` where there is
     /// none.
     pub fn at(path: &Path) -> Option<Stamp> {
@@ -54,14 +78,23 @@ impl Stamp {
 /// A text, and the state of its file before it was read.
 pub(super) struct Taken {
     pub octets: Vec<u8>,
+    /// `None` for a text that cannot change, or cannot be read again.
     pub stamp: Option<Stamp>,
 }
 
 impl Library {
+    /// Reads the text that a zone begins with.
+    pub(super) fn read_first(self, path: &Path) -> Result<Taken, String> {
+        match self {
+            Library::Named if is_stream(path) => read_stream(path),
+            _ => self.read(path),
+        }
+    }
+
     /// Reads a text.
     pub(super) fn read(self, path: &Path) -> Result<Taken, String> {
         match self {
-            Library::Disk => read_file(path),
+            Library::Disk | Library::Named => read_file(path),
             Library::Embedded(texts) => {
                 let found = texts.iter().find(|(name, _)| Path::new(name) == path);
                 let (_, text) = found.ok_or("no such text in the program")?;
@@ -76,10 +109,55 @@ impl Library {
     /// A form of the path by which a file is known again.
     pub(super) fn identity(self, path: &Path) -> PathBuf {
         match self {
-            Library::Disk => path.canonicalize().unwrap_or_else(|_| path.into()),
+            Library::Disk | Library::Named => path.canonicalize().unwrap_or_else(|_| path.into()),
             Library::Embedded(_) => path.into(),
         }
     }
+}
+
+/// A pipe or a terminal. Of other devices there is no end.
+fn is_stream(path: &Path) -> bool {
+    let Ok(kind) = std::fs::metadata(path).map(|metadata| metadata.file_type()) else {
+        return false;
+    };
+    let is_terminal = || File::open(path).is_ok_and(|file| file.is_terminal());
+    kind.is_fifo() || kind.is_char_device() && is_terminal()
+}
+
+/// Reads a pipe or a terminal to its end. A pipe of the shell has a writer, or has
+/// had one; one with a name may have none yet.
+fn read_stream(path: &Path) -> Result<Taken, String> {
+    let failed = |error: std::io::Error| error.to_string();
+    // Opening a named pipe would otherwise wait for a writer, for ever.
+    let mut options = OpenOptions::new();
+    let options = options.read(true).custom_flags(poll::NONBLOCK);
+    let file = options.open(path).map_err(failed)?;
+    // What the shell joins programs by has no name, and whoever writes is there.
+    let is_pipe = file.metadata().map_err(failed)?.file_type().is_fifo();
+    let is_named_pipe = is_pipe && path.canonicalize().is_ok();
+    let mut limit = is_named_pipe.then_some(PATIENCE);
+    let mut octets = Vec::new();
+    loop {
+        if !poll::readable(file.as_fd(), limit).map_err(failed)? {
+            return Err(format!(
+                "nobody has written to this pipe for {} s",
+                PATIENCE.as_secs()
+            ));
+        }
+        limit = None;
+        match (&file).take(CHUNK).read_to_end(&mut octets) {
+            Ok(length) if (length as u64) < CHUNK => break,
+            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => {
+                return Err(error.to_string());
+            }
+            _ if octets.len() as u64 > MAX_TEXT => return Err(TOO_LONG.into()),
+            _ => {}
+        }
+    }
+    Ok(Taken {
+        octets,
+        stamp: None,
+    })
 }
 
 /// Reads a file. Devices have no end and pipes may have no writer, so that

@@ -59,7 +59,7 @@ fn note_unread(unread: &mut Unread, tokens: &[Token<'_>], owner: Option<NameId>)
 /// relative names are completed with until a `$ORIGIN`. Fails only where the
 /// first file cannot be read.
 pub fn read(library: Library, path: &Path, origin: Option<Name>) -> Result<Read, String> {
-    let taken = library.read(path)?;
+    let taken = library.read_first(path)?;
     let mut reader = Reader::new(library, chunks::CHUNK);
     reader.text(path, taken, origin, None);
     let Reader { records, texts, .. } = reader;
