@@ -4,10 +4,10 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
 use super::idle::IDLE_WAIT;
+use super::inherited::Inherited;
 use super::placement::Seat;
 use super::{Config, Listen, Sharing, StartError};
 use crate::sys::proc_net::{self, Protocol};
@@ -35,49 +35,14 @@ impl Held {
     }
 }
 
-/// Descriptors of a server's sockets, on their way to another.
-#[derive(Debug, Default)]
-pub struct Sockets {
-    /// How many workers read them.
-    pub workers: usize,
-    /// UDP sockets by address; in a group, by worker.
-    pub groups: Vec<Vec<OwnedFd>>,
-    /// TCP listeners, one an address where TCP is served.
-    pub listeners: Vec<OwnedFd>,
-}
-
-/// Takes sockets that another server has bound.
-///
-/// # Errors
-///
-/// A descriptor of something else, or no group or an empty one.
-pub fn adopt(sockets: Sockets) -> io::Result<Held> {
-    let socket = |descriptor| UdpSocket::adopt(descriptor, IDLE_WAIT).map(Arc::new);
-    let group = |group: Vec<OwnedFd>| group.into_iter().map(socket).collect();
-    let groups: io::Result<Vec<Vec<_>>> = sockets.groups.into_iter().map(group).collect();
-    let listeners: io::Result<Vec<TcpListener>> = sockets
-        .listeners
-        .into_iter()
-        .map(socket::adopt_listener)
-        .collect();
-    let bound = Held {
-        groups: groups?,
-        listeners: listeners?,
-        notes: Vec::new(),
-    };
-    if bound.groups.is_empty() || bound.groups.iter().any(Vec::is_empty) {
-        return Err(io::Error::other("there is no socket among them"));
-    }
-    Ok(bound)
-}
-
 /// Why an address cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum BindError {
     /// Somebody listens there.
     #[error(
         "{protocol} {address} is taken; stop what listens there (`ss -lnp{flag} 'sport = \
-            :{port}'` shows it) or choose another port with --listen",
+            :{port}'` shows it), choose another port with --listen, or start both with --join \
+            to have them share it",
         flag = flag(protocol), port = address.port()
     )]
     Taken {
@@ -98,6 +63,12 @@ pub enum BindError {
         /// Who holds it.
         user: u32,
     },
+    /// A socket was handed in that no other can join.
+    #[error(
+        "the socket of {0} that was handed in is in no SO_REUSEPORT group, so that no other can \
+            be added; use --sockets shared or --workers 1, or, in a socket unit, ReusePort=yes"
+    )]
+    NotGrouped(SocketAddr),
     /// No interface has the address.
     #[error(
         "{0} is not an address of this machine; `ip address` lists those, and 0.0.0.0 or [::] \
@@ -178,8 +149,8 @@ fn needs_interface(address: SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0)
 }
 
-/// Binds everything that `config` asks for.
-pub fn bind(config: &Config, workers: usize) -> Result<Held, BindError> {
+/// Binds everything that `config` asks for, but for what is there already.
+pub fn bind(config: &Config, workers: usize, inherited: &mut Inherited) -> Result<Held, BindError> {
     let mut bound = Held {
         groups: Vec::new(),
         listeners: Vec::new(),
@@ -188,7 +159,7 @@ pub fn bind(config: &Config, workers: usize) -> Result<Held, BindError> {
     // Every worker's sockets meet the same obstacles; each is told once.
     let mut notes = BTreeSet::new();
     for listen in &config.listen {
-        match address(config, listen, workers, &mut notes) {
+        match address(config, listen, workers, inherited, &mut notes) {
             Ok((group, listener)) => {
                 bound.groups.push(group);
                 bound.listeners.extend(listener);
@@ -212,8 +183,18 @@ fn address(
     config: &Config,
     listen: &Listen,
     workers: usize,
+    inherited: &mut Inherited,
     notes: &mut BTreeSet<String>,
 ) -> Result<Address, BindError> {
+    let there = inherited.take_group(listen.address, sockets(config, workers));
+    if let Some(first) = there.first() {
+        let address = first.local();
+        let listener = match config.tcp.and_then(|_| inherited.take_listener(address)) {
+            Some(listener) => Some(listener),
+            None => listener(config, address)?,
+        };
+        return Ok((group(config, address, workers, there, notes)?, listener));
+    }
     let attempts = if listen.address.port() == 0 {
         PORT_ATTEMPTS
     } else {
@@ -229,7 +210,7 @@ fn address(
         } else {
             None
         };
-        let group = group(config, listen.address, workers, notes)?;
+        let group = group(config, listen.address, workers, Vec::new(), notes)?;
         if fixed {
             return Ok((group, first));
         }
@@ -242,17 +223,29 @@ fn address(
 }
 
 fn listener(config: &Config, address: SocketAddr) -> Result<Option<TcpListener>, BindError> {
-    let listener = config.tcp.map(|_| socket::listen_tcp(address));
+    let listener = config.tcp.map(|_| match config.join {
+        true => socket::listen_grouped(address),
+        false => socket::listen_tcp(address),
+    });
     listener
         .transpose()
         .map_err(|error| BindError::new(Protocol::Tcp, address, error))
 }
 
-/// The sockets of one address, in worker order.
+/// How many sockets an address has.
+fn sockets(config: &Config, workers: usize) -> usize {
+    match config.sharing {
+        Sharing::Reuseport => workers,
+        Sharing::Shared => 1,
+    }
+}
+
+/// The sockets of one address, in worker order: those that are there, then others.
 fn group(
     config: &Config,
     wanted: SocketAddr,
     workers: usize,
+    mut group: Vec<Arc<UdpSocket>>,
     notes: &mut BTreeSet<String>,
 ) -> Result<Vec<Arc<UdpSocket>>, BindError> {
     let grouped = config.sharing == Sharing::Reuseport;
@@ -261,7 +254,15 @@ fn group(
         receive_buffer: config.receive_buffer,
         timeout: IDLE_WAIT,
     };
-    if grouped && wanted.port() != 0 {
+    let sockets = sockets(config, workers);
+    let mut own_notes = Vec::new();
+    for socket in &group {
+        if sockets > group.len() && !socket.is_grouped() {
+            return Err(BindError::NotGrouped(wanted));
+        }
+        socket.tune(&options, &mut own_notes);
+    }
+    if grouped && wanted.port() != 0 && group.is_empty() {
         let company = proc_net::owners(Protocol::Udp, wanted).len();
         if company > 0 {
             notes.insert(format!(
@@ -270,17 +271,14 @@ fn group(
             ));
         }
     }
-    let sockets = if grouped { workers } else { 1 };
-    let mut group: Vec<Arc<UdpSocket>> = Vec::with_capacity(sockets);
-    for _ in 0..sockets {
+    while group.len() < sockets {
         // The first may choose the port; the others join it there.
         let address = group.first().map_or(wanted, |first| first.local());
-        let mut own_notes = Vec::new();
         let socket = UdpSocket::bind(address, &options, &mut own_notes)
             .map_err(|error| BindError::new(Protocol::Udp, address, error))?;
-        notes.extend(own_notes);
         group.push(Arc::new(socket));
     }
+    notes.extend(own_notes);
     Ok(group)
 }
 

@@ -2,13 +2,16 @@
 //! must happen in between, such as giving up privileges, reaches all threads,
 //! because each of them is started by the one that did it.
 
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::answerer::{Answerer, Responder};
-use super::bind::{self, Held, Sockets};
+use super::bind::{self, Held};
+use super::inherited::{Inherited, Sockets, Taken};
 use super::placement::{self, PlacementError, Seat};
-use super::{Config, Server, StartError};
+use super::{Config, Listen, Server, StartError};
+use crate::sys::steer;
 use crate::zone::Zones;
 
 /// A server whose sockets are bound and take datagrams in, and that has no
@@ -17,6 +20,7 @@ pub struct Bound {
     pub(super) config: Config,
     pub(super) seats: Vec<Seat>,
     pub(super) held: Held,
+    taken: Taken,
 }
 
 impl Bound {
@@ -26,37 +30,70 @@ impl Bound {
     ///
     /// A sentence for the first thing that cannot be had.
     pub fn bind(config: &Config) -> Result<Bound, StartError> {
-        let seats = seats(config)?;
-        let held = bind::bind(config, seats.len())?;
-        bind::steer(config, &held.groups, &seats)?;
-        Ok(Bound {
-            config: config.clone(),
-            seats,
-            held,
-        })
+        Bound::bind_beside(config, Inherited::default())
     }
 
-    /// Takes the sockets that another server has handed over, for as many workers
-    /// as it had. Whatever program steers a group goes on doing so.
+    /// Binds everything that `config` asks for and that is not there already. What
+    /// is there and is not asked for is closed here.
+    ///
+    /// # Errors
+    ///
+    /// As `bind`.
+    pub fn bind_beside(config: &Config, inherited: Inherited) -> Result<Bound, StartError> {
+        let bound = Bound::take(config, inherited)?;
+        if config.steer.is_none() && bound.taken != Taken::default() {
+            // Whoever had the sockets before may have steered them.
+            let groups = bound.held.groups.iter();
+            groups.for_each(|group| steer::detach(&group[0]));
+        }
+        bind::steer(config, &bound.held.groups, &bound.seats)?;
+        Ok(bound)
+    }
+
+    /// Takes all sockets that another server has handed over, for as many workers as
+    /// it had. Whatever program steers a group goes on doing so.
     ///
     /// # Errors
     ///
     /// Descriptors of something else, or no place for the workers.
     pub fn adopt(config: &Config, sockets: Sockets) -> Result<Bound, StartError> {
-        let workers = sockets.workers;
-        let held = bind::adopt(sockets).map_err(|error| StartError::System {
+        let failed = |error| StartError::System {
             what: "on the sockets that were handed over".into(),
             error,
-        })?;
+        };
+        let (workers, listeners) = (sockets.workers, sockets.listeners.len());
+        let inherited = Inherited::of(sockets).map_err(failed)?;
+        let addresses = inherited.addresses();
+        if addresses.is_empty() {
+            return Err(failed(io::Error::other("there is no socket among them")));
+        }
+        let listen = |address| Listen {
+            address,
+            required: true,
+        };
         let config = Config {
+            listen: addresses.into_iter().map(listen).collect(),
             workers: Some(workers),
+            tcp: config.tcp.filter(|_| listeners > 0),
             ..config.clone()
         };
+        Bound::take(&config, inherited)
+    }
+
+    fn take(config: &Config, mut inherited: Inherited) -> Result<Bound, StartError> {
+        let seats = seats(config)?;
+        let held = bind::bind(config, seats.len(), &mut inherited)?;
         Ok(Bound {
-            seats: seats(&config)?,
-            config,
+            config: config.clone(),
+            seats,
             held,
+            taken: inherited.taken().clone(),
         })
+    }
+
+    /// What has been taken of sockets that were there.
+    pub fn taken(&self) -> &Taken {
+        &self.taken
     }
 
     /// The addresses that are bound, with the ports that the kernel chose.

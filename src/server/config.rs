@@ -46,6 +46,9 @@ pub struct Config {
     pub busy_polls: u32,
     /// Bytes that may wait on a socket, as the kernel counts them.
     pub receive_buffer: usize,
+    /// Whether other processes may listen for TCP beside this one. They may for UDP
+    /// where each worker has a socket of its own.
+    pub join: bool,
     /// How requests are answered.
     pub settings: Settings,
     /// Limits of DNS over TCP; `None` for none at all.
@@ -70,6 +73,7 @@ impl Default for Config {
             batch: BATCH,
             busy_polls: idle::BUSY_POLLS,
             receive_buffer: RECEIVE_BUFFER,
+            join: false,
             settings: Settings::default(),
             tcp: Some(tcp::Limits::default()),
         }

@@ -6,6 +6,7 @@ pub mod answerer;
 pub mod config;
 pub mod counters;
 pub mod idle;
+pub mod inherited;
 pub mod order;
 pub mod placement;
 pub mod snapshot;
@@ -36,10 +37,11 @@ use placement::{PlacementError, Seat};
 use snapshot::{Snapshot, Snapshots, View};
 use worker::Worker;
 
-pub use bind::{BindError, Sockets};
+pub use bind::BindError;
 pub use bound::Bound;
 pub use config::{BATCH, Config, Listen, RECEIVE_BUFFER, Sharing};
 pub use event::Event;
+pub use inherited::Sockets;
 
 /// The name of the TCP thread.
 const TCP_THREAD: &str = "shardns-tcp";
@@ -90,6 +92,9 @@ pub struct Server {
     /// The TCP thread's, to be handed over.
     listeners: Vec<TcpListener>,
     counters: Vec<Arc<Counters>>,
+    /// What servers before this one have counted on its sockets: by worker, and the
+    /// TCP thread's.
+    carried: (Vec<Totals>, Totals),
     workers: Vec<JoinHandle<()>>,
     tcp: Option<TcpThread>,
     tcp_counters: Option<Arc<Counters>>,
@@ -168,6 +173,7 @@ impl Server {
             config,
             seats,
             held,
+            ..
         } = bound;
         let (events, told) = crossbeam_channel::bounded(MAX_EVENTS);
         let snapshots = Snapshots::new(Snapshot {
@@ -181,6 +187,7 @@ impl Server {
         };
         let mut server = Server {
             counters: seats.iter().map(|_| Arc::default()).collect(),
+            carried: (vec![Totals::default(); seats.len()], Totals::default()),
             seats,
             addresses: held.addresses(),
             groups: held
@@ -308,12 +315,39 @@ impl Server {
 
     /// What each worker has counted so far, and the TCP thread behind them.
     pub fn totals(&self) -> Vec<Totals> {
-        let workers = self.counters.iter().enumerate();
+        let (carried, carried_tcp) = &self.carried;
+        let workers = self.counters.iter().zip(carried).enumerate();
         let mut all: Vec<Totals> = workers
-            .map(|(index, counters)| self.with_drops(index, counters.read()))
+            .map(|(index, (counters, carried))| {
+                self.with_drops(index, counters.read()).plus(carried)
+            })
             .collect();
-        all.extend(self.tcp_counters.as_ref().map(|counters| counters.read()));
+        let tcp = self.tcp_counters.as_ref();
+        all.extend(tcp.map(|counters| counters.read().plus(carried_tcp)));
         all
+    }
+
+    /// Goes on from what a server before this one has counted: by worker, of which
+    /// there may have been another number, and the TCP thread's.
+    pub fn carry_on(&mut self, workers: &[Totals], tcp: &Totals) {
+        let (carried, carried_tcp) = &mut self.carried;
+        let own = carried.len();
+        for (index, totals) in workers.iter().enumerate() {
+            let carried = &mut carried[index % own];
+            *carried = carried.plus(totals);
+        }
+        *carried_tcp = carried_tcp.plus(tcp);
+    }
+
+    /// What is to be carried on: by worker, without what the kernel counts on
+    /// sockets that are still open, since it goes on counting there.
+    pub fn to_carry(&self) -> (Vec<Totals>, Totals) {
+        let (carried, carried_tcp) = &self.carried;
+        let workers = self.counters.iter().zip(carried);
+        let workers = workers.map(|(counters, carried)| counters.read().plus(carried));
+        let tcp = self.tcp_counters.as_ref();
+        let tcp = tcp.map(|counters| counters.read()).unwrap_or_default();
+        (workers.collect(), tcp.plus(carried_tcp))
     }
 
     /// Adds the kernel's count for the worker's sockets that are open; of those
@@ -383,9 +417,24 @@ impl Server {
 
     /// Has every worker end after the batch that it has in hand, and leaves what
     /// is queued to whoever has adopted the sockets. Connections that are open
-    /// are served to their end.
+    /// are served to their end, which `finish` waits for.
     pub fn let_go(&mut self) {
-        self.end(Order::LetGo);
+        self.give(Order::LetGo);
+        self.end_workers();
+    }
+
+    /// Waits until the connections of a server that has let go have come to their
+    /// end; with an order to stop meanwhile, that is soon.
+    pub fn finish(&mut self) {
+        if let Some(tcp) = self.tcp.take() {
+            let _ = tcp.thread.join();
+        }
+    }
+
+    /// True once no thread of the server is left.
+    pub fn is_finished(&self) -> bool {
+        let tcp = self.tcp.as_ref();
+        self.workers.is_empty() && tcp.is_none_or(|tcp| tcp.thread.is_finished())
     }
 
     /// Gives all threads an order, and waits for none of them.
@@ -403,16 +452,22 @@ impl Server {
 
     fn end(&mut self, order: Order) {
         self.give(order);
+        self.end_workers();
+        self.finish();
+    }
+
+    fn end_workers(&mut self) {
         self.listeners.clear();
         for worker in self.workers.drain(..) {
             // Panics are caught inside and have been reported.
             let _ = worker.join();
         }
+        let handed_over = self.orders.current() == Order::LetGo;
         for socket in self.shared.drain(..) {
-            self.counters[0].dropped(socket.drops().unwrap_or(0));
-        }
-        if let Some(tcp) = self.tcp.take() {
-            let _ = tcp.thread.join();
+            // Who has it now goes on from what the kernel has counted.
+            if !handed_over {
+                self.counters[0].dropped(socket.drops().unwrap_or(0));
+            }
         }
     }
 }

@@ -63,8 +63,12 @@ impl<R: Responder> Worker<R> {
     /// Closes the sockets that are its alone, and keeps what the kernel counted
     /// on them.
     pub fn close(self) {
+        let handed_over = self.orders.current() == Order::LetGo;
         for dropped in self.ports.into_iter().filter_map(Port::close) {
-            self.counters.dropped(dropped);
+            // Who has the socket now goes on from what the kernel has counted.
+            if !handed_over {
+                self.counters.dropped(dropped);
+            }
         }
     }
 

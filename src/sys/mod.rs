@@ -13,6 +13,7 @@ pub mod proc_net;
 pub mod sock_diag;
 pub mod socket;
 pub mod steer;
+pub mod unix;
 
 use std::io;
 

@@ -86,6 +86,17 @@ impl UdpSocket {
         Ok(UdpSocket { socket, local })
     }
 
+    /// True where other sockets may be bound to the same address.
+    pub fn is_grouped(&self) -> bool {
+        self.socket.reuse_port().unwrap_or(false)
+    }
+
+    /// Sets the options without which the server still serves, on a socket that may
+    /// have other ones.
+    pub fn tune(&self, options: &UdpOptions, notes: &mut Vec<String>) {
+        tune(&self.socket, self.local, options, notes);
+    }
+
     /// One more descriptor of the socket, for somebody else to adopt.
     ///
     /// # Errors

@@ -11,7 +11,7 @@ use std::os::fd::AsRawFd;
 
 use libc::{sock_filter, sock_fprog, socklen_t};
 
-use super::socket::UdpSocket;
+use super::socket::{UdpSocket, set_option};
 
 /// What the choice follows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,4 +130,11 @@ pub(super) fn instruction(code: u32, k: u32, jump_if_false: u8) -> sock_filter {
         jf: jump_if_false,
         k,
     }
+}
+
+/// Takes the program off the socket's group, if there is one.
+pub fn detach(socket: &UdpSocket) {
+    // The kernel refuses where there is none.
+    let fd = socket.as_raw_fd();
+    let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, 0);
 }

@@ -60,6 +60,7 @@ fn sockets_that_are_handed_over_keep_their_queues() {
         gate.open();
         let letting_go = std::thread::spawn(move || {
             old.let_go();
+            old.finish();
             old
         });
         // The connection is served to its end, though its server has no listener.

@@ -74,6 +74,10 @@ struct SocketOptions {
         value_parser = value_parser!(u32).range(2048..=1 << 30)
     )]
     receive_buffer: u32,
+    /// Share addresses with other processes of the same user that join, too: both
+    /// answer, and either may go
+    #[arg(long)]
+    join: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -194,6 +198,7 @@ impl ServeOptions {
             batch: sockets.batch.into(),
             busy_polls: sockets.busy_poll,
             receive_buffer: sockets.receive_buffer as usize,
+            join: sockets.join,
             settings: answers.settings(),
             tcp: (!tcp.no_tcp).then(|| tcp.limits()),
         }
