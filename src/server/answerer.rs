@@ -69,6 +69,8 @@ impl Responder for Answerer {
         for outcome in &self.scratch.outcomes {
             self.counters.outcome(*outcome);
         }
+        let peers = (0..received).map(|slot| port.peer(slot));
+        self.counters.flows().see(peers, arrival.now);
     }
 
     /// Lets go of a snapshot that does not hold any more.
@@ -242,7 +244,7 @@ fn exchange(
 }
 
 /// The time for requests. A clock before 1970 is one that nobody has set.
-fn now() -> Duration {
+pub(super) fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

@@ -7,9 +7,12 @@
 //! has been joined, the join orders all its writes before the reads.
 
 use std::io;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
+use std::time::Duration;
 
+use super::flows::Flows;
 use crate::answer::Outcome;
+use crate::sys::cpu_clock::CpuClock;
 use crate::sys::is_out_of_buffers;
 use crate::sys::port::MAX_WIDTH;
 use crate::wire::Rcode;
@@ -52,6 +55,14 @@ impl SendFailure {
 /// Upper ends of the classes that batch sizes are counted in.
 pub const BATCH_CLASSES: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, MAX_WIDTH];
 
+/// Upper ends of the classes that service times are counted in, in microseconds;
+/// what took longer is in one more.
+pub const SERVICE_CLASSES_US: [u64; 15] = [
+    1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192, 16_384,
+];
+/// The classes, and the one above.
+pub const SERVICE_COUNTS: usize = SERVICE_CLASSES_US.len() + 1;
+
 /// One thread's counters. 128 octets apart, since the prefetcher of common
 /// CPUs fetches lines in pairs.
 #[derive(Debug, Default)]
@@ -69,6 +80,13 @@ pub struct Counters {
     connections: AtomicU64,
     connections_refused: AtomicU64,
     drops: AtomicU64,
+    service_times: [AtomicU64; SERVICE_COUNTS],
+    service_ns: AtomicU64,
+    /// The CPU time of the thread when it ended; its clock while it runs, else 0.
+    cpu_ns: AtomicU64,
+    cpu_clock: AtomicI32,
+    connections_open: AtomicU64,
+    flows: Flows,
 }
 
 fn add(counter: &AtomicU64, n: u64) {
@@ -141,6 +159,59 @@ impl Counters {
         add(&self.connections_refused, 1);
     }
 
+    /// A batch of `n` requests was looked at more closely: so long after it had
+    /// been received, its last reply was sent. Each of its requests took as long,
+    /// since no reply leaves before all are settled.
+    pub fn served(&self, n: usize, took: Duration) {
+        let class = SERVICE_CLASSES_US
+            .iter()
+            .position(|&end| took <= Duration::from_micros(end));
+        let class = class.unwrap_or(SERVICE_CLASSES_US.len());
+        add(&self.service_times[class], n as u64);
+        add(&self.service_ns, n as u64 * took.as_nanos() as u64);
+    }
+
+    /// So many connections are open.
+    pub fn connections_open(&self, n: usize) {
+        self.connections_open.store(n as u64, Relaxed);
+    }
+
+    /// Where the flows of requests are noted.
+    #[inline]
+    pub fn flows(&self) -> &Flows {
+        &self.flows
+    }
+
+    /// The calling thread is the one that counts here from now on.
+    pub fn begin_thread(&self) {
+        let clock = CpuClock::of_this_thread();
+        self.cpu_clock
+            .store(clock.map_or(0, CpuClock::number), Relaxed);
+    }
+
+    /// The calling thread counts no more, and its clock will be gone.
+    pub fn end_thread(&self) {
+        self.cpu_ns.store(self.cpu_ns(), Relaxed);
+        self.cpu_clock.store(0, Relaxed);
+    }
+
+    fn cpu_ns(&self) -> u64 {
+        let running = match self.cpu_clock.load(Relaxed) {
+            0 => None,
+            clock => CpuClock::from_number(clock).read().ok(),
+        };
+        running.map_or(self.cpu_ns.load(Relaxed), |time| time.as_nanos() as u64)
+    }
+
+    /// What is as it is now, and is not added up over time; `now` is counted from
+    /// 1970.
+    pub fn gauges(&self, now: Duration) -> Gauges {
+        Gauges {
+            flows: self.flows.estimate(now),
+            connections_open: self.connections_open.load(Relaxed),
+        }
+    }
+
     /// The counters as plain numbers.
     pub fn read(&self) -> Totals {
         let number = |counter: &AtomicU64| counter.load(Relaxed);
@@ -157,6 +228,9 @@ impl Counters {
             connections: number(&self.connections),
             connections_refused: number(&self.connections_refused),
             drops: number(&self.drops),
+            service_times: self.service_times.each_ref().map(number),
+            service_ns: number(&self.service_ns),
+            cpu_ns: self.cpu_ns(),
         }
     }
 }
@@ -174,6 +248,15 @@ fn rcode_index(rcode: Rcode) -> usize {
         Rcode::YxDomain => 6,
         Rcode::BadVers => 7,
     }
+}
+
+/// What holds for one thread at one moment.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Gauges {
+    /// Flows that requests came from lately, an estimate.
+    pub flows: u64,
+    /// Connections.
+    pub connections_open: u64,
 }
 
 /// Counters of one thread, or of several added up.
@@ -206,6 +289,14 @@ pub struct Totals {
     pub connections_refused: u64,
     /// Datagrams that the kernel dropped because the socket's buffer was full.
     pub drops: u64,
+    /// Requests by the time from the receipt of their batch until its replies had
+    /// been sent, of one batch in `worker::SAMPLED`, in the order of
+    /// `SERVICE_CLASSES_US`.
+    pub service_times: [u64; SERVICE_COUNTS],
+    /// The sum of these times, in nanoseconds.
+    pub service_ns: u64,
+    /// CPU time of the thread, in nanoseconds.
+    pub cpu_ns: u64,
 }
 
 impl Totals {
@@ -242,7 +333,10 @@ impl Totals {
             &mut self.connections,
             &mut self.connections_refused,
             &mut self.drops,
+            &mut self.service_ns,
+            &mut self.cpu_ns,
         ];
+        numbers.extend(&mut self.service_times);
         numbers.extend(&mut self.rcodes);
         numbers.extend(&mut self.send_failures);
         numbers.extend(&mut self.batches);
@@ -288,6 +382,37 @@ mod tests {
             (286, 2, 4)
         );
         assert_eq!(double.with_rcode(Rcode::NxDomain), 2);
+    }
+
+    #[test]
+    fn service_times_are_the_requests_and_fall_into_their_classes() {
+        let counters = Counters::default();
+        for (requests, ns) in [(1, 1000), (2, 1001), (3, 2000), (4, 16_384_001)] {
+            counters.served(requests, Duration::from_nanos(ns));
+        }
+        let totals = counters.read();
+        assert_eq!(totals.service_times[..3], [1, 5, 0]);
+        assert_eq!(totals.service_times[15], 4);
+        assert_eq!(
+            totals.service_ns,
+            1000 + 2 * 1001 + 3 * 2000 + 4 * 16_384_001
+        );
+        assert_eq!(totals.plus(&totals).service_times[1], 10);
+    }
+
+    #[test]
+    fn cpu_time_outlives_its_thread() {
+        let counters = Counters::default();
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                counters.begin_thread();
+                while counters.read().cpu_ns < 2_000_000 {}
+                counters.end_thread();
+            });
+        });
+        let end = counters.read().cpu_ns;
+        assert!(end >= 2_000_000, "{end}");
+        assert_eq!(counters.read().cpu_ns, end);
     }
 
     #[test]

@@ -5,6 +5,7 @@
 pub mod answerer;
 pub mod config;
 pub mod counters;
+pub mod flows;
 pub mod idle;
 pub mod inherited;
 pub mod order;
@@ -31,7 +32,7 @@ use crate::sys::port::Port;
 use crate::sys::socket::UdpSocket;
 use crate::zone::Zones;
 use answerer::{Answerer, Responder};
-use counters::{Counters, Totals};
+use counters::{Counters, Gauges, Totals};
 use order::{Order, Orders};
 use placement::{PlacementError, Seat};
 use snapshot::{Snapshot, Snapshots, View};
@@ -348,6 +349,13 @@ impl Server {
         let tcp = self.tcp_counters.as_ref();
         let tcp = tcp.map(|counters| counters.read()).unwrap_or_default();
         (workers.collect(), tcp.plus(carried_tcp))
+    }
+
+    /// What holds now for each worker, and the TCP thread behind them.
+    pub fn gauges(&self) -> Vec<Gauges> {
+        let now = answerer::now();
+        let all = self.counters.iter().chain(&self.tcp_counters);
+        all.map(|counters| counters.gauges(now)).collect()
     }
 
     /// Adds the kernel's count for the worker's sockets that are open; of those

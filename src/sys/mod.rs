@@ -3,6 +3,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod cpu_clock;
 pub mod epoll;
 pub mod lab;
 pub mod limits;

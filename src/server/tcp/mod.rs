@@ -135,6 +135,7 @@ impl TcpServer {
     /// 200 ms, and to close everything; to let go is to accept nobody any more and
     /// to serve who is there until they have gone, or are cut off as idle.
     pub fn run(&mut self) {
+        self.answerer.counters().begin_thread();
         let ended = match self.serve() {
             Ok(Order::LetGo) => self.serve_out(),
             Ok(_) => self.finish(FLUSH),
@@ -143,6 +144,8 @@ impl TcpServer {
         if let Err(error) = ended {
             tracing::error!("DNS over TCP ends: waiting for events failed: {error}");
         }
+        self.note_connections();
+        self.answerer.counters().end_thread();
     }
 
     fn serve(&mut self) -> io::Result<Order> {
@@ -178,7 +181,13 @@ impl TcpServer {
         }
         self.cut_off(now);
         self.accept(now);
+        self.note_connections();
         Ok(())
+    }
+
+    fn note_connections(&self) {
+        let open = self.connections.len();
+        self.answerer.counters().connections_open(open);
     }
 
     /// How long to wait for events; `None` where only an event is of interest.
