@@ -1,7 +1,9 @@
 //! The command line: one file a command, arguments -> a typed configuration ->
 //! one call. Wrong usage exits with 2, by clap; what fails exits with 1.
 
+mod alerts;
 mod check;
+mod dashboard;
 mod lab;
 mod queries;
 mod serve;
@@ -40,6 +42,10 @@ enum Command {
     Queries(queries::Queries),
     /// Run experiments on what the kernel does with SO_REUSEPORT
     Lab(lab::Arguments),
+    /// Print a dashboard for Grafana
+    Dashboard(dashboard::Dashboard),
+    /// Print alert rules for Prometheus
+    Alerts(alerts::Alerts),
 }
 
 /// What failed without a word, because no words were wanted.
@@ -65,6 +71,8 @@ pub fn run() -> anyhow::Result<()> {
         Command::Check(check) => check.run(),
         Command::Queries(queries) => queries.run(),
         Command::Lab(lab) => lab.run(),
+        Command::Dashboard(dashboard) => dashboard.run(),
+        Command::Alerts(alerts) => alerts.run(),
     }
 }
 

@@ -5,6 +5,9 @@
 //! events of its threads, zones that have been read anew. It does nothing that takes
 //! long itself.
 
+pub mod chance;
+pub mod http;
+pub mod metrics;
 pub mod reload;
 pub mod signals;
 pub mod status;

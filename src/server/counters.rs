@@ -39,6 +39,16 @@ impl SendFailure {
         (SendFailure::Other, "send: other"),
     ];
 
+    /// The reason in a word, as metrics name it.
+    pub fn name(self) -> &'static str {
+        match self {
+            SendFailure::BufferFull => "buffer_full",
+            SendFailure::Unreachable => "unreachable",
+            SendFailure::NotPermitted => "not_permitted",
+            SendFailure::Other => "other",
+        }
+    }
+
     /// The reason behind an error of `sendmmsg`.
     pub fn of(error: &io::Error) -> SendFailure {
         use io::ErrorKind::*;
