@@ -69,8 +69,8 @@ impl Responder for Answerer {
         for outcome in &self.scratch.outcomes {
             self.counters.outcome(*outcome);
         }
-        let peers = (0..received).map(|slot| port.peer(slot));
-        self.counters.flows().see(peers, arrival.now);
+        let flows = (0..received).map(|slot| port.flow(slot));
+        self.counters.flows().see(flows, arrival.now);
     }
 
     /// Lets go of a snapshot that does not hold any more.

@@ -10,7 +10,6 @@
 //! a flow that has gone is forgotten within two minutes. As all counters, they are
 //! written by one thread, and `Relaxed` is enough: who reads wants what was lately.
 
-use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU8, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
@@ -47,17 +46,17 @@ impl Default for Sketch {
 }
 
 impl Flows {
-    /// The requests of a batch came from these at that time, which is counted
-    /// from 1970.
+    /// The requests of a batch came from these, as `Port::flow` has it, at that
+    /// time, which is counted from 1970.
     #[inline]
-    pub fn see(&self, peers: impl Iterator<Item = SocketAddr>, now: Duration) {
+    pub fn see(&self, flows: impl Iterator<Item = [u64; 2]>, now: Duration) {
         let window = now.as_secs() / WINDOW.as_secs();
         let sketch = &self.sketches[window as usize % 2];
         if sketch.window.load(Relaxed) != window {
             sketch.begin(window);
         }
-        for peer in peers {
-            sketch.see(hash(peer));
+        for flow in flows {
+            sketch.see(hash(flow));
         }
     }
 
@@ -110,45 +109,39 @@ impl Sketch {
     }
 }
 
-/// Any bit of an address or a port changes half of the hash. Whoever chooses ports
-/// to falsify the estimate falsifies the estimate.
+/// Any bit of a flow changes half of the hash: products of 64 bits by 64, folded
+/// in the middle, twice, as wyhash does it (<https://github.com/wangyi-fudan/wyhash>,
+/// whose constants these are). Who chooses ports to falsify the estimate does so.
 #[inline]
-fn hash(peer: SocketAddr) -> u64 {
-    let port = u64::from(peer.port());
-    match peer.ip() {
-        IpAddr::V4(address) => mix(u64::from(address.to_bits()) << 16 | port),
-        IpAddr::V6(address) => {
-            let bits = address.to_bits();
-            mix(mix((bits >> 64) as u64 ^ port) ^ bits as u64)
-        }
-    }
+fn hash([one, other]: [u64; 2]) -> u64 {
+    let first = fold(one ^ 0xa076_1d64_78bd_642f, other ^ 0xe703_7ed1_a0b4_28db);
+    fold(first ^ 0x8ebc_6af0_9c88_c6e3, 0x5899_65cc_7537_4cc3)
 }
 
-/// The finaliser of SplitMix64 (G. Steele and others, "Fast Splittable Pseudorandom
-/// Number Generators", OOPSLA 2014), after its step, so that 0 is nothing special.
 #[inline]
-fn mix(value: u64) -> u64 {
-    let value = value.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let value = (value ^ (value >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let value = (value ^ (value >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    value ^ (value >> 31)
+fn fold(one: u64, other: u64) -> u64 {
+    let product = u128::from(one) * u128::from(other);
+    (product >> 64) as u64 ^ product as u64
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::net::{Ipv4Addr, Ipv6Addr};
 
     const NOW: Duration = Duration::from_secs(1_000_000_020);
 
-    fn v4(number: u32) -> SocketAddr {
-        let host = Ipv4Addr::from_bits(0x0a00_0000 + number / 50_000);
-        (host, (1024 + number % 50_000) as u16).into()
+    /// Hosts in a row, each with many ports.
+    fn v4(number: u32) -> [u64; 2] {
+        let (host, port) = (0x0a00_0000 + number / 50_000, 1024 + number % 50_000);
+        let port = (port as u16).to_be();
+        [u64::from(host.to_be()) << 16 | u64::from(port), 0]
     }
 
-    fn v6(number: u32) -> SocketAddr {
-        let host = Ipv6Addr::from_bits((0x2001_0db8 << 96) + u128::from(number / 7));
-        (host, (1024 + number % 7) as u16).into()
+    /// Hosts in a row in one network, each with a few ports.
+    fn v6(number: u32) -> [u64; 2] {
+        let (network, host) = (0x2001_0db8_u64 << 32, u64::from(number / 7));
+        let port = (1024 + number % 7) as u16;
+        [host.to_be() ^ u64::from(port.to_be()), network.to_be()]
     }
 
     fn is_near(estimate: u64, flows: u32) -> bool {

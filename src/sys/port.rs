@@ -253,6 +253,21 @@ impl Port {
         SocketAddrV6::new(address, port, 0, peer.sin6_scope_id).into()
     }
 
+    /// Who sent the datagram in slot `index`, in as many bits: for whoever tells
+    /// clients apart, and wants to know nothing else of them. Two clients may have
+    /// the same ones if they choose to.
+    #[inline]
+    pub fn flow(&self, index: usize) -> [u64; 2] {
+        // SAFETY: the kernel writes peers only inside `receive`.
+        let peer = unsafe { &*self.peers[index].get() };
+        let port = u64::from(peer.sin6_port);
+        if !self.ipv6 {
+            return [u64::from(peer.sin6_flowinfo) << 16 | port, 0];
+        }
+        let bits = u128::from_ne_bytes(peer.sin6_addr.s6_addr);
+        [(bits >> 64) as u64 ^ port, bits as u64]
+    }
+
     /// The address that the datagram in slot `index` was sent to. Known before
     /// its reply is settled.
     #[inline]
