@@ -40,9 +40,14 @@
 //! while the server answers, and `src/server/snapshot.rs` has the workers take the
 //! new set.
 //!
+//! What surrounds a running server is a third: `src/daemon/mod.rs` is the control
+//! thread, which owns the server and waits for whatever may come,
+//! `src/daemon/takeover.rs` draws how one process hands its sockets to another, and
+//! `src/daemon/status.rs` is what a server tells of itself.
+//!
 //! # The laboratory
 //!
-//! A third sitting: `src/lab/mod.rs` says what an experiment is, and
+//! A fourth sitting: `src/lab/mod.rs` says what an experiment is, and
 //! `src/lab/experiments/spread.rs` is the one to read first. Beside it lies what
 //! experiments share: sockets that nobody reads (`src/lab/group.rs`), who asks
 //! (`src/lab/load_generator`, `src/lab/stub.rs`), what is computed

@@ -163,7 +163,15 @@ fn options(text: &str) -> BTreeSet<String> {
 #[test]
 fn the_readme_tells_of_every_option_and_of_no_other() {
     let mut helped = BTreeSet::new();
-    for command in ["serve", "check", "queries", "lab"] {
+    for command in [
+        "serve",
+        "check",
+        "queries",
+        "lab",
+        "ctl",
+        "dashboard",
+        "alerts",
+    ] {
         let output = Command::new(env!("CARGO_BIN_EXE_shardns"))
             .args([command, "--help"])
             .output()

@@ -3,6 +3,7 @@
 
 mod alerts;
 mod check;
+mod ctl;
 mod dashboard;
 mod lab;
 mod queries;
@@ -34,7 +35,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Serve zones until SIGTERM or SIGINT
+    /// Serve zones until it is told to stop
     Serve(serve::Serve),
     /// Read zones, print every fault and a summary; exit 1 if there is an error
     Check(check::Check),
@@ -42,6 +43,8 @@ enum Command {
     Queries(queries::Queries),
     /// Run experiments on what the kernel does with SO_REUSEPORT
     Lab(lab::Arguments),
+    /// Speak to a running server over its control socket
+    Ctl(ctl::Ctl),
     /// Print a dashboard for Grafana
     Dashboard(dashboard::Dashboard),
     /// Print alert rules for Prometheus
@@ -71,6 +74,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Check(check) => check.run(),
         Command::Queries(queries) => queries.run(),
         Command::Lab(lab) => lab.run(),
+        Command::Ctl(ctl) => ctl.run(),
         Command::Dashboard(dashboard) => dashboard.run(),
         Command::Alerts(alerts) => alerts.run(),
     }

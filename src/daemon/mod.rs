@@ -2,40 +2,77 @@
 //! what it tells of itself. Nothing here is on the way of a datagram.
 //!
 //! The control thread owns the server and waits for whatever may come: signals,
-//! events of its threads, zones that have been read anew. It does nothing that takes
-//! long itself.
+//! events of its threads, zones that have been read anew, what the threads of the
+//! control socket ask. It does nothing that takes long itself.
 
 pub mod chance;
+pub mod control;
 pub mod http;
 pub mod metrics;
 pub mod reload;
 pub mod signals;
 pub mod status;
+pub mod takeover;
+
+mod asks;
+mod handover;
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
-use std::time::Duration;
+use std::net::TcpListener;
+use std::time::{Duration, Instant, SystemTime};
 
-use crossbeam_channel::{Receiver, Sender, select, tick};
-use tracing::{error, warn};
+use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
+use tracing::{error, info, warn};
 
+use crate::server::inherited::Taken;
 use crate::server::snapshot::Snapshot;
-use crate::server::{Event, Server};
+use crate::server::{Config, Event, Server};
+pub use asks::{Ask, Asks};
+use control::Control;
+use handover::Stage;
+use metrics::Metrics;
 use reload::{Keeper, Known, Reloaded, Reloader, Said, What};
 use signals::Wish;
+use status::{Shares, Status};
+use takeover::{Answer, Predecessor, Takeover};
 
 /// How often what was replaced is freed, where no thread has it any more.
 const TICK: Duration = Duration::from_millis(100);
 
+/// How long who asks for metrics waits for the control thread.
+const SCRAPE: Duration = Duration::from_secs(1);
+
 /// A running server and what belongs to it.
 pub struct Daemon {
     server: Server,
+    config: Config,
     reloader: Reloader,
     /// The zones and their files, as of the last time that they were looked at.
     known: Vec<Known>,
     /// Who waits for each look that is under way or to come; `None` for nobody but
     /// the log.
     waiting: VecDeque<Option<Sender<Said>>>,
+    asks: (Sender<Ask>, Receiver<Ask>),
+    control: Option<Control>,
+    metrics: Option<Metrics>,
+    shares: Shares,
+    started: (Instant, SystemTime),
+    /// How long those before this process have counted.
+    counted_before: Duration,
+    stage: Stage,
+    predecessor: Option<Predecessor>,
+    /// Servers of which some connection is still open.
+    retired: Vec<Server>,
+}
+
+/// What a server is started with beside its zones.
+#[derive(Default)]
+pub struct Equipment {
+    /// The control socket.
+    pub control: Option<Control>,
+    /// Where metrics are asked for.
+    pub metrics: Option<TcpListener>,
 }
 
 /// Writes to stderr. Where nobody can read it, as on a full disk or a closed
@@ -45,32 +82,81 @@ pub fn print(words: &str) {
 }
 
 impl Daemon {
-    /// Takes a server that runs, and what is needed to read its zones anew.
+    /// Takes a server that runs, what it was configured with, what is needed to read
+    /// its zones anew, and what else belongs to it.
     ///
     /// # Errors
     ///
     /// What the kernel says to more threads.
-    pub fn new(server: Server, keeper: Keeper) -> io::Result<Daemon> {
-        Ok(Daemon {
+    pub fn new(
+        server: Server,
+        config: Config,
+        keeper: Keeper,
+        equipment: Equipment,
+    ) -> io::Result<Daemon> {
+        let mut daemon = Daemon {
             server,
+            config,
             known: keeper.collection.entries().map(Known::of).collect(),
             reloader: Reloader::start(keeper)?,
             waiting: VecDeque::new(),
-        })
+            asks: unbounded(),
+            control: equipment.control,
+            metrics: None,
+            shares: Shares::new(Instant::now()),
+            started: (Instant::now(), SystemTime::now()),
+            counted_before: Duration::ZERO,
+            stage: Stage::None,
+            predecessor: None,
+            retired: Vec::new(),
+        };
+        daemon.start_control();
+        if let Some(listener) = equipment.metrics {
+            daemon.start_metrics(listener);
+        }
+        Ok(daemon)
     }
 
-    /// Keeps the server running until somebody wants it to end; returns it as it
-    /// was then, stopped.
-    pub fn run(mut self, wishes: &Receiver<Wish>) -> Server {
+    /// Says to the process whose sockets were taken that they are answered here, and
+    /// goes on from what it has counted. False where it goes on itself, and this one
+    /// must not.
+    pub fn take_over(&mut self, mut takeover: Takeover, taken: &Taken) -> bool {
+        let counting = Duration::try_from_secs_f64(takeover.offer.counting_seconds);
+        match takeover.ready(taken) {
+            Answer::LetGo(counted) => {
+                info!("took over from process {}", takeover.offer.pid);
+                self.counted_before = counting.unwrap_or_default();
+                self.server.carry_on(&counted, &Default::default());
+                self.predecessor = takeover.watch(self.asks.0.clone()).ok();
+                true
+            }
+            Answer::Died => {
+                warn!("process {} died; its sockets are here", takeover.offer.pid);
+                true
+            }
+            Answer::Withdrawn => false,
+        }
+    }
+
+    /// Keeps the server running until somebody wants it to end, or another process
+    /// has taken over. Returns it as it was then, stopped, and whether it was the
+    /// latter.
+    pub fn run(mut self, wishes: &Receiver<Wish>) -> (Server, bool) {
         let ticks = tick(TICK);
         loop {
+            // A server that has let go has no thread that reports.
+            let none = never();
+            let events = match self.stage {
+                Stage::None | Stage::Handed => self.server.events(),
+                _ => &none,
+            };
             select! {
                 recv(wishes) -> wish => match wish {
                     Ok(Wish::Reload) => self.reload(What::All, None),
                     Ok(Wish::Counters) => print(&self.server.table()),
                     Ok(Wish::Stop) | Err(_) => break,
                 },
-                recv(self.server.events()) -> event => match event {
+                recv(events) -> event => match event {
                     Ok(event) => log(&event),
                     // No thread is left that could report.
                     Err(_) => break,
@@ -79,13 +165,106 @@ impl Daemon {
                     Ok(reloaded) => self.take(reloaded),
                     Err(_) => break,
                 },
+                recv(self.asks.1) -> ask => match ask {
+                    Ok(Ask::Stop(answer)) => {
+                        let _ = answer.send(());
+                        break;
+                    }
+                    Ok(ask) => self.answer(ask),
+                    Err(_) => break,
+                },
                 recv(ticks) -> _ => {
                     self.server.free_replaced();
+                    self.retired.retain(|server| !server.is_finished());
+                    if self.is_done() {
+                        return (self.server, true);
+                    }
                 }
             }
         }
+        self.stop();
+        (self.server, false)
+    }
+
+    fn stop(&mut self) {
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.dismiss();
+        }
+        let taken_over = matches!(self.stage, Stage::Retired(_));
+        if let Some(control) = &mut self.control {
+            match taken_over {
+                true => control.end(),
+                false => control.remove(),
+            }
+        }
+        self.retired.clear();
         self.server.stop();
-        self.server
+    }
+
+    fn answer(&mut self, ask: Ask) {
+        // Whoever asked may have gone: then nobody gets the answer.
+        match ask {
+            Ask::Status(answer) => drop(answer.send(self.status())),
+            Ask::Reload(what, answer) => self.reload(what, Some(answer)),
+            Ask::Stop(_) => {}
+            Ask::HandOver(answer) => drop(answer.send(self.hand_over())),
+            Ask::Withdraw => self.withdraw(),
+            Ask::LetGo(taken, answer) => {
+                if let Some(counted) = self.let_go(&taken) {
+                    let _ = answer.send(counted);
+                }
+            }
+            Ask::Resume => self.resume(),
+            Ask::Retire(answer) => self.retire(answer),
+            Ask::CarryOn(counted) => self.server.carry_on(&[], &counted),
+        }
+    }
+
+    fn start_control(&mut self) {
+        let asks = self.asks.0.clone();
+        if let Some(control) = &mut self.control
+            && let Err(error) = control.start(asks)
+        {
+            error!("nobody answers at the control socket: {error}");
+        }
+    }
+
+    fn start_metrics(&mut self, listener: TcpListener) {
+        let asks = Asks::new(self.asks.0.clone());
+        match Metrics::start(listener, move || asks.status_within(SCRAPE)) {
+            Ok(metrics) => self.metrics = Some(metrics),
+            Err(error) => error!("nobody answers for metrics: {error}"),
+        }
+    }
+
+    /// How long has been counted.
+    fn counting(&self) -> Duration {
+        self.counted_before + self.started.0.elapsed()
+    }
+
+    /// The state of the server.
+    fn status(&mut self) -> Status {
+        let (workers, tcp) = status::threads(&self.server);
+        let (started, start) = self.started;
+        let since_1970 = start.duration_since(SystemTime::UNIX_EPOCH);
+        Status {
+            version: env!("CARGO_PKG_VERSION").into(),
+            commit: env!("SHARDNS_COMMIT").into(),
+            pid: std::process::id(),
+            uptime_seconds: started.elapsed().as_secs_f64(),
+            counting_seconds: self.counting().as_secs_f64(),
+            start_seconds: since_1970.unwrap_or_default().as_secs_f64(),
+            imbalance: self.shares.compare(Instant::now(), &workers),
+            addresses: self
+                .server
+                .addresses()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            workers,
+            tcp,
+            zones: self.known.iter().map(Known::status).collect(),
+        }
     }
 
     /// Has the zones read anew, and whoever asks be told.

@@ -10,6 +10,8 @@ use std::io;
 use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
+use serde::{Deserialize, Deserializer, Serialize};
+
 use super::flows::Flows;
 use crate::answer::Outcome;
 use crate::sys::cpu_clock::CpuClock;
@@ -273,7 +275,11 @@ pub struct Gauges {
 ///
 /// `received = answered() + ignored + panicked`, and of those answered,
 /// `send_failures` were not sent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+///
+/// What one process has written another, perhaps of another version, reads: numbers
+/// that it does not know are left out, and those that it misses are 0.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Totals {
     /// Requests.
     pub received: u64,
@@ -284,12 +290,15 @@ pub struct Totals {
     /// Replies with TC set.
     pub truncated: u64,
     /// Replies by code, in the order of `Rcode::ALL`.
+    #[serde(deserialize_with = "padded")]
     pub rcodes: [u64; Rcode::ALL.len()],
     /// Replies that could not be sent, in the order of `SendFailure::ALL`.
+    #[serde(deserialize_with = "padded")]
     pub send_failures: [u64; SendFailure::ALL.len()],
     /// Receives that failed.
     pub receive_failures: u64,
     /// Batches by size, in the order of `BATCH_CLASSES`.
+    #[serde(deserialize_with = "padded")]
     pub batches: [u64; BATCH_CLASSES.len()],
     /// Waits that ended with nothing to read.
     pub idle_wakeups: u64,
@@ -302,11 +311,20 @@ pub struct Totals {
     /// Requests by the time from the receipt of their batch until its replies had
     /// been sent, of one batch in `worker::SAMPLED`, in the order of
     /// `SERVICE_CLASSES_US`.
+    #[serde(deserialize_with = "padded")]
     pub service_times: [u64; SERVICE_COUNTS],
     /// The sum of these times, in nanoseconds.
     pub service_ns: u64,
     /// CPU time of the thread, in nanoseconds.
     pub cpu_ns: u64,
+}
+
+/// Reads numbers of which there may be more or fewer elsewhere.
+fn padded<'d, D: Deserializer<'d>, const N: usize>(from: D) -> Result<[u64; N], D::Error> {
+    let numbers = Vec::<u64>::deserialize(from)?;
+    Ok(std::array::from_fn(|index| {
+        numbers.get(index).copied().unwrap_or(0)
+    }))
 }
 
 impl Totals {

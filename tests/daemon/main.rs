@@ -3,7 +3,9 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod control;
 mod reload;
+mod takeover;
 
 use std::fs;
 use std::net::UdpSocket;

@@ -1,5 +1,6 @@
 //! `shardns serve`: load, start, keep running, stop.
 
+mod control;
 mod log;
 mod options;
 
@@ -13,9 +14,10 @@ use super::tell;
 use crate::daemon::Daemon;
 use crate::daemon::reload::{self, Keeper, Renewed};
 use crate::daemon::signals::Wishes;
-use crate::server::{Config, Server, placement};
+use crate::server::{Bound, Config, Server, placement};
 use crate::sys::limits;
 use crate::zone::collection::{ChangeKind, Collection, Report};
+use control::{ControlOptions, Predecessor};
 use log::LogOptions;
 use options::ServeOptions;
 
@@ -33,6 +35,8 @@ pub struct Serve {
     #[command(flatten)]
     options: ServeOptions,
     #[command(flatten)]
+    control: ControlOptions,
+    #[command(flatten)]
     log: LogOptions,
 }
 
@@ -48,16 +52,29 @@ impl Serve {
         // Before anything that takes time or sockets, so that no signal finds
         // the program unprepared.
         let wishes = Wishes::watch().context("cannot watch for signals")?;
+        limits::raise_open_files();
         let collection = self.load()?;
         let zones = Arc::new(collection.zones());
+        let Predecessor {
+            inherited,
+            takeover,
+            equipment,
+        } = self.control.open()?;
+        let bound = Bound::bind_beside(&config, inherited)?;
+        let taken = bound.taken().clone();
         let serving = wishes.serve();
-        limits::raise_open_files();
-        let server = Server::start(&config, zones)?;
+        let server = bound.start(zones)?;
         announce(&server, &config);
-        let daemon = Daemon::new(server, self.keeper(&config, collection))?;
+        let keeper = self.keeper(&config, collection);
+        let mut daemon = Daemon::new(server, config, keeper, equipment)?;
+        if let Some(takeover) = takeover
+            && !daemon.take_over(takeover, &taken)
+        {
+            bail!("the server that was to be taken over goes on: this one took too long to start");
+        }
         info!("ready");
-        let server = daemon.run(serving);
-        if !self.log.quiet {
+        let (server, was_taken_over) = daemon.run(serving);
+        if !self.log.quiet && !was_taken_over {
             tell(format_args!("{}", server.table()));
         }
         Ok(())

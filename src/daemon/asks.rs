@@ -1,0 +1,110 @@
+//! What other threads ask of the control thread, which owns the server.
+
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, Sender, bounded};
+
+use super::reload::{Said, What};
+use super::status::Status;
+use super::takeover::Handed;
+use crate::server::counters::Totals;
+use crate::server::inherited::Taken;
+
+/// How long the control thread may take to answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long reading zones anew may take.
+const RELOADING: Duration = Duration::from_secs(600);
+
+/// One thing asked, and where the answer goes.
+pub enum Ask {
+    /// The state of the server.
+    Status(Sender<Status>),
+    /// To look at zones again.
+    Reload(What, Sender<Said>),
+    /// The end.
+    Stop(Sender<()>),
+    /// Copies of all sockets; `None` where another process is being handed them.
+    HandOver(Sender<Option<Handed>>),
+    /// To go on as if nothing had been asked for.
+    Withdraw,
+    /// To leave the sockets to who has them too, but for what was not taken; the
+    /// answer is what the workers have counted.
+    LetGo(Taken, Sender<Vec<Totals>>),
+    /// To read the sockets again, since the other process is gone.
+    Resume,
+    /// To end when the last connection does; the answer is what was counted since
+    /// letting go.
+    Retire(Sender<Totals>),
+    /// To add what another process has counted on these sockets.
+    CarryOn(Box<Totals>),
+}
+
+/// A way to ask.
+#[derive(Clone)]
+pub struct Asks(Sender<Ask>);
+
+impl Asks {
+    /// What is asked goes to whoever has the other end.
+    pub fn new(asks: Sender<Ask>) -> Asks {
+        Asks(asks)
+    }
+
+    /// The state of the server; `None`, as for all of these, where it is about to
+    /// end.
+    pub fn status(&self) -> Option<Status> {
+        self.status_within(PATIENCE)
+    }
+
+    /// The state of the server, or nothing if that takes too long.
+    pub fn status_within(&self, patience: Duration) -> Option<Status> {
+        wait(self.ask(Ask::Status)?, Some(patience))
+    }
+
+    /// Has zones looked at again, and waits until that is done.
+    pub fn reload(&self, what: What) -> Option<Said> {
+        wait(self.ask(|to| Ask::Reload(what, to))?, Some(RELOADING))
+    }
+
+    /// Ends the server.
+    pub fn stop(&self) -> Option<()> {
+        wait(self.ask(Ask::Stop)?, Some(PATIENCE))
+    }
+
+    /// Copies of all sockets.
+    pub fn hand_over(&self) -> Option<Handed> {
+        wait(self.ask(Ask::HandOver)?, Some(PATIENCE))?
+    }
+
+    /// Has the server go on with all its sockets, as before `hand_over`.
+    pub fn withdraw(&self) {
+        let _ = self.0.send(Ask::Withdraw);
+    }
+
+    /// Has the server leave its sockets to who has taken them.
+    pub fn let_go(&self, taken: Taken) -> Option<Vec<Totals>> {
+        wait(self.ask(|to| Ask::LetGo(taken, to))?, Some(PATIENCE))
+    }
+
+    /// Has the server read all its sockets again, as before `let_go`.
+    pub fn resume(&self) {
+        let _ = self.0.send(Ask::Resume);
+    }
+
+    /// Has the server end when its last connection does, and waits for that.
+    pub fn retire(&self) -> Option<Totals> {
+        wait(self.ask(Ask::Retire)?, None)
+    }
+
+    fn ask<T>(&self, ask: impl FnOnce(Sender<T>) -> Ask) -> Option<Receiver<T>> {
+        let (to, answer) = bounded(1);
+        self.0.send(ask(to)).ok()?;
+        Some(answer)
+    }
+}
+
+fn wait<T>(answer: Receiver<T>, patience: Option<Duration>) -> Option<T> {
+    match patience {
+        Some(patience) => answer.recv_timeout(patience).ok(),
+        None => answer.recv().ok(),
+    }
+}

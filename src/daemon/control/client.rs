@@ -1,0 +1,87 @@
+//! The other end of the control socket: a command goes out, a reply comes in.
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{Command, Lines, MAX_REPLY, Reply};
+use crate::sys::unix;
+
+/// Reading a million names takes some seconds, and many zones more.
+const RELOADING: Duration = Duration::from_secs(600);
+
+/// Why there is no reply.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error(
+        "no server has its control socket at {}; start one with `--control PATH`, or give the path of a running one",
+        .0.display()
+    )]
+    Nobody(PathBuf),
+    /// The path is another user's.
+    #[error("{} belongs to another user; ask as that user or as root", .0.display())]
+    NotAllowed(PathBuf),
+    /// Something else.
+    #[error("cannot speak to the server at {}: {error}", path.display())]
+    Failed {
+        /// The control socket.
+        path: PathBuf,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// The server says why.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl ClientError {
+    pub(in crate::daemon) fn new(path: &Path, error: io::Error) -> ClientError {
+        match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused => {
+                ClientError::Nobody(path.into())
+            }
+            io::ErrorKind::PermissionDenied => ClientError::NotAllowed(path.into()),
+            _ => ClientError::Failed {
+                path: path.into(),
+                error,
+            },
+        }
+    }
+}
+
+/// Connects to the server whose control socket this is, which must be root's or of
+/// this process's user.
+///
+/// # Errors
+///
+/// Nobody there, or somebody else.
+pub fn connect(path: &Path) -> Result<Lines, ClientError> {
+    let failed = |error| ClientError::new(path, error);
+    let stream = UnixStream::connect(path).map_err(failed)?;
+    let server = unix::peer_user(&stream).map_err(failed)?;
+    if server != 0 && server != unix::own_user() && unix::own_user() != 0 {
+        return Err(ClientError::NotAllowed(path.into()));
+    }
+    Lines::new(stream, MAX_REPLY).map_err(failed)
+}
+
+/// Sends one command and waits for its reply.
+///
+/// # Errors
+///
+/// Nobody there, no reply, or one that says why not.
+pub fn ask(path: &Path, command: &Command) -> Result<Reply, ClientError> {
+    let failed = |error| ClientError::new(path, error);
+    let mut lines = connect(path)?;
+    if let Command::Reload { .. } = command {
+        lines.set_patience(Some(RELOADING)).map_err(failed)?;
+    }
+    lines.send(command).map_err(failed)?;
+    match lines.receive().map_err(failed)? {
+        Some(Reply::Error(reason)) => Err(ClientError::Refused(reason)),
+        Some(reply) => Ok(reply),
+        None => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+    }
+}

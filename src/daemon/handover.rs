@@ -1,0 +1,195 @@
+//! The control thread's part of handing the sockets to another process: what the
+//! server does at each step of a takeover (`daemon/takeover.rs`).
+
+use std::io;
+use std::net::TcpListener;
+
+use crossbeam_channel::Sender;
+use tracing::{error, info, warn};
+
+use super::Daemon;
+use super::takeover::{Handed, Offer};
+use crate::server::counters::Totals;
+use crate::server::inherited::Taken;
+use crate::server::{Config, Server, Sockets};
+
+/// How far a takeover has come.
+#[derive(Default)]
+pub enum Stage {
+    /// There is none.
+    #[default]
+    None,
+    /// Another process has copies of all sockets.
+    Handed,
+    /// It answers, and this one could go on at any time.
+    LetGo(Box<Kept>),
+    /// This one ends with its last connection.
+    Retired(Sender<Totals>),
+}
+
+/// What a server keeps that has let go.
+pub struct Kept {
+    sockets: Sockets,
+    metrics: Option<TcpListener>,
+    /// Who reads what was not taken.
+    surplus: Option<Server>,
+}
+
+impl Daemon {
+    /// Copies of everything, for another process.
+    pub(super) fn hand_over(&mut self) -> Option<Handed> {
+        if !matches!(self.stage, Stage::None) {
+            return None;
+        }
+        match self.copy_all() {
+            Ok(handed) => {
+                info!("another process takes the sockets over");
+                self.stage = Stage::Handed;
+                Some(handed)
+            }
+            Err(error) => {
+                error!("the sockets cannot be handed over: {error}");
+                None
+            }
+        }
+    }
+
+    fn copy_all(&self) -> io::Result<Handed> {
+        let sockets = self.server.hand_over()?;
+        let control = self
+            .control
+            .as_ref()
+            .map(|control| control.copy_descriptor());
+        let control = control.ok_or(io::ErrorKind::NotFound)??;
+        let metrics = self.metrics.as_ref().map(|metrics| metrics.listener());
+        let metrics = metrics.transpose()?;
+        Ok(Handed {
+            offer: Offer {
+                pid: std::process::id(),
+                version: env!("CARGO_PKG_VERSION").into(),
+                workers: sockets.workers,
+                groups: sockets.groups.iter().map(Vec::len).collect(),
+                listeners: sockets.listeners.len(),
+                metrics: metrics.is_some(),
+                counting_seconds: self.counting().as_secs_f64(),
+            },
+            sockets,
+            control,
+            metrics: metrics.map(Into::into),
+        })
+    }
+
+    /// The other process is not to be after all.
+    pub(super) fn withdraw(&mut self) {
+        if let Stage::Handed = self.stage {
+            warn!("the other process did not get ready; this one goes on as before");
+            self.stage = Stage::None;
+        }
+    }
+
+    /// Leaves to the other process what it has taken, and reads the rest on.
+    pub(super) fn let_go(&mut self, taken: &Taken) -> Option<Vec<Totals>> {
+        let Stage::Handed = self.stage else {
+            return None;
+        };
+        let kept = match self.keep(taken) {
+            Ok(kept) => kept,
+            Err(error) => {
+                error!("cannot let go of the sockets: {error}");
+                self.stage = Stage::None;
+                return None;
+            }
+        };
+        self.server.let_go();
+        if let Some(control) = &mut self.control {
+            control.end();
+        }
+        if let Some(metrics) = self.metrics.take() {
+            // Its thread may be waiting for this one.
+            std::thread::spawn(move || drop(metrics));
+        }
+        self.stage = Stage::LetGo(Box::new(kept));
+        Some(self.server.to_carry().0)
+    }
+
+    fn keep(&mut self, taken: &Taken) -> io::Result<Kept> {
+        let surplus = self.server.hand_over()?.without(taken);
+        let surplus = match surplus.groups.is_empty() {
+            true => None,
+            false => Some(self.another_on(surplus, false)?),
+        };
+        let metrics = self.metrics.as_ref().map(|metrics| metrics.listener());
+        Ok(Kept {
+            sockets: self.server.hand_over()?,
+            metrics: metrics.transpose()?,
+            surplus,
+        })
+    }
+
+    /// One more server on sockets of this one, with what it answers from.
+    fn another_on(&self, sockets: Sockets, tcp: bool) -> io::Result<Server> {
+        let snapshot = self.server.snapshot();
+        let config = Config {
+            settings: snapshot.settings.clone(),
+            tcp: self.config.tcp.filter(|_| tcp),
+            ..self.config.clone()
+        };
+        let started = Server::adopt(&config, snapshot.zones.clone(), sockets);
+        started.map_err(|error| io::Error::other(error.to_string()))
+    }
+
+    /// The other process is gone: everything is read again.
+    pub(super) fn resume(&mut self) {
+        let Stage::LetGo(kept) = std::mem::take(&mut self.stage) else {
+            return;
+        };
+        warn!("the other process is gone; this one goes on");
+        let mut server = match self.another_on(kept.sockets, true) {
+            Ok(server) => server,
+            Err(error) => return error!("cannot go on: {error}"),
+        };
+        let (mut workers, tcp) = self.server.to_carry();
+        if let Some(mut surplus) = kept.surplus {
+            surplus.let_go();
+            workers.extend(surplus.to_carry().0);
+        }
+        server.carry_on(&workers, &tcp);
+        // Connections that are open stay with their thread.
+        let before = std::mem::replace(&mut self.server, server);
+        self.retired.push(before);
+        self.start_control();
+        if let Some(listener) = kept.metrics {
+            self.start_metrics(listener);
+        }
+    }
+
+    /// The other process is trusted: what it has not taken is drained and closed.
+    pub(super) fn retire(&mut self, answer: Sender<Totals>) {
+        let Stage::LetGo(kept) = std::mem::take(&mut self.stage) else {
+            return;
+        };
+        drop(kept.sockets);
+        if let Some(mut surplus) = kept.surplus {
+            surplus.stop();
+            let counted = surplus.totals();
+            self.server.carry_on(&[], &sum(&counted));
+        }
+        info!("the other process answers; this one ends with its last connection");
+        self.stage = Stage::Retired(answer);
+    }
+
+    /// Tells the other process what was counted since, once there is no more to come.
+    /// True where this process is done.
+    pub(super) fn is_done(&mut self) -> bool {
+        let (Stage::Retired(answer), true) = (&self.stage, self.server.is_finished()) else {
+            return false;
+        };
+        let _ = answer.send(self.server.to_carry().1);
+        true
+    }
+}
+
+fn sum(all: &[Totals]) -> Totals {
+    let add = |sum: Totals, totals: &Totals| sum.plus(totals);
+    all.iter().fold(Totals::default(), add)
+}

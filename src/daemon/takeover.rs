@@ -1,0 +1,261 @@
+//! A takeover: one process hands all its sockets to another while both answer from
+//! them. Nothing that is queued belongs to either, so nothing is lost, and no flow
+//! moves, since each socket keeps its place in its group.
+//!
+//! ```text
+//! new: takeover            ─▶  old: may it? (its user, or root)
+//! old: offer               ◀─       how many sockets there are
+//! new: go                  ─▶
+//! old: descriptors         ◀─  both have all sockets, the old one reads them
+//! new starts its workers       both read them
+//! new: ready, taken        ─▶  old: its workers end after the batch in hand;
+//!                                   what was not taken it reads on
+//! old: let go, counters    ◀─  the new one reads them
+//!            (a second)        if the new one is gone by then, the old one goes on
+//! old: finished, counters  ◀─  its last connection has ended, and so does it
+//! ```
+//!
+//! If the new one dies before it is ready, the old one has never stopped. If the old
+//! one dies once the new one has the descriptors, the new one goes on alone.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use crossbeam_channel::Sender;
+use serde::{Deserialize, Serialize};
+
+use super::asks::{Ask, Asks};
+use super::control::{self, ClientError, Command, Lines, Reply};
+use crate::server::Sockets;
+use crate::server::counters::Totals;
+use crate::server::inherited::Taken;
+use crate::sys::{poll, unix};
+
+/// How long the new process may take from having the sockets to being ready.
+const STARTING: Duration = Duration::from_secs(60);
+/// How long the new process must live to be trusted with the sockets.
+const TRIAL: Duration = Duration::from_secs(1);
+/// How long the old process may take to let go.
+const LETTING_GO: Duration = Duration::from_secs(10);
+
+/// What there is to be had; descriptors follow in this order: groups, listeners, the
+/// control socket, the listener for metrics.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Offer {
+    /// The process that has it.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Its workers.
+    pub workers: usize,
+    /// Sockets of each group.
+    pub groups: Vec<usize>,
+    /// TCP listeners.
+    pub listeners: usize,
+    /// Whether there is a listener for metrics.
+    pub metrics: bool,
+    /// Seconds since counting began.
+    pub counting_seconds: f64,
+}
+
+/// What is handed over.
+#[derive(Debug)]
+pub struct Handed {
+    /// What it is.
+    pub offer: Offer,
+    /// UDP sockets and TCP listeners.
+    pub sockets: Sockets,
+    /// The control socket.
+    pub control: OwnedFd,
+    /// The listener for metrics.
+    pub metrics: Option<OwnedFd>,
+}
+
+impl Handed {
+    fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        let Sockets {
+            groups, listeners, ..
+        } = &self.sockets;
+        let sockets = groups.iter().flatten().chain(listeners);
+        let rest = [&self.control].into_iter().chain(&self.metrics);
+        sockets.chain(rest).map(AsFd::as_fd).collect()
+    }
+
+    /// Sorts descriptors as the offer has them.
+    fn sort(offer: Offer, descriptors: Vec<OwnedFd>) -> Option<Handed> {
+        let mut rest = descriptors.into_iter();
+        let mut take = |count: usize| -> Vec<OwnedFd> { rest.by_ref().take(count).collect() };
+        let groups = offer.groups.iter().map(|count| take(*count)).collect();
+        let listeners = take(offer.listeners);
+        let control = take(1).pop()?;
+        let metrics = take(usize::from(offer.metrics)).pop();
+        Some(Handed {
+            sockets: Sockets {
+                workers: offer.workers,
+                groups,
+                listeners,
+            },
+            offer,
+            control,
+            metrics,
+        })
+    }
+
+    fn count(offer: &Offer) -> usize {
+        offer.groups.iter().sum::<usize>() + offer.listeners + 1 + usize::from(offer.metrics)
+    }
+}
+
+/// The old process's part, on the thread of the connection.
+///
+/// # Errors
+///
+/// A connection that broke; the server goes on then.
+pub(super) fn give(lines: &mut Lines, asks: &Asks) -> io::Result<()> {
+    let Some(handed) = asks.hand_over() else {
+        let words = "another process is taking the sockets over, or the server is about to end";
+        return lines.send(&Reply::Error(words.into()));
+    };
+    let taken = match hand(lines, handed) {
+        Ok(taken) => taken,
+        Err(error) => {
+            asks.withdraw();
+            let _ = lines.send(&Reply::Withdrawn);
+            return Err(error);
+        }
+    };
+    let Some(counted) = asks.let_go(taken) else {
+        return lines.send(&Reply::Withdrawn);
+    };
+    if lines.send(&Reply::LetGo(counted)).is_err() || !is_alive(lines) {
+        asks.resume();
+        return Ok(());
+    }
+    match asks.retire() {
+        Some(counted) => lines.send(&Reply::Finished(Box::new(counted))),
+        None => Ok(()),
+    }
+}
+
+/// Hands everything over; returns what has been taken when it is being answered.
+fn hand(lines: &mut Lines, handed: Handed) -> io::Result<Taken> {
+    lines.send(&Reply::Offer(handed.offer.clone()))?;
+    if lines.receive()? != Some(Command::Go) {
+        return Err(io::ErrorKind::UnexpectedEof.into());
+    }
+    unix::send_descriptors(lines.stream(), &handed.descriptors())?;
+    // The new process has its own copies by now.
+    drop(handed);
+    lines.set_patience(Some(STARTING))?;
+    match lines.receive()? {
+        Some(Command::Ready { taken }) => Ok(taken),
+        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    }
+}
+
+/// True where the new process lives for a while, or ends because somebody wants it
+/// to.
+fn is_alive(lines: &mut Lines) -> bool {
+    match poll::readable(lines.stream().as_fd(), Some(TRIAL)) {
+        Ok(false) => true,
+        _ => matches!(lines.receive(), Ok(Some(Command::Stop))),
+    }
+}
+
+/// A takeover under way, seen from the new process.
+pub struct Takeover {
+    lines: Lines,
+    /// What was offered.
+    pub offer: Offer,
+}
+
+/// How the old process has taken it.
+#[derive(Debug)]
+pub enum Answer {
+    /// It reads the sockets no more; what its workers have counted.
+    LetGo(Vec<Totals>),
+    /// It has died.
+    Died,
+    /// It goes on: this took too long.
+    Withdrawn,
+}
+
+impl Takeover {
+    /// Asks the server at the control socket for its sockets; `None` where there is
+    /// no server.
+    ///
+    /// # Errors
+    ///
+    /// A server that refuses, or is another user's.
+    pub fn begin(path: &Path) -> Result<Option<(Takeover, Handed)>, ClientError> {
+        let failed = |error| ClientError::new(path, error);
+        let mut lines = match control::connect(path) {
+            Err(ClientError::Nobody(_)) => return Ok(None),
+            lines => lines?,
+        };
+        lines.send(&Command::Takeover).map_err(failed)?;
+        let offer = match lines.receive().map_err(failed)? {
+            Some(Reply::Offer(offer)) => offer,
+            Some(Reply::Error(reason)) => return Err(ClientError::Refused(reason)),
+            _ => return Err(failed(io::ErrorKind::UnexpectedEof.into())),
+        };
+        lines.send(&Command::Go).map_err(failed)?;
+        let count = Handed::count(&offer);
+        let descriptors = unix::receive_descriptors(lines.stream(), count).map_err(failed)?;
+        let handed = Handed::sort(offer.clone(), descriptors);
+        let handed = handed.ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
+        Ok(Some((Takeover { lines, offer }, handed)))
+    }
+
+    /// Says that so much of what was handed over is being answered.
+    pub fn ready(&mut self, taken: &Taken) -> Answer {
+        let taken = taken.clone();
+        let said = self.lines.send(&Command::Ready { taken });
+        let _ = self.lines.set_patience(Some(LETTING_GO));
+        match said.and_then(|()| self.lines.receive()) {
+            Ok(Some(Reply::LetGo(counted))) => Answer::LetGo(counted),
+            Ok(Some(_)) => Answer::Withdrawn,
+            // A process that gives up says so; one that says nothing is dead, or
+            // nearly.
+            Ok(None) | Err(_) => Answer::Died,
+        }
+    }
+
+    /// Waits for the old process to end, on a thread of its own, and passes on what
+    /// it has counted until then. Returns a way to tell it that this one ends
+    /// because it is to.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to one more thread or descriptor.
+    pub fn watch(mut self, asks: Sender<Ask>) -> io::Result<Predecessor> {
+        let stream = self.lines.stream().try_clone()?;
+        let wait = move || {
+            let _ = self.lines.set_patience(None);
+            if let Ok(Some(Reply::Finished(counted))) = self.lines.receive() {
+                let _ = asks.send(Ask::CarryOn(counted));
+            }
+        };
+        let thread = thread::Builder::new().name("shardns-takeover".into());
+        thread.spawn(wait)?;
+        Ok(Predecessor(stream))
+    }
+}
+
+/// The process whose sockets were taken, while it still looks on.
+pub struct Predecessor(UnixStream);
+
+impl Predecessor {
+    /// Tells it that this process ends because it is to, so that it need not go on.
+    pub fn dismiss(&self) {
+        use io::Write;
+        let mut line = serde_json::to_vec(&Command::Stop).expect("a command is text");
+        line.push(b'\n');
+        // It may have ended long ago.
+        let _ = (&self.0).write_all(&line);
+    }
+}
