@@ -1,4 +1,5 @@
-//! Tells the program, while it is built, which commit it is built from. It
+//! Tells the program, while it is built, which commit it is built from, and for
+//! what. It
 //! looks again when a commit is made or a source changes, and at nothing that
 //! `git status` touches: a second build has nothing to do.
 
@@ -15,6 +16,10 @@ fn main() {
     let commit = git(&["describe", "--always", "--dirty", "--abbrev=12"]);
     let commit = commit.as_deref().unwrap_or("unknown");
     println!("cargo::rustc-env=SHARDNS_COMMIT={commit}");
+    for name in ["TARGET", "PROFILE"] {
+        let value = std::env::var(name).unwrap_or_default();
+        println!("cargo::rustc-env=SHARDNS_{name}={value}");
+    }
 }
 
 /// What git says, or nothing where it or the clone is not there.

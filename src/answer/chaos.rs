@@ -28,7 +28,9 @@ pub fn answer(
     }
     let mut text = Strings::new();
     match name.suffix(0) {
-        b"\x07version\x04bind\0" | b"\x07version\x06server\0" => text.add(&settings.version),
+        b"\x07version\x04bind\0" | b"\x07version\x06server\0" if !settings.version.is_empty() => {
+            text.add(&settings.version)
+        }
         b"\x08hostname\x04bind\0" | b"\x02id\x06server\0" if !settings.identity.is_empty() => {
             text.add(&settings.identity)
         }

@@ -57,7 +57,8 @@ pub struct Settings {
     /// The server's name for itself, for NSID (RFC 5001) and `id.server`
     /// (RFC 4892); empty where it keeps it to itself. 255 octets at most.
     pub identity: Vec<u8>,
-    /// What `version.server` says. 255 octets at most.
+    /// What `version.server` says; empty where it keeps it to itself. 255 octets at
+    /// most.
     pub version: Vec<u8>,
 }
 

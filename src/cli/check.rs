@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use anyhow::bail;
 
 use super::Silent;
-use super::sources::{ZoneArguments, plural, untold};
+use super::sources::{ConfigFile, ZoneArguments, plural, untold};
 use crate::zone::load::{LoadError, Loaded};
 use crate::zone::records::Severity;
 use crate::zone::told::Told;
@@ -17,6 +17,8 @@ use crate::zone::told::Told;
 pub struct Check {
     #[command(flatten)]
     zones: ZoneArguments,
+    #[command(flatten)]
+    _config: ConfigFile,
     /// Print the records as well, one a line, names completed and in lower case
     #[arg(long)]
     print: bool,

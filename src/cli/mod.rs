@@ -3,9 +3,12 @@
 
 mod alerts;
 mod check;
+mod completions;
+mod config;
 mod ctl;
 mod dashboard;
 mod lab;
+mod man;
 mod queries;
 mod serve;
 mod sources;
@@ -13,6 +16,18 @@ mod sources;
 use std::io::Write;
 
 use clap::{Parser, Subcommand};
+
+/// The version, with the commit that the program was built from, and for what.
+const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (commit ",
+    env!("SHARDNS_COMMIT"),
+    ", ",
+    env!("SHARDNS_TARGET"),
+    ", ",
+    env!("SHARDNS_PROFILE"),
+    ")"
+);
 
 /// Serves DNS zones, one pinned thread and one SO_REUSEPORT socket for each
 /// CPU.
@@ -22,7 +37,7 @@ use clap::{Parser, Subcommand};
 #[derive(Debug, Parser)]
 #[command(
     name = "shardns",
-    version,
+    version = VERSION,
     args_conflicts_with_subcommands = true,
     max_term_width = 100
 )]
@@ -36,7 +51,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Serve zones until it is told to stop
-    Serve(serve::Serve),
+    Serve(Box<serve::Serve>),
     /// Read zones, print every fault and a summary; exit 1 if there is an error
     Check(check::Check),
     /// Write queries for dnsperf, made from the zones
@@ -49,6 +64,20 @@ enum Command {
     Dashboard(dashboard::Dashboard),
     /// Print alert rules for Prometheus
     Alerts(alerts::Alerts),
+    /// Print what a shell needs to complete this command line
+    Completions(completions::Completions),
+    /// Print the manual page of a command
+    Man(man::Man),
+}
+
+impl Cli {
+    /// The arguments of `shardns serve`, whether it was named or not.
+    fn into_serve(self) -> serve::Serve {
+        match self.command {
+            Some(Command::Serve(serve)) => *serve,
+            _ => self.serve,
+        }
+    }
 }
 
 /// What failed without a word, because no words were wanted.
@@ -68,8 +97,8 @@ pub fn tell(words: std::fmt::Arguments<'_>) {
 ///
 /// A sentence for people: what, where, and what to do.
 pub fn run() -> anyhow::Result<()> {
-    let cli = Cli::parse();
-    match cli.command.unwrap_or(Command::Serve(cli.serve)) {
+    let cli = config::parse()?;
+    match cli.command.unwrap_or(Command::Serve(Box::new(cli.serve))) {
         Command::Serve(serve) => serve.run(),
         Command::Check(check) => check.run(),
         Command::Queries(queries) => queries.run(),
@@ -77,6 +106,8 @@ pub fn run() -> anyhow::Result<()> {
         Command::Ctl(ctl) => ctl.run(),
         Command::Dashboard(dashboard) => dashboard.run(),
         Command::Alerts(alerts) => alerts.run(),
+        Command::Completions(completions) => completions.run(),
+        Command::Man(man) => man.run(),
     }
 }
 

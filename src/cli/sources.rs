@@ -1,6 +1,8 @@
 //! The zones that a command is about: what people name, and how what is wrong with
 //! it is told.
 
+use std::path::PathBuf;
+
 use anyhow::bail;
 
 use super::tell;
@@ -24,6 +26,15 @@ pub struct ZoneArguments {
     /// Tell every fault, not only the first of each file
     #[arg(long)]
     pub all: bool,
+}
+
+/// A file with options and zones.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct ConfigFile {
+    /// A TOML file whose keys are options of `shardns serve`, and zones; what the
+    /// command line says holds in its place
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
 }
 
 impl ZoneArguments {

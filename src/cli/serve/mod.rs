@@ -9,8 +9,9 @@ use std::sync::Arc;
 use anyhow::{Context, bail};
 use tracing::{error, info, warn};
 
-use super::sources::{ZoneArguments, plural};
+use super::sources::{ConfigFile, ZoneArguments, plural};
 use super::tell;
+use crate::answer::Settings;
 use crate::daemon::Daemon;
 use crate::daemon::reload::{self, Keeper, Renewed};
 use crate::daemon::signals::Wishes;
@@ -29,6 +30,8 @@ const LISTED: usize = 100;
 pub struct Serve {
     #[command(flatten)]
     zones: ZoneArguments,
+    #[command(flatten)]
+    config: ConfigFile,
     /// Do not start unless every zone can be served
     #[arg(long)]
     strict: bool,
@@ -99,11 +102,23 @@ impl Serve {
     }
 
     fn keeper(&self, config: &Config, collection: Collection) -> Keeper {
+        let is_configured = self.config.config.is_some();
         let (zones, settings) = (self.zones.zones.clone(), config.settings.clone());
         let renew = move || {
+            if !is_configured {
+                return Ok(Renewed {
+                    zones: zones.clone(),
+                    settings: settings.clone(),
+                });
+            }
+            let again = super::config::parse_again()?.into_serve();
             Ok(Renewed {
-                zones: zones.clone(),
-                settings: settings.clone(),
+                zones: again.zones.zones,
+                // Replies are no longer than there is room for.
+                settings: Settings {
+                    edns_size: settings.edns_size,
+                    ..again.options.settings()
+                },
             })
         };
         Keeper {

@@ -113,6 +113,12 @@ struct AnswerOptions {
     /// [default: the host's name]
     #[arg(long, value_name = "NAME", value_parser = parse_identity)]
     identity: Option<String>,
+    /// What version.server and version.bind say
+    #[arg(long, value_name = "TEXT", value_parser = parse_identity, conflicts_with = "hide_version")]
+    version_text: Option<String>,
+    /// Refuse to say which program this is
+    #[arg(long)]
+    hide_version: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -167,6 +173,11 @@ enum Steering {
 struct Cpus(Vec<usize>);
 
 impl ServeOptions {
+    /// How requests are answered.
+    pub fn settings(&self) -> Settings {
+        self.answers.settings()
+    }
+
     /// The server's configuration; options that exclude each other end the program.
     pub fn config(&self) -> Config {
         let ServeOptions {
@@ -207,10 +218,16 @@ impl ServeOptions {
 
 impl AnswerOptions {
     fn settings(&self) -> Settings {
+        let default = Settings::default();
+        let version = match (&self.version_text, self.hide_version) {
+            (Some(text), _) => text.clone().into_bytes(),
+            (None, true) => Vec::new(),
+            (None, false) => default.version,
+        };
         Settings {
             edns_size: self.edns_size,
             identity: self.identity.clone().unwrap_or_else(host_name).into_bytes(),
-            ..Settings::default()
+            version,
         }
     }
 }

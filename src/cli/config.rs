@@ -1,0 +1,247 @@
+//! `--config FILE`: a file with options and zones, in TOML. Its keys are the names
+//! of the options of `shardns serve`, and `zones`; each value is read as it would be
+//! on the command line, which has the last word.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+
+use clap::parser::ValueSource;
+use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
+use toml::de::{DeTable, DeValue};
+
+use super::Cli;
+
+/// The key of what has no name on the command line.
+const ZONES: &str = "zones";
+/// Not for a file: it names one, or asks for help.
+const NO_KEYS: [&str; 4] = ["config", "help", "version", "takeover"];
+
+/// What is wrong with a file.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// It cannot be read at all.
+    #[error("cannot read the configuration {}: {error}", path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// What the kernel said.
+        error: std::io::Error,
+    },
+    /// Places in it, a line each.
+    #[error("{}", lines(.0))]
+    Wrong(Vec<Wrong>),
+    /// It does not go together with the command line.
+    #[error("{0}")]
+    Unfit(String),
+}
+
+/// A place in a file, and what is wrong there.
+#[derive(Debug)]
+pub struct Wrong {
+    path: PathBuf,
+    line: usize,
+    column: usize,
+    sentence: String,
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (path, line, column) = (self.path.display(), self.line, self.column);
+        write!(f, "{path}:{line}:{column}: {}", self.sentence)
+    }
+}
+
+fn lines(all: &[Wrong]) -> String {
+    let lines: Vec<String> = all.iter().map(Wrong::to_string).collect();
+    lines.join("\n")
+}
+
+/// What the command line asks for, with what is in its `--config` file. Wrong usage
+/// ends the program.
+///
+/// # Errors
+///
+/// What is wrong with the file.
+pub(super) fn parse() -> Result<Cli, ConfigError> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let matches = Cli::command().get_matches_from(&arguments);
+    parse_with(arguments, matches)
+}
+
+/// The same once more, where the file may be another by now.
+///
+/// # Errors
+///
+/// What is wrong with the file.
+pub(super) fn parse_again() -> Result<Cli, ConfigError> {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let matches = Cli::command().try_get_matches_from(&arguments);
+    parse_with(arguments, matches.map_err(unfit)?)
+}
+
+fn parse_with(mut arguments: Vec<OsString>, matches: ArgMatches) -> Result<Cli, ConfigError> {
+    let named = matches.subcommand();
+    let given = named.map_or(&matches, |(_, given)| given);
+    let path = given.try_get_one::<PathBuf>("config").ok().flatten();
+    let Some(path) = path else {
+        return Cli::from_arg_matches(&matches).map_err(unfit);
+    };
+    let taken_by = match named {
+        Some((name, _)) if name != "serve" => command(name),
+        _ => command("serve"),
+    };
+    let options = read(path)?;
+    let mut zones = Vec::new();
+    let place = 1 + usize::from(named.is_some());
+    for option in options.into_iter().rev() {
+        let known = taken_by.get_arguments().any(|arg| is_it(arg, &option.key));
+        // On the command line it may be given otherwise; then that holds.
+        let given = given.try_contains_id(&option.id).is_ok()
+            && given.value_source(&option.id) == Some(ValueSource::CommandLine);
+        match option.key == ZONES {
+            _ if given || !known => {}
+            true => zones = option.arguments,
+            false => drop(arguments.splice(place..place, option.arguments)),
+        }
+    }
+    arguments.extend(zones);
+    let matches = Cli::command().try_get_matches_from(arguments);
+    Cli::from_arg_matches(&matches.map_err(unfit)?).map_err(unfit)
+}
+
+fn unfit(error: clap::Error) -> ConfigError {
+    let text = error.to_string();
+    let sentence = text.lines().next().unwrap_or_default();
+    ConfigError::Unfit(sentence.trim_start_matches("error: ").into())
+}
+
+fn command(name: &str) -> Command {
+    let all = Cli::command();
+    let found = all.find_subcommand(name);
+    found.expect("the command was given").clone()
+}
+
+fn is_it(arg: &Arg, key: &str) -> bool {
+    match arg.get_long() {
+        Some(long) => long == key && !NO_KEYS.contains(&key),
+        None => arg.is_positional() && key == ZONES,
+    }
+}
+
+/// An option in the file, as it is written on the command line.
+struct Given {
+    key: String,
+    id: String,
+    arguments: Vec<OsString>,
+}
+
+/// Reads the file, and each of its values as the command line does.
+fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
+    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+        path: path.into(),
+        error,
+    })?;
+    let wrong = |at: Range<usize>, sentence: String| wrong(path, &text, at.start, sentence);
+    let (table, errors) = DeTable::parse_recoverable(&text);
+    let mut all_wrong: Vec<Wrong> = errors
+        .iter()
+        .map(|error| wrong(error.span().unwrap_or(0..0), error.message().into()))
+        .collect();
+    let serve = command("serve");
+    let mut given = Vec::new();
+    for (key, value) in table.get_ref() {
+        let (name, span) = (key.get_ref(), key.span());
+        let Some(arg) = serve.get_arguments().find(|arg| is_it(arg, name)) else {
+            all_wrong.push(wrong(span, unknown(name, &serve)));
+            continue;
+        };
+        match arguments(arg, name, value.get_ref()) {
+            Ok(arguments) => match check(&serve, &arguments) {
+                Ok(()) => given.push(Given {
+                    key: name.to_string(),
+                    id: arg.get_id().to_string(),
+                    arguments,
+                }),
+                Err(sentence) => all_wrong.push(wrong(value.span(), sentence)),
+            },
+            Err(sentence) => all_wrong.push(wrong(value.span(), format!("{name}: {sentence}"))),
+        }
+    }
+    if !all_wrong.is_empty() {
+        all_wrong.sort_by_key(|wrong| (wrong.line, wrong.column));
+        return Err(ConfigError::Wrong(all_wrong));
+    }
+    Ok(given)
+}
+
+fn unknown(name: &str, serve: &Command) -> String {
+    let keys = serve.get_arguments().filter_map(Arg::get_long);
+    let keys = keys.chain([ZONES]).filter(|key| !NO_KEYS.contains(key));
+    let distance = |key: &&str| strsim::jaro(key, name);
+    let near = keys.max_by(|a, b| distance(a).total_cmp(&distance(b)));
+    let near = near.filter(|key| distance(key) > 0.8);
+    let hint = near.map(|key| format!("; did you mean `{key}`?"));
+    format!("unknown key `{name}`{}", hint.unwrap_or_default())
+}
+
+/// A value as words of the command line.
+fn arguments(arg: &Arg, name: &str, value: &DeValue<'_>) -> Result<Vec<OsString>, String> {
+    let is_flag = matches!(arg.get_action(), ArgAction::SetTrue);
+    let repeats = matches!(arg.get_action(), ArgAction::Append);
+    let word = |value: &DeValue<'_>| match value {
+        DeValue::String(text) => Ok(text.to_string()),
+        DeValue::Integer(number) => Ok(number.to_string().replace('_', "")),
+        other => Err(format!(
+            "{} where a string or a number belongs",
+            other.type_str()
+        )),
+    };
+    let written = |word: String| -> OsString {
+        match name {
+            ZONES => word.into(),
+            _ => format!("--{name}={word}").into(),
+        }
+    };
+    match value {
+        DeValue::Boolean(true) if is_flag => Ok(vec![format!("--{name}").into()]),
+        DeValue::Boolean(false) if is_flag => Ok(Vec::new()),
+        _ if is_flag => Err("write true or false".into()),
+        DeValue::Array(values) if repeats => {
+            let words = values.iter().map(|value| word(value.get_ref()));
+            words.map(|word| word.map(written)).collect()
+        }
+        DeValue::Array(_) => Err("it has one value".into()),
+        value => Ok(vec![written(word(value)?)]),
+    }
+}
+
+/// Has clap read the words, for what it says of them.
+fn check(serve: &Command, arguments: &[OsString]) -> Result<(), String> {
+    let words = ["serve".into()]
+        .into_iter()
+        .chain(arguments.iter().cloned());
+    let Err(error) = serve.clone().try_get_matches_from(words) else {
+        return Ok(());
+    };
+    // What an option needs beside it may be on the command line.
+    if error.kind() == clap::error::ErrorKind::MissingRequiredArgument {
+        return Ok(());
+    }
+    let text = error.to_string();
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    Err(words.join(" ").trim_start_matches("error: ").into())
+}
+
+fn wrong(path: &Path, text: &str, at: usize, sentence: String) -> Wrong {
+    let before = &text[..at.min(text.len())];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    Wrong {
+        path: path.into(),
+        line: before.matches('\n').count() + 1,
+        column: before[line_start..].chars().count() + 1,
+        sentence,
+    }
+}
