@@ -9,6 +9,7 @@ pub mod chance;
 pub mod control;
 pub mod http;
 pub mod metrics;
+pub mod privileges;
 pub mod reload;
 pub mod signals;
 pub mod status;

@@ -6,15 +6,18 @@
 pub mod cpu_clock;
 pub mod epoll;
 pub mod lab;
+pub mod landlock;
 pub mod limits;
 pub mod memory;
 pub mod poll;
 pub mod port;
 pub mod proc_net;
+pub mod seccomp;
 pub mod sock_diag;
 pub mod socket;
 pub mod steer;
 pub mod unix;
+pub mod user;
 
 use std::io;
 
