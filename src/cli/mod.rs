@@ -12,6 +12,7 @@ mod man;
 mod queries;
 mod serve;
 mod sources;
+mod unit;
 
 use std::io::Write;
 
@@ -68,6 +69,8 @@ enum Command {
     Completions(completions::Completions),
     /// Print the manual page of a command
     Man(man::Man),
+    /// Print units for systemd
+    Unit(unit::Unit),
 }
 
 impl Cli {
@@ -108,6 +111,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Alerts(alerts) => alerts.run(),
         Command::Completions(completions) => completions.run(),
         Command::Man(man) => man.run(),
+        Command::Unit(unit) => unit.run(),
     }
 }
 

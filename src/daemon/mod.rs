@@ -5,10 +5,12 @@
 //! events of its threads, zones that have been read anew, what the threads of the
 //! control socket ask. It does nothing that takes long itself.
 
+pub mod activation;
 pub mod chance;
 pub mod control;
 pub mod http;
 pub mod metrics;
+pub mod notify;
 pub mod privileges;
 pub mod reload;
 pub mod signals;

@@ -33,6 +33,13 @@ impl Held {
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.groups.iter().map(|group| group[0].local()).collect()
     }
+
+    /// The sockets that several workers read.
+    pub fn shared(&self, workers: usize, sharing: Sharing) -> Vec<Arc<UdpSocket>> {
+        let is_shared = |group: &&Vec<_>| sharing == Sharing::Shared || group.len() < workers;
+        let groups = self.groups.iter().filter(is_shared);
+        groups.flatten().cloned().collect()
+    }
 }
 
 /// Why an address cannot be had.
@@ -222,7 +229,8 @@ fn address(
     Err(last.unwrap_or(BindError::Nothing))
 }
 
-fn listener(config: &Config, address: SocketAddr) -> Result<Option<TcpListener>, BindError> {
+/// The TCP listener of an address, where TCP is served.
+pub fn listener(config: &Config, address: SocketAddr) -> Result<Option<TcpListener>, BindError> {
     let listener = config.tcp.map(|_| match config.join {
         true => socket::listen_grouped(address),
         false => socket::listen_tcp(address),
@@ -240,6 +248,15 @@ fn sockets(config: &Config, workers: usize) -> usize {
     }
 }
 
+/// How the sockets are made.
+pub fn options(config: &Config) -> UdpOptions {
+    UdpOptions {
+        grouped: config.sharing == Sharing::Reuseport,
+        receive_buffer: config.receive_buffer,
+        timeout: IDLE_WAIT,
+    }
+}
+
 /// The sockets of one address, in worker order: those that are there, then others.
 fn group(
     config: &Config,
@@ -248,12 +265,7 @@ fn group(
     mut group: Vec<Arc<UdpSocket>>,
     notes: &mut BTreeSet<String>,
 ) -> Result<Vec<Arc<UdpSocket>>, BindError> {
-    let grouped = config.sharing == Sharing::Reuseport;
-    let options = UdpOptions {
-        grouped,
-        receive_buffer: config.receive_buffer,
-        timeout: IDLE_WAIT,
-    };
+    let options = options(config);
     let sockets = sockets(config, workers);
     let mut own_notes = Vec::new();
     for socket in &group {
@@ -262,7 +274,7 @@ fn group(
         }
         socket.tune(&options, &mut own_notes);
     }
-    if grouped && wanted.port() != 0 && group.is_empty() {
+    if options.grouped && wanted.port() != 0 && group.is_empty() {
         let company = proc_net::owners(Protocol::Udp, wanted).len();
         if company > 0 {
             notes.insert(format!(
@@ -294,7 +306,9 @@ pub fn steer(
     let cpus: Vec<usize> = seats.iter().map(|seat| seat.cpu).collect();
     for group in groups {
         let address = group[0].local();
-        steer::attach(&group[0], steer, &cpus)
+        // Sockets that a service manager bound may be fewer than workers.
+        let cpus = &cpus[..group.len().min(cpus.len())];
+        steer::attach(&group[0], steer, cpus)
             .map_err(|error| StartError::Steer { address, error })?;
     }
     Ok(())

@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use super::answerer::{Answerer, Responder};
 use super::bind::{self, Held};
-use super::inherited::{Inherited, Sockets, Taken};
+use super::handed;
+use super::inherited::{self, Inherited, Sockets, Taken};
 use super::placement::{self, PlacementError, Seat};
 use super::{Config, Listen, Server, StartError};
 use crate::sys::steer;
@@ -94,6 +95,35 @@ impl Bound {
     /// What has been taken of sockets that were there.
     pub fn taken(&self) -> &Taken {
         &self.taken
+    }
+
+    /// Takes the sockets that a service manager has bound, in the place of those
+    /// that `config` would listen on. Each gets a worker, at least. Where there
+    /// are to be more workers, sockets are added to the groups that let them in,
+    /// and those of others are read by several workers.
+    ///
+    /// # Errors
+    ///
+    /// Descriptors of something else or none, or no place for the workers.
+    pub fn complete(config: &Config, sockets: Sockets) -> Result<Bound, StartError> {
+        let mut held = inherited::hold(sockets).map_err(|error| StartError::System {
+            what: "on the sockets that the service manager handed in".into(),
+            error,
+        })?;
+        let wanted = seats(config)?.len();
+        let config = Config {
+            workers: Some(wanted.max(handed::fewest_workers(&held))),
+            ..config.clone()
+        };
+        let seats = seats(&config)?;
+        handed::complete(&mut held, &config, seats.len());
+        bind::steer(&config, &held.groups, &seats)?;
+        Ok(Bound {
+            config,
+            seats,
+            held,
+            taken: Taken::default(),
+        })
     }
 
     /// The addresses that are bound, with the ports that the kernel chose.

@@ -6,6 +6,7 @@ use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
+use super::bind::Held;
 use super::idle::IDLE_WAIT;
 use crate::sys::socket::{self, UdpSocket};
 
@@ -42,6 +43,25 @@ impl Sockets {
         self.workers = self.groups.iter().map(Vec::len).max().unwrap_or(0);
         self
     }
+}
+
+/// Takes all sockets as they are.
+///
+/// # Errors
+///
+/// A descriptor of something else, or no group or an empty one.
+pub fn hold(sockets: Sockets) -> io::Result<Held> {
+    let Inherited {
+        groups, listeners, ..
+    } = Inherited::of(sockets)?;
+    if groups.is_empty() {
+        return Err(io::Error::other("there is no socket among them"));
+    }
+    Ok(Held {
+        groups,
+        listeners: listeners.into_iter().flatten().collect(),
+        notes: Vec::new(),
+    })
 }
 
 /// Sockets that are there to be taken.

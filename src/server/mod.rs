@@ -18,6 +18,7 @@ pub mod worker;
 mod bind;
 mod bound;
 mod event;
+mod handed;
 mod panics;
 
 use std::io;
@@ -187,6 +188,7 @@ impl Server {
             events,
         };
         let mut server = Server {
+            shared: held.shared(seats.len(), config.sharing),
             counters: seats.iter().map(|_| Arc::default()).collect(),
             carried: (vec![Totals::default(); seats.len()], Totals::default()),
             seats,
@@ -196,10 +198,6 @@ impl Server {
                 .iter()
                 .map(|group| group.iter().map(Arc::downgrade).collect())
                 .collect(),
-            shared: match config.sharing {
-                Sharing::Reuseport => Vec::new(),
-                Sharing::Shared => held.groups.concat(),
-            },
             listeners: Vec::new(),
             workers: Vec::new(),
             tcp: None,

@@ -13,6 +13,7 @@ pub mod poll;
 pub mod port;
 pub mod proc_net;
 pub mod seccomp;
+pub mod service;
 pub mod sock_diag;
 pub mod socket;
 pub mod steer;

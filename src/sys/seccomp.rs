@@ -180,12 +180,12 @@ const CONDITIONS: &[(c_long, u8, SeccompCmpOp, u64)] = &[
     (libc::SYS_prctl, 0, Eq, libc::PR_GET_NAME as u64),
     // glibc names the memory that it takes.
     (libc::SYS_prctl, 0, Eq, libc::PR_SET_VMA as u64),
-    (libc::SYS_ioctl, 1, Eq, libc::FIONBIO as u64),
-    (libc::SYS_ioctl, 1, Eq, libc::FIOCLEX as u64),
-    (libc::SYS_ioctl, 1, Eq, libc::FIONREAD as u64),
+    (libc::SYS_ioctl, 1, Eq, libc::FIONBIO as _),
+    (libc::SYS_ioctl, 1, Eq, libc::FIOCLEX as _),
+    (libc::SYS_ioctl, 1, Eq, libc::FIONREAD as _),
     // Is it a terminal, and how wide?
-    (libc::SYS_ioctl, 1, Eq, libc::TCGETS as u64),
-    (libc::SYS_ioctl, 1, Eq, libc::TIOCGWINSZ as u64),
+    (libc::SYS_ioctl, 1, Eq, libc::TCGETS as _),
+    (libc::SYS_ioctl, 1, Eq, libc::TIOCGWINSZ as _),
 ];
 const THREAD: u64 = libc::CLONE_THREAD as u64;
 

@@ -86,15 +86,25 @@ impl UdpSocket {
         Ok(UdpSocket { socket, local })
     }
 
-    /// True where other sockets may be bound to the same address.
-    pub fn is_grouped(&self) -> bool {
-        self.socket.reuse_port().unwrap_or(false)
+    /// Gives a socket that was bound elsewhere the options that one bound here has,
+    /// as far as it lacks them; adds a sentence to `notes` for each that was not to
+    /// be had.
+    pub fn tune(&self, options: &UdpOptions, notes: &mut Vec<String>) {
+        // systemd sets it on all sockets; see `bind` for what it lets others do.
+        let _ = self.socket.set_reuse_address(false);
+        let has = self.socket.recv_buffer_size().unwrap_or(0) / 2;
+        if has < options.receive_buffer {
+            tune(&self.socket, self.local, options, notes);
+        } else {
+            // Asking again could take away what a privileged binder gave.
+            let _ = self.socket.set_send_buffer_size(SEND_BUFFER);
+            ignore_path_mtu(&self.socket, self.local, notes);
+        }
     }
 
-    /// Sets the options without which the server still serves, on a socket that may
-    /// have other ones.
-    pub fn tune(&self, options: &UdpOptions, notes: &mut Vec<String>) {
-        tune(&self.socket, self.local, options, notes);
+    /// True where others may join it on its address.
+    pub fn is_grouped(&self) -> bool {
+        self.socket.reuse_port().unwrap_or(false)
     }
 
     /// One more descriptor of the socket, for somebody else to adopt.
@@ -155,16 +165,7 @@ fn with_free_port(mut address: SocketAddr) -> io::Result<SocketAddr> {
 
 /// The options without which the server still serves.
 fn tune(socket: &Socket, address: SocketAddr, options: &UdpOptions, notes: &mut Vec<String>) {
-    let fd = socket.as_raw_fd();
-    // Replies may be fragmented on the way but never because of a forged
-    // "fragmentation needed" (draft-ietf-dnsop-avoid-fragmentation).
-    let (level, option) = match address {
-        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
-        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
-    };
-    if let Err(error) = set_option(fd, level, option, libc::IP_PMTUDISC_OMIT) {
-        notes.push(format!("path MTU discovery stays on: {error}"));
-    }
+    ignore_path_mtu(socket, address, notes);
     let wanted = options.receive_buffer;
     let got = set_buffers(socket, wanted, SEND_BUFFER);
     if got < wanted {
@@ -172,6 +173,19 @@ fn tune(socket: &Socket, address: SocketAddr, options: &UdpOptions, notes: &mut 
             "the receive buffer is {got} bytes rather than {wanted}; raise net.core.rmem_max, \
                 or give the program CAP_NET_ADMIN"
         ));
+    }
+}
+
+fn ignore_path_mtu(socket: &Socket, address: SocketAddr, notes: &mut Vec<String>) {
+    // Replies may be fragmented on the way but never because of a forged
+    // "fragmentation needed" (draft-ietf-dnsop-avoid-fragmentation).
+    let (level, option) = match address {
+        SocketAddr::V4(_) => (libc::IPPROTO_IP, libc::IP_MTU_DISCOVER),
+        SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER),
+    };
+    let fd = socket.as_raw_fd();
+    if let Err(error) = set_option(fd, level, option, libc::IP_PMTUDISC_OMIT) {
+        notes.push(format!("path MTU discovery stays on: {error}"));
     }
 }
 

@@ -3,6 +3,7 @@
 
 mod distribution;
 mod faults;
+mod handed;
 mod limits;
 mod replacing;
 mod stopping;

@@ -3,6 +3,7 @@
 mod control;
 mod log;
 mod options;
+mod privilege;
 
 use std::sync::Arc;
 

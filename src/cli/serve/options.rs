@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ValueEnum, value_parser};
 
+use super::privilege::PrivilegeOptions;
 use crate::answer::{DEFAULT_EDNS_SIZE, Settings};
 use crate::server::{self, Config, Listen, Sharing, idle, placement, tcp};
 use crate::sys::port::MAX_WIDTH;
@@ -30,6 +31,8 @@ pub struct ServeOptions {
     answers: AnswerOptions,
     #[command(flatten)]
     tcp: TcpOptions,
+    #[command(flatten)]
+    pub privileges: PrivilegeOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -185,6 +188,7 @@ impl ServeOptions {
             workers,
             answers,
             tcp,
+            privileges: _,
         } = self;
         if sockets.sockets == Sockets::Shared && sockets.steer != Steering::Hash {
             let message =

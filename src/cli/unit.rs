@@ -1,0 +1,86 @@
+//! `shardns unit`: units for systemd, printed for the operator to look at, change
+//! and put where they belong.
+
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use anyhow::Context;
+
+const SERVICE: &str = include_str!("unit/shardns.service");
+const SOCKET: &str = include_str!("unit/shardns.socket");
+/// What stands in the service for the path of the program.
+const PROGRAM: &str = "@PROGRAM@";
+const DEFAULT_ZONES: &str = "@ZONES@";
+
+/// The arguments of `shardns unit`.
+#[derive(Debug, clap::Args)]
+pub struct Unit {
+    /// Print shardns.socket rather than shardns.service: systemd binds the sockets
+    /// and keeps them while the server is started anew
+    #[arg(long)]
+    socket: bool,
+    /// The folder of zones to serve
+    #[arg(long, value_name = "FOLDER", default_value = "/etc/shardns/zones")]
+    zones: PathBuf,
+}
+
+impl Unit {
+    /// Prints the unit.
+    ///
+    /// # Errors
+    ///
+    /// A path that no unit can name, or a reader that has gone.
+    pub fn run(self) -> anyhow::Result<()> {
+        let text = if self.socket {
+            SOCKET.to_owned()
+        } else {
+            let program = std::env::current_exe().context("cannot tell where the program is")?;
+            let program = program.canonicalize().unwrap_or(program);
+            SERVICE
+                .replace(PROGRAM, &word(&program)?)
+                .replace(DEFAULT_ZONES, &word(&self.zones)?)
+        };
+        io::stdout().write_all(text.as_bytes())?;
+        Ok(())
+    }
+}
+
+/// A path as a word of `ExecStart=`: quoted where it has to be, with what systemd
+/// would replace written twice (`systemd.service(5)`, "Command lines").
+fn word(path: &std::path::Path) -> anyhow::Result<String> {
+    let text = path
+        .to_str()
+        .with_context(|| format!("{} cannot be written into a unit", path.display()))?;
+    let mut word = text.replace('%', "%%").replace('$', "$$");
+    if word.contains([' ', '\t', '\n', '"', '\'', '\\', ';']) {
+        word = format!(
+            "\"{}\"",
+            word.replace('\\', "\\\\")
+                .replace('"', "\\\"")
+                .replace('\n', "\\n")
+        );
+    }
+    Ok(word)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn paths_are_written_as_systemd_reads_them() {
+        let written = |path| word(Path::new(path)).unwrap();
+        assert_eq!(written("/usr/bin/shardns"), "/usr/bin/shardns");
+        assert_eq!(written("/a b/100%"), "\"/a b/100%%\"");
+        assert_eq!(written("/a$b"), "/a$$b");
+        assert_eq!(written("/a\"b\\"), "\"/a\\\"b\\\\\"");
+    }
+
+    #[test]
+    fn the_service_names_what_it_is_to_serve() {
+        for placeholder in [PROGRAM, DEFAULT_ZONES] {
+            assert_eq!(SERVICE.matches(placeholder).count(), 1);
+        }
+    }
+}
