@@ -3,6 +3,7 @@
 
 use std::io::{self, Write};
 use std::path::PathBuf;
+use std::process::Command;
 
 use anyhow::Context;
 
@@ -10,7 +11,13 @@ const SERVICE: &str = include_str!("unit/shardns.service");
 const SOCKET: &str = include_str!("unit/shardns.socket");
 /// What stands in the service for the path of the program.
 const PROGRAM: &str = "@PROGRAM@";
-const DEFAULT_ZONES: &str = "@ZONES@";
+/// What stands there for the folder of zones.
+const ZONES: &str = "@ZONES@";
+/// What stands there for how the server tells that it is ready, and is told to
+/// read its zones again.
+const TYPE: &str = "@TYPE@";
+/// The first systemd that sends the signal and waits for the answer by itself.
+const NOTIFY_RELOAD: u32 = 253;
 
 /// The arguments of `shardns unit`.
 #[derive(Debug, clap::Args)]
@@ -38,10 +45,32 @@ impl Unit {
             let program = program.canonicalize().unwrap_or(program);
             SERVICE
                 .replace(PROGRAM, &word(&program)?)
-                .replace(DEFAULT_ZONES, &word(&self.zones)?)
+                .replace(ZONES, &word(&self.zones)?)
+                .replace(TYPE, kind(systemd()))
         };
         io::stdout().write_all(text.as_bytes())?;
         Ok(())
+    }
+}
+
+/// The version of the machine's systemd, if it has one.
+fn systemd() -> Option<u32> {
+    let output = Command::new("systemctl").arg("--version").output().ok()?;
+    version(&String::from_utf8_lossy(&output.stdout))
+}
+
+/// `systemd 252 (252.38-1~deb12u1)`, and more lines.
+fn version(text: &str) -> Option<u32> {
+    text.split_whitespace().nth(1)?.parse().ok()
+}
+
+fn kind(systemd: Option<u32>) -> &'static str {
+    match systemd {
+        Some(version) if version < NOTIFY_RELOAD => {
+            "# From systemd 253 on, Type=notify-reload is in the place of these two lines.\n\
+                Type=notify\nExecReload=/bin/kill -HUP $MAINPID"
+        }
+        _ => "Type=notify-reload",
     }
 }
 
@@ -78,8 +107,19 @@ mod tests {
     }
 
     #[test]
+    fn an_old_systemd_is_told_how_to_reload() {
+        let old = version("systemd 252 (252.38-1~deb12u1)\n+PAM +AUDIT");
+        assert_eq!(old, Some(252));
+        assert!(kind(old).contains("\nType=notify\nExecReload="));
+        for new in [Some(253), None] {
+            assert_eq!(kind(new), "Type=notify-reload");
+        }
+        assert_eq!(version(""), None);
+    }
+
+    #[test]
     fn the_service_names_what_it_is_to_serve() {
-        for placeholder in [PROGRAM, DEFAULT_ZONES] {
+        for placeholder in [PROGRAM, ZONES, TYPE] {
             assert_eq!(SERVICE.matches(placeholder).count(), 1);
         }
     }
