@@ -6,7 +6,7 @@ use std::fs;
 use std::process::Command;
 
 use support::query;
-use support::running::{PROGRAM, Running, run, skip};
+use support::running::{PROGRAM, Running, own_user, run, skip};
 
 struct Files(tempfile::TempDir);
 
@@ -40,7 +40,12 @@ fn a_file_has_options_and_zones_and_the_command_line_has_the_last_word() {
     let config = files.path("shardns.toml");
     let start = |more: &[&str]| {
         let mut command = Command::new(PROGRAM);
-        Running::spawn(command.args(["serve", "--config", &config]).args(more))
+        Running::spawn(
+            command
+                .args(["serve", "--config", &config])
+                .args(own_user())
+                .args(more),
+        )
     };
     let file_alone = start(&[]);
     for words in ["3 workers not pinned", "zone a.test.", "[::1]:"] {
@@ -108,7 +113,11 @@ fn a_reload_reads_the_file_again() {
     };
     write(&["a.zone"], "one");
     let mut command = Command::new(PROGRAM);
-    let mut running = Running::spawn(command.args(["serve", "--config", &config]));
+    let mut running = Running::spawn(
+        command
+            .args(["serve", "--config", &config])
+            .args(own_user()),
+    );
     let client = running.client();
     let ask = |name: &str, rtype: u16, class: u8| {
         let mut request = query(name, rtype);

@@ -19,7 +19,8 @@ use shardns::daemon::privileges::{Paths, PrivilegeError, Privileges};
 use shardns::server::snapshot::Snapshot;
 use shardns::server::{Bound, Config, Listen};
 use shardns::sys::user;
-use shardns::zone::load::{assemble, find};
+use shardns::zone::collection::Collection;
+use shardns::zone::sources::FileNames;
 use support::query;
 use tempfile::TempDir;
 
@@ -259,12 +260,10 @@ fn a_server_answers_and_reloads_inside() {
     let output = apart("a_server_answers_and_reloads_inside", |folder| {
         let zone = folder.join("zones").to_string_lossy().into_owned();
         let load = || {
-            let sources = find(&[zone.clone()]).unwrap();
-            let loaded: Vec<_> = sources
-                .iter()
-                .map(|source| source.load().unwrap())
-                .collect();
-            Arc::new(assemble(&loaded).unwrap())
+            let mut collection = Collection::new(FileNames::default());
+            let report = collection.refresh(std::slice::from_ref(&zone));
+            assert!(report.faults.is_empty());
+            Arc::new(collection.zones())
         };
         let config = Config {
             listen: vec![Listen {

@@ -464,9 +464,14 @@ fn a_stop_while_zones_are_read_needs_no_patience() {
         .spawn()
         .unwrap();
     let pid = child.id().to_string();
-    let status = format!("/proc/{pid}/task");
-    // The thread that watches for signals is there first of all.
-    while std::fs::read_dir(&status).map_or(0, |threads| threads.count()) < 2 {
+    // Signals are caught first of all: 10 is SIGUSR1, 15 is SIGTERM.
+    let caught = || {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let mask = status.split("SigCgt:\t").nth(1).unwrap();
+        let mask = u64::from_str_radix(mask.split_whitespace().next().unwrap(), 16).unwrap();
+        [10, 15].iter().all(|signal| mask >> (signal - 1) & 1 == 1)
+    };
+    while !caught() {
         assert!(child.try_wait().unwrap().is_none());
     }
     for signal in ["-USR1", "-TERM"] {

@@ -35,6 +35,7 @@ pub use asks::{Ask, Asks};
 use control::Control;
 use handover::Stage;
 use metrics::Metrics;
+use notify::Notifier;
 use reload::{Keeper, Known, Reloaded, Reloader, Said, What};
 use signals::Wish;
 use status::{Shares, Status};
@@ -63,6 +64,7 @@ pub struct Daemon {
     started: (Instant, SystemTime),
     /// How long those before this process have counted.
     counted_before: Duration,
+    notifier: Notifier,
     stage: Stage,
     predecessor: Option<Predecessor>,
     /// Servers of which some connection is still open.
@@ -76,6 +78,8 @@ pub struct Equipment {
     pub control: Option<Control>,
     /// Where metrics are asked for.
     pub metrics: Option<TcpListener>,
+    /// The service manager.
+    pub notifier: Notifier,
 }
 
 /// Writes to stderr. Where nobody can read it, as on a full disk or a closed
@@ -109,6 +113,7 @@ impl Daemon {
             shares: Shares::new(Instant::now()),
             started: (Instant::now(), SystemTime::now()),
             counted_before: Duration::ZERO,
+            notifier: equipment.notifier,
             stage: Stage::None,
             predecessor: None,
             retired: Vec::new(),
@@ -146,6 +151,8 @@ impl Daemon {
     /// latter.
     pub fn run(mut self, wishes: &Receiver<Wish>) -> (Server, bool) {
         let ticks = tick(TICK);
+        let alive = self.notifier.interval().map(tick).unwrap_or_else(never);
+        self.say_ready();
         loop {
             // A server that has let go has no thread that reports.
             let none = never();
@@ -176,6 +183,7 @@ impl Daemon {
                     Ok(ask) => self.answer(ask),
                     Err(_) => break,
                 },
+                recv(alive) -> _ => self.notifier.alive(),
                 recv(ticks) -> _ => {
                     self.server.free_replaced();
                     self.retired.retain(|server| !server.is_finished());
@@ -189,7 +197,14 @@ impl Daemon {
         (self.server, false)
     }
 
+    /// Tells the service manager that all is well.
+    fn say_ready(&self) {
+        let served = self.server.snapshot().zones.len();
+        self.notifier.ready(&format!("{served} zones are served"));
+    }
+
     fn stop(&mut self) {
+        self.notifier.stopping();
         if let Some(predecessor) = &self.predecessor {
             predecessor.dismiss();
         }
@@ -212,8 +227,8 @@ impl Daemon {
             Ask::Stop(_) => {}
             Ask::HandOver(answer) => drop(answer.send(self.hand_over())),
             Ask::Withdraw => self.withdraw(),
-            Ask::LetGo(taken, answer) => {
-                if let Some(counted) = self.let_go(&taken) {
+            Ask::LetGo(ready, answer) => {
+                if let Some(counted) = self.let_go(&ready) {
                     let _ = answer.send(counted);
                 }
             }
@@ -273,6 +288,7 @@ impl Daemon {
     /// Has the zones read anew, and whoever asks be told.
     fn reload(&mut self, what: What, asker: Option<Sender<Said>>) {
         self.waiting.push_back(asker);
+        self.notifier.reloading();
         self.reloader.want(what);
     }
 
@@ -295,6 +311,7 @@ impl Daemon {
         drop(before);
         self.known = known;
         said.log();
+        self.say_ready();
         if let Some(Some(asker)) = self.waiting.pop_front() {
             // Whoever asked may have gone.
             let _ = asker.send(said);

@@ -9,6 +9,7 @@ use std::thread;
 
 use crossbeam_channel::Receiver;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ};
+use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
 use super::print;
@@ -38,34 +39,46 @@ impl Wish {
     }
 }
 
-/// Signals that have come, and whether there is a server to tell of them.
-pub struct Wishes {
-    serving: Arc<AtomicBool>,
-    wishes: Receiver<Wish>,
+/// Signals that are caught, and wait for somebody to look at them.
+pub struct Caught {
+    signals: Signals,
+    starting: Arc<AtomicBool>,
 }
 
-impl Wishes {
-    /// Watches for signals from now on. Before `serve` there is nothing to lose: a
+impl Caught {
+    /// Catches signals from now on. Until `pass_on` there is nothing to lose: a
     /// signal to stop ends the process on the spot.
     ///
     /// # Errors
     ///
-    /// What the kernel says to watching, or to one more thread.
-    pub fn watch() -> io::Result<Wishes> {
+    /// What the kernel says.
+    pub fn catch() -> io::Result<Caught> {
+        let starting = Arc::new(AtomicBool::new(true));
+        for signal in [SIGINT, SIGQUIT, SIGTERM] {
+            flag::register_conditional_shutdown(signal, 0, starting.clone())?;
+        }
         let all = [SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGXFSZ];
-        let mut signals = Signals::new(all)?;
-        let serving = Arc::new(AtomicBool::new(false));
+        Ok(Caught {
+            signals: Signals::new(all)?,
+            starting,
+        })
+    }
+
+    /// From now on there is a server, and what comes is its to follow. The thread
+    /// that this takes has what privileges the calling one has left.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to one more thread.
+    pub fn pass_on(mut self) -> io::Result<Receiver<Wish>> {
+        // SeqCst: once at the start of the program, cost is no matter.
+        self.starting.store(false, Ordering::SeqCst);
         let (send, wishes) = crossbeam_channel::unbounded();
-        let is_serving = serving.clone();
         let watch = move || {
             let mut stopping = false;
-            for wish in signals.forever().filter_map(Wish::of) {
-                // SeqCst: once at the start of the program, cost is no matter.
-                let serving = is_serving.load(Ordering::SeqCst);
+            for wish in self.signals.forever().filter_map(Wish::of) {
                 match wish {
-                    Wish::Stop if !serving => std::process::exit(0),
                     Wish::Stop if stopping => at_once(),
-                    _ if !serving => continue,
                     _ => stopping |= wish == Wish::Stop,
                 }
                 if send.send(wish).is_err() && !stopping {
@@ -75,14 +88,7 @@ impl Wishes {
         };
         let name = "shardns-signals".to_owned();
         thread::Builder::new().name(name).spawn(watch)?;
-        Ok(Wishes { serving, wishes })
-    }
-
-    /// From now on there is a server, and what comes is its to follow.
-    pub fn serve(&self) -> &Receiver<Wish> {
-        // SeqCst: once at the start of the program, cost is no matter.
-        self.serving.store(true, Ordering::SeqCst);
-        &self.wishes
+        Ok(wishes)
     }
 }
 

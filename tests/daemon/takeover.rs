@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use super::control::ctl;
-use super::support::running::PROGRAM;
+use super::support::running::{PROGRAM, own_user};
 use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);

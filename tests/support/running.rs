@@ -18,6 +18,14 @@ pub fn run(arguments: &[&str]) -> Output {
         .unwrap()
 }
 
+/// What has root stay root: the tests' folders are its own.
+pub fn own_user() -> &'static [&'static str] {
+    match is_root() {
+        true => &["--user", "root"],
+        false => &[],
+    }
+}
+
 pub fn is_root() -> bool {
     std::fs::metadata("/proc/self").unwrap().uid() == 0
 }
@@ -41,6 +49,7 @@ impl Running {
         let mut command = Command::new(PROGRAM);
         command
             .args(["serve", "--listen", "127.0.0.1:0"])
+            .args(own_user())
             .args(arguments);
         Running::spawn(&mut command)
     }

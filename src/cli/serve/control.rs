@@ -1,13 +1,15 @@
 //! Options about who may look at a running server and change it.
 
 use std::net::{SocketAddr, TcpListener};
+use std::os::unix::net::UnixListener;
 use std::path::PathBuf;
 
 use anyhow::{Context, bail};
 
+use crate::cli::ctl::DEFAULT_PATH;
 use crate::daemon::Equipment;
 use crate::daemon::control::Control;
-use crate::daemon::takeover::{Handed, Takeover};
+use crate::daemon::takeover::Takeover;
 use crate::server::inherited::Inherited;
 
 #[derive(Debug, clap::Args)]
@@ -38,36 +40,45 @@ pub struct Predecessor {
 }
 
 impl ControlOptions {
-    /// Takes what there is to be taken, and opens the rest.
+    /// Takes what there is to be taken, and opens the rest. Sockets that a service
+    /// manager has handed in go before those that would be opened.
     ///
     /// # Errors
     ///
     /// What cannot be had.
-    pub fn open(&self) -> anyhow::Result<Predecessor> {
+    pub fn open(
+        &self,
+        control: Option<UnixListener>,
+        metrics: Option<TcpListener>,
+    ) -> anyhow::Result<Predecessor> {
         let mut predecessor = Predecessor::default();
-        let mut metrics = None;
+        let mut metrics = metrics;
         if let (true, Some(path)) = (self.takeover, &self.control)
             && let Some((takeover, handed)) = Takeover::begin(path)?
         {
-            let Handed {
-                sockets,
-                control,
-                metrics: listener,
-                ..
-            } = handed;
-            metrics = listener;
             let what = "the sockets that were handed over are not what they should be";
-            predecessor.inherited = Inherited::of(sockets).context(what)?;
-            predecessor.equipment.control = Some(Control::adopt(path, control).context(what)?);
+            metrics = metrics.or(handed.metrics.map(TcpListener::from));
+            predecessor.inherited = Inherited::of(handed.sockets).context(what)?;
+            let control = Control::adopt(path, handed.control);
+            predecessor.equipment.control = Some(control.context(what)?);
             predecessor.takeover = Some(takeover);
+        } else if let Some(listener) = control {
+            let path = self.control.clone().unwrap_or_else(|| DEFAULT_PATH.into());
+            predecessor.equipment.control = Some(Control::adopt(&path, listener.into())?);
         } else if let Some(path) = &self.control {
             predecessor.equipment.control = Some(Control::open(path)?);
         }
-        if let Some(address) = self.metrics {
-            let there = metrics.map(TcpListener::from);
-            predecessor.equipment.metrics = Some(listener(address, there)?);
-        }
+        predecessor.equipment.metrics = match self.metrics {
+            Some(address) => Some(listener(address, metrics)?),
+            // The service manager's needs no option; a predecessor's does.
+            None => metrics.filter(|_| predecessor.takeover.is_none()),
+        };
         Ok(predecessor)
+    }
+
+    /// The control socket's path.
+    pub fn path(&self) -> Option<PathBuf> {
+        self.control.clone()
     }
 }
 

@@ -5,6 +5,7 @@ mod log;
 mod options;
 mod privilege;
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context, bail};
@@ -13,9 +14,12 @@ use tracing::{error, info, warn};
 use super::sources::{ConfigFile, ZoneArguments, plural};
 use super::tell;
 use crate::answer::Settings;
-use crate::daemon::Daemon;
+use crate::daemon::notify::Notifier;
+use crate::daemon::privileges::Paths;
 use crate::daemon::reload::{self, Keeper, Renewed};
-use crate::daemon::signals::Wishes;
+use crate::daemon::signals::Caught;
+use crate::daemon::takeover::Takeover;
+use crate::daemon::{Daemon, Equipment, activation};
 use crate::server::{Bound, Config, Server, placement};
 use crate::sys::limits;
 use crate::zone::collection::{ChangeKind, Collection, Report};
@@ -52,24 +56,32 @@ impl Serve {
     /// What keeps it from starting.
     pub fn run(self) -> anyhow::Result<()> {
         self.log.start();
+        // What is in the environment is taken while there is one thread.
+        let (notifier, note) = Notifier::from_environment();
+        note.iter().for_each(|note| warn!("{note}"));
+        let handed = activation::from_environment()?;
         let config = self.options.config();
+        let privileges = self.options.privileges.resolve()?;
         // Before anything that takes time or sockets, so that no signal finds
         // the program unprepared.
-        let wishes = Wishes::watch().context("cannot watch for signals")?;
+        let signals = Caught::catch().context("cannot watch for signals")?;
         limits::raise_open_files();
         let collection = self.load()?;
         let zones = Arc::new(collection.zones());
-        let Predecessor {
-            inherited,
-            takeover,
-            equipment,
-        } = self.control.open()?;
-        let bound = Bound::bind_beside(&config, inherited)?;
+        let (bound, takeover, equipment) = self.bind(&config, handed)?;
         let taken = bound.taken().clone();
-        let serving = wishes.serve();
+        // From here on threads may be started: each has what is left to this one.
+        for note in privileges.drop(&self.paths(&collection))? {
+            info!("{note}");
+        }
+        let signals = signals.pass_on().context("cannot start a thread")?;
         let server = bound.start(zones)?;
         announce(&server, &config);
         let keeper = self.keeper(&config, collection);
+        let equipment = Equipment {
+            notifier,
+            ..equipment
+        };
         let mut daemon = Daemon::new(server, config, keeper, equipment)?;
         if let Some(takeover) = takeover
             && !daemon.take_over(takeover, &taken)
@@ -77,11 +89,55 @@ impl Serve {
             bail!("the server that was to be taken over goes on: this one took too long to start");
         }
         info!("ready");
-        let (server, was_taken_over) = daemon.run(serving);
+        let (server, was_taken_over) = daemon.run(&signals);
         if !self.log.quiet && !was_taken_over {
             tell(format_args!("{}", server.table()));
         }
         Ok(())
+    }
+
+    /// Binds what is not there already, from a server before this one or from the
+    /// service manager.
+    fn bind(
+        &self,
+        config: &Config,
+        handed: Option<activation::Handed>,
+    ) -> anyhow::Result<(Bound, Option<Takeover>, Equipment)> {
+        let Some(handed) = handed else {
+            let Predecessor {
+                inherited,
+                takeover,
+                equipment,
+            } = self.control.open(None, None)?;
+            let bound = Bound::bind_beside(config, inherited)?;
+            return Ok((bound, takeover, equipment));
+        };
+        let metrics = handed.metrics.into_iter().next();
+        let Predecessor {
+            takeover,
+            equipment,
+            ..
+        } = self.control.open(handed.control, metrics)?;
+        Ok((
+            Bound::complete(config, handed.sockets)?,
+            takeover,
+            equipment,
+        ))
+    }
+
+    /// What is read and written while the server runs.
+    fn paths(&self, collection: &Collection) -> Paths {
+        let mut read: Vec<PathBuf> = collection
+            .entries()
+            .flat_map(|entry| entry.files().map(Path::to_owned))
+            .collect();
+        let folders = self.zones.zones.iter().map(PathBuf::from);
+        read.extend(folders.filter(|path| path.is_dir()));
+        read.extend(self.config.config.clone());
+        Paths {
+            read,
+            write: self.control.path().into_iter().collect(),
+        }
     }
 
     /// Reads the zones; those that are good are served.
