@@ -15,6 +15,8 @@ use crate::sys::user::{self, User};
 
 /// Who a server becomes that root starts without a word about it.
 const DEFAULT: &str = "nobody";
+/// Its number where no list has it (`/proc/sys/kernel/overflowuid`).
+const OVERFLOW: u32 = 65_534;
 
 /// What is to be given up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -106,7 +108,7 @@ impl Privileges {
             (0, Some(user)) if user.uid == 0 => Identity::KeepRoot,
             (0, Some(user)) => Identity::Become(user),
             (0, None) => {
-                let user = find(DEFAULT)?;
+                let user = nobody()?;
                 notes.push(format!(
                     "started as root, it goes on as the user {}; --user takes another, \
                         --user root none",
@@ -177,6 +179,19 @@ fn find(name: &str) -> Result<User, PrivilegeError> {
         error,
     })?;
     found.ok_or_else(|| PrivilegeError::NoUser(name.into()))
+}
+
+/// A machine without a list of users, as a container may be, has this one all the
+/// same: the number is the kernel's for users that it cannot tell.
+fn nobody() -> Result<User, PrivilegeError> {
+    match find(DEFAULT) {
+        Err(PrivilegeError::NoUser(name)) => Ok(User {
+            name,
+            uid: OVERFLOW,
+            gid: OVERFLOW,
+        }),
+        found => found,
+    }
 }
 
 /// A number that nobody has been given a name for goes with the group of the same
@@ -283,5 +298,41 @@ fn calls_note() -> Option<String> {
         Ok(true) => None,
         Ok(false) => missing("no list of them is known for this kind of machine"),
         Err(error) => missing(&error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_stands_for_its_folder() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("a.zone");
+        fs::write(&path, "").unwrap();
+        assert_eq!(place(&path), folder.path());
+        assert_eq!(place(folder.path()), folder.path());
+        assert_eq!(place(Path::new("a.zone")), Path::new("."));
+        // All else is beneath the root.
+        assert_eq!(place(Path::new("/a.zone")), Path::new("/a.zone"));
+        assert_eq!(place(Path::new("/dev/stdin")), Path::new("/dev/stdin"));
+    }
+
+    #[test]
+    fn where_a_link_leads_is_readable_too() {
+        let [links, files] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let file = files.path().join("a.zone");
+        fs::write(&file, "").unwrap();
+        let link = links.path().join("a.zone");
+        std::os::unix::fs::symlink(&file, &link).unwrap();
+        let read = allowed(&Paths {
+            read: vec![link],
+            write: vec![links.path().join("control")],
+        });
+        for folder in [&links, &files] {
+            let folder = folder.path().canonicalize().unwrap();
+            assert!(read.read.contains(&folder), "{read:?}");
+        }
+        assert_eq!(read.write, [links.path()]);
     }
 }
