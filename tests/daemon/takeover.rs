@@ -18,10 +18,8 @@ const PATIENCE: Duration = Duration::from_secs(20);
 fn controlled(folder: &Folder, listen: &str, more: &[&str]) -> Running {
     let mut command = Command::new(PROGRAM);
     command.args(["serve", "--listen", listen, "--control"]);
-    command
-        .arg(folder.path("control"))
-        .args(more)
-        .arg(folder.0.path());
+    command.arg(folder.path("control")).args(own_user());
+    command.args(more).arg(folder.0.path());
     Running::spawn(&mut command)
 }
 
@@ -178,7 +176,10 @@ fn one_that_does_not_get_ready_leaves_the_other_as_it_was() {
     let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
     let mut command = Command::new(PROGRAM);
     command.args(["serve", "--takeover", "--listen", &listen, "--control"]);
-    command.arg(folder.path("control")).arg(folder.0.path());
+    command
+        .arg(folder.path("control"))
+        .args(own_user())
+        .arg(folder.0.path());
     command.args(["--listen", &taken.local_addr().unwrap().to_string()]);
     let output = command.output().unwrap();
     let said = String::from_utf8(output.stderr).unwrap();
@@ -231,6 +232,7 @@ fn processes_that_join_share_an_address() {
     let mut command = Command::new(PROGRAM);
     command
         .args(["serve", "--join", "--listen", &listen])
+        .args(own_user())
         .arg(folder.0.path());
     let second = Running::spawn(&mut command);
     let answers: BTreeSet<u8> = (0..64)
