@@ -4,9 +4,11 @@
 //! connection is one too many, the one that has been there longest is closed for
 //! it, so that clients that send an octet a second lock nobody out.
 
+mod connection;
+
 use std::collections::BTreeMap;
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Shutdown, SocketAddr};
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::thread::JoinHandle;
@@ -15,18 +17,16 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use connection::{Connection, Next, Times};
+
 /// Connections at one time.
 const CONNECTIONS: usize = 16;
-/// Octets of a request, its line and header together.
-const REQUEST: usize = 8 << 10;
-/// Fields of a header.
-const FIELDS: usize = 64;
-/// How long a client may take for its request.
-const REQUEST_TIME: Duration = Duration::from_secs(5);
-/// How long a client may take for the response, of some megabytes perhaps.
-const RESPONSE_TIME: Duration = Duration::from_secs(30);
-/// How long to wait for a client to close a connection that is done with.
-const CLOSE_TIME: Duration = Duration::from_secs(1);
+/// How long clients may take.
+const TIMES: Times = Times {
+    request: Duration::from_secs(5),
+    response: Duration::from_secs(30),
+    close: Duration::from_secs(1),
+};
 /// How long nothing is accepted after an accept failed for want of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Events taken from the kernel at once.
@@ -123,6 +123,15 @@ impl Http {
         listener: std::net::TcpListener,
         answer: impl Fn(&Request<'_>) -> Response + Send + 'static,
     ) -> io::Result<Http> {
+        Http::start_with(TIMES, name, listener, answer)
+    }
+
+    fn start_with(
+        times: Times,
+        name: &str,
+        listener: std::net::TcpListener,
+        answer: impl Fn(&Request<'_>) -> Response + Send + 'static,
+    ) -> io::Result<Http> {
         listener.set_nonblocking(true)?;
         let poll = Poll::new()?;
         let waker = Waker::new(poll.registry(), WAKE)?;
@@ -138,6 +147,7 @@ impl Http {
             connections: BTreeMap::new(),
             next: FIRST,
             stop: stop.clone(),
+            times,
             answer,
         };
         let thread = std::thread::Builder::new().name(name.into());
@@ -190,24 +200,8 @@ struct Serving<A> {
     connections: BTreeMap<usize, Connection>,
     next: usize,
     stop: Arc<AtomicBool>,
+    times: Times,
     answer: A,
-}
-
-struct Connection {
-    stream: TcpStream,
-    stage: Stage,
-    /// When the stage ends whatever has been done.
-    deadline: Instant,
-}
-
-enum Stage {
-    /// Its request is being read.
-    Request(Vec<u8>),
-    /// Its response is being written, of which so much has been.
-    Response(Vec<u8>, usize),
-    /// It has been told everything. Closed before it has been read to its end, it
-    /// would be reset, and the client lose what it has not read yet.
-    Closing,
 }
 
 impl<A: Fn(&Request<'_>) -> Response> Serving<A> {
@@ -235,7 +229,7 @@ impl<A: Fn(&Request<'_>) -> Response> Serving<A> {
         }
         let now = Instant::now();
         self.connections
-            .retain(|_, connection| now < connection.deadline);
+            .retain(|_, connection| now < connection.deadline());
         if self.acceptable && self.paused_until.is_none_or(|until| now >= until) {
             self.paused_until = None;
             self.accept(now);
@@ -244,10 +238,7 @@ impl<A: Fn(&Request<'_>) -> Response> Serving<A> {
     }
 
     fn patience(&self, now: Instant) -> Option<Duration> {
-        let deadlines = self
-            .connections
-            .values()
-            .map(|connection| connection.deadline);
+        let deadlines = self.connections.values().map(Connection::deadline);
         let next = deadlines.chain(self.paused_until).min()?;
         Some(next.saturating_duration_since(now))
     }
@@ -284,11 +275,7 @@ impl<A: Fn(&Request<'_>) -> Response> Serving<A> {
         if self.connections.len() == CONNECTIONS {
             self.evict();
         }
-        let connection = Connection {
-            stream,
-            stage: Stage::Request(Vec::new()),
-            deadline: now + REQUEST_TIME,
-        };
+        let connection = Connection::new(stream, now + self.times.request);
         self.connections.insert(number, connection);
         self.turn(number);
     }
@@ -297,7 +284,7 @@ impl<A: Fn(&Request<'_>) -> Response> Serving<A> {
     /// being answered if there is one.
     fn evict(&mut self) {
         let mut all = self.connections.iter();
-        let unanswered = all.find(|(_, one)| !matches!(one.stage, Stage::Response(..)));
+        let unanswered = all.find(|(_, one)| !one.is_being_answered());
         let oldest = self.connections.first_key_value();
         if let Some(number) = unanswered.or(oldest).map(|(number, _)| *number) {
             self.connections.remove(&number);
@@ -310,118 +297,17 @@ impl<A: Fn(&Request<'_>) -> Response> Serving<A> {
             return;
         };
         // A connection that broke has nobody to be told about it.
-        if !matches!(connection.turn(&self.answer), Ok(Next::Wait)) {
+        if !matches!(connection.turn(self.times, &self.answer), Ok(Next::Wait)) {
             self.connections.remove(&number);
         }
     }
 }
 
-/// What becomes of a connection.
-enum Next {
-    Wait,
-    Close,
-}
-
-impl Connection {
-    fn turn(&mut self, answer: &impl Fn(&Request<'_>) -> Response) -> io::Result<Next> {
-        if let Stage::Request(read) = &mut self.stage {
-            let is_at_end = fill(&mut self.stream, read)?;
-            match respond(read, answer) {
-                Some(response) => {
-                    self.stage = Stage::Response(response, 0);
-                    self.deadline = Instant::now() + RESPONSE_TIME;
-                }
-                None if is_at_end => return Ok(Next::Close),
-                None => return Ok(Next::Wait),
-            }
-        }
-        if let Stage::Response(response, written) = &mut self.stage {
-            if !write(&mut self.stream, response, written)? {
-                return Ok(Next::Wait);
-            }
-            self.stream.shutdown(Shutdown::Write)?;
-            self.stage = Stage::Closing;
-            self.deadline = Instant::now() + CLOSE_TIME;
-        }
-        drain(&mut self.stream)
-    }
-}
-
-/// Reads what is there, up to a request's limit; true at the end of the stream.
-fn fill(stream: &mut TcpStream, read: &mut Vec<u8>) -> io::Result<bool> {
-    let mut chunk = [0; 1024];
-    while read.len() <= REQUEST {
-        match stream.read(&mut chunk) {
-            Ok(0) => return Ok(true),
-            Ok(length) => read.extend(&chunk[..length]),
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(false)
-}
-
-/// Writes what the kernel takes; true where it has taken everything.
-fn write(stream: &mut TcpStream, octets: &[u8], written: &mut usize) -> io::Result<bool> {
-    while *written < octets.len() {
-        match stream.write(&octets[*written..]) {
-            Ok(length) => *written += length,
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(true)
-}
-
-/// Throws away what else the client sends, a bounded part at a time.
-fn drain(stream: &mut TcpStream) -> io::Result<Next> {
-    let mut chunk = [0; 1024];
-    for _ in 0..REQUEST / chunk.len() {
-        match stream.read(&mut chunk) {
-            Ok(0) => return Ok(Next::Close),
-            Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(Next::Wait),
-            Err(error) => return Err(error),
-        }
-    }
-    Ok(Next::Close)
-}
-
-/// The response to a request; `None` where it is not complete.
-fn respond(read: &[u8], answer: &impl Fn(&Request<'_>) -> Response) -> Option<Vec<u8>> {
-    let mut fields = [httparse::EMPTY_HEADER; FIELDS];
-    let mut request = httparse::Request::new(&mut fields);
-    let fault = |status| Some(Response::fault(status).octets(true));
-    match request.parse(read) {
-        Ok(httparse::Status::Complete(length)) if length <= REQUEST => {}
-        Ok(httparse::Status::Partial) if read.len() <= REQUEST => return None,
-        Ok(_) | Err(httparse::Error::TooManyHeaders) => return fault(431),
-        Err(httparse::Error::Version) => return fault(505),
-        Err(_) => return fault(400),
-    }
-    let with_body = match request.method {
-        Some("GET") => true,
-        Some("HEAD") => false,
-        _ => return fault(405),
-    };
-    let path = request.path.unwrap_or_default();
-    let accept = request
-        .headers
-        .iter()
-        .find(|field| field.name.eq_ignore_ascii_case("accept"));
-    let asked = Request {
-        path: path.split('?').next().unwrap_or_default(),
-        accept: accept.map_or("", |field| str::from_utf8(field.value).unwrap_or_default()),
-    };
-    Some(answer(&asked).octets(with_body))
-}
-
 #[cfg(test)]
 mod tests {
+    use super::connection::{FIELDS, REQUEST};
     use super::*;
+    use std::io::{Read, Write};
     use std::net::TcpStream as Client;
 
     /// Long enough for any machine; what takes as long has failed.
@@ -430,13 +316,17 @@ mod tests {
     const LARGE: usize = 16 << 20;
 
     fn start() -> Http {
+        start_with(TIMES)
+    }
+
+    fn start_with(times: Times) -> Http {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let answer = |request: &Request<'_>| match request.path {
             "/" => Response::of(200, "text/plain", format!("accept {}", request.accept)),
             "/large" => Response::of(200, "text/plain", "x".repeat(LARGE)),
             _ => Response::fault(404),
         };
-        Http::start("http-test", listener, answer).unwrap()
+        Http::start_with(times, "http-test", listener, answer).unwrap()
     }
 
     fn connect(server: &Http) -> Client {
@@ -537,6 +427,43 @@ mod tests {
     }
 
     #[test]
+    fn a_clients_time_ends_in_every_stage() {
+        let short = Duration::from_millis(10);
+        let with = |change: fn(&mut Times, Duration)| {
+            let mut times = TIMES;
+            change(&mut times, short);
+            start_with(times)
+        };
+        // Nobody sends anything, and the connection ends.
+        let server = with(|times, short| times.request = short);
+        let mut client = connect(&server);
+        client.write_all(b"GET /").unwrap();
+        assert!(!matches!(client.read(&mut [0; 8]), Ok(1..)));
+        // Nobody reads the response to its end until it is too late.
+        let server = with(|times, short| times.response = short);
+        let mut client = connect(&server);
+        client.write_all(b"GET /large HTTP/1.1\r\n\r\n").unwrap();
+        let begin = Instant::now();
+        while begin.elapsed() < 5 * short {
+            client.read_exact(&mut [0]).unwrap();
+        }
+        let mut rest = Vec::new();
+        let _ = client.read_to_end(&mut rest);
+        assert!(rest.len() < LARGE);
+        // Everything has been said, and the client leaves the connection open.
+        let server = with(|times, short| times.close = short);
+        let mut client = connect(&server);
+        client.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        read(&mut client);
+        let begin = Instant::now();
+        // Slowly, so that it is not ended for the sake of others.
+        while client.write_all(b"m").is_ok() {
+            assert!(begin.elapsed() < PATIENCE);
+            std::thread::sleep(short / 10);
+        }
+    }
+
+    #[test]
     fn it_stops_at_once_and_leaves_a_copy_of_its_listener() {
         let server = start();
         let mut waiting = connect(&server);
@@ -544,7 +471,7 @@ mod tests {
         let (address, copy) = (server.address(), server.listener().unwrap());
         let begin = Instant::now();
         drop(server);
-        assert!(begin.elapsed() < REQUEST_TIME);
+        assert!(begin.elapsed() < TIMES.request);
         assert!(!matches!(waiting.read(&mut [0; 8]), Ok(1..)));
         let answer = |_: &Request<'_>| Response::of(200, "text/plain", "next".into());
         let server = Http::start("http-test", copy, answer).unwrap();
