@@ -100,21 +100,24 @@ impl<R: Responder> Worker<R> {
         if received == 0 {
             return false;
         }
-        if self.until_sample == 0 {
-            self.exchange_timed(number, received);
-            return true;
-        }
-        self.until_sample -= 1;
+        let begin = self.begin_if_sampled();
+        let port = &mut self.ports[number];
         self.responder.exchange(port, received, &self.counters);
+        if let Some(begin) = begin {
+            self.counters.served(received, begin.elapsed());
+        }
         true
     }
 
-    #[cold]
-    fn exchange_timed(&mut self, number: usize, received: usize) {
+    /// The time, where the batch that begins is one that is timed.
+    #[inline]
+    fn begin_if_sampled(&mut self) -> Option<Instant> {
+        if self.until_sample > 0 {
+            self.until_sample -= 1;
+            return None;
+        }
         self.until_sample = SAMPLED - 1;
-        let (port, begin) = (&mut self.ports[number], Instant::now());
-        self.responder.exchange(port, received, &self.counters);
-        self.counters.served(received, begin.elapsed());
+        Some(Instant::now())
     }
 
     /// Answers what is queued on the sockets already, a batch of each in turn,
