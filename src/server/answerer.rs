@@ -57,7 +57,7 @@ struct Scratch {
 }
 
 impl Responder for Answerer {
-    #[inline]
+    #[inline(always)]
     fn answer(&mut self, port: &mut Port, received: usize) {
         self.counters.batch(received);
         let arrival = self.arrival(received);

@@ -168,7 +168,7 @@ impl Idle {
     }
 
     /// Receives a batch from the port of this number; 0 where there is none.
-    #[inline]
+    #[inline(always)]
     pub fn receive(&mut self, number: usize, port: &mut Port, wait: Wait) -> usize {
         let Ok(received) = port.receive(wait) else {
             self.ready[number] = false;
