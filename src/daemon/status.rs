@@ -90,6 +90,12 @@ pub struct ThreadStatus {
     /// those are more already: an estimate, and no count that only grows.
     #[serde(default)]
     pub flows: u64,
+    /// Exchanges copied for dnstap and live queries.
+    #[serde(default)]
+    pub tapped: u64,
+    /// Exchanges not copied because there was no room.
+    #[serde(default)]
+    pub tap_dropped: u64,
 }
 
 /// How long requests were in the server, from the receipt of their batch until its
@@ -237,6 +243,8 @@ impl ThreadStatus {
             service: ServiceTimes::of(totals),
             cpu_seconds: totals.cpu_ns as f64 / 1e9,
             flows: gauges.flows,
+            tapped: totals.tapped,
+            tap_dropped: totals.tap_dropped,
         }
     }
 

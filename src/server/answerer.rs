@@ -3,7 +3,7 @@
 //! It is the only place where a snapshot is taken, and so the only one where it
 //! can change. It reads the clock, once a batch, and does no I/O.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -14,6 +14,7 @@ use super::counters::Counters;
 use super::event::Event;
 use super::panics;
 use super::snapshot::{Snapshot, View};
+use super::tap::Probe;
 use crate::answer::{self, Outcome, Prepared, Request, Via};
 use crate::sys::port::{MAX_WIDTH, Port};
 use crate::wire::LookupName;
@@ -45,6 +46,8 @@ pub struct Answerer {
     /// Where a request that breaks the answering code is told of; what does not
     /// fit is only counted.
     events: Sender<Event>,
+    /// Where copies of what is answered go, if anybody wants some.
+    probe: Option<Probe>,
     scratch: Scratch,
 }
 
@@ -71,6 +74,11 @@ impl Responder for Answerer {
         }
         let flows = (0..received).map(|slot| port.flow(slot));
         self.counters.flows().see(flows, arrival.now);
+        if let Some(probe) = &mut self.probe
+            && let Some(every) = probe.sampling()
+        {
+            probe.batch(every, port, received, arrival.now, &self.counters);
+        }
     }
 
     /// Lets go of a snapshot that does not hold any more.
@@ -99,10 +107,19 @@ impl Answerer {
             counters,
             seat,
             events,
+            probe: None,
             scratch: Scratch {
                 names: vec![LookupName::new(); MAX_WIDTH].into(),
                 outcomes: Vec::with_capacity(MAX_WIDTH),
             },
+        }
+    }
+
+    /// The same with a tap on what it answers.
+    pub fn with_probe(self, probe: Probe) -> Answerer {
+        Answerer {
+            probe: Some(probe),
+            ..self
         }
     }
 
@@ -123,23 +140,29 @@ impl Answerer {
         &mut self,
         octets: &[u8],
         peer: SocketAddr,
-        local: IpAddr,
+        local: SocketAddr,
         out: &mut [u8],
     ) -> Option<usize> {
         self.counters.request();
         let request = Request {
             octets,
             peer,
-            local,
+            local: local.ip(),
             via: Via::Tcp,
             now: now(),
         };
-        let outcome = self.alone(&request, out)?;
-        self.counters.outcome(outcome);
-        match outcome {
-            Outcome::Replied { length, .. } => Some(length),
-            Outcome::Ignored => None,
+        let outcome = self.alone(&request, out);
+        if let Some(outcome) = outcome {
+            self.counters.outcome(outcome);
         }
+        let length = outcome.map_or(0, Outcome::length);
+        if let Some(probe) = &mut self.probe
+            && let Some(every) = probe.sampling()
+        {
+            let octets = (octets, &out[..length]);
+            probe.message(every, (peer, local), octets, request.now, &self.counters);
+        }
+        (length > 0).then_some(length)
     }
 
     fn arrival(&self, received: usize) -> Arrival {
@@ -355,7 +378,7 @@ mod tests {
         );
         let peer: SocketAddr = "127.0.0.1:1".parse().unwrap();
         let mut out = [0; HEADER_ONLY];
-        let mut ask = |request: &[u8]| answerer.answer_message(request, peer, peer.ip(), &mut out);
+        let mut ask = |request: &[u8]| answerer.answer_message(request, peer, peer, &mut out);
         assert_eq!(ask(&query(1)), None);
         assert_eq!(ask(&broken(2)), Some(HEADER_ONLY));
         let totals = counters.read();

@@ -91,6 +91,8 @@ pub struct Counters {
     idle_wakeups: AtomicU64,
     connections: AtomicU64,
     connections_refused: AtomicU64,
+    tapped: AtomicU64,
+    tap_dropped: AtomicU64,
     drops: AtomicU64,
     service_times: [AtomicU64; SERVICE_COUNTS],
     service_ns: AtomicU64,
@@ -224,6 +226,16 @@ impl Counters {
         }
     }
 
+    /// An exchange was copied for whoever subscribes to the tap.
+    pub fn tapped(&self) {
+        add(&self.tapped, 1);
+    }
+
+    /// An exchange was to be copied, and there was no room.
+    pub fn tap_dropped(&self) {
+        add(&self.tap_dropped, 1);
+    }
+
     /// The counters as plain numbers.
     pub fn read(&self) -> Totals {
         let number = |counter: &AtomicU64| counter.load(Relaxed);
@@ -239,6 +251,8 @@ impl Counters {
             idle_wakeups: number(&self.idle_wakeups),
             connections: number(&self.connections),
             connections_refused: number(&self.connections_refused),
+            tapped: number(&self.tapped),
+            tap_dropped: number(&self.tap_dropped),
             drops: number(&self.drops),
             service_times: self.service_times.each_ref().map(number),
             service_ns: number(&self.service_ns),
@@ -306,6 +320,10 @@ pub struct Totals {
     pub connections: u64,
     /// Connections turned away or cut off because of a limit.
     pub connections_refused: u64,
+    /// Exchanges copied for whoever subscribes to the tap.
+    pub tapped: u64,
+    /// Exchanges not copied for want of room.
+    pub tap_dropped: u64,
     /// Datagrams that the kernel dropped because the socket's buffer was full.
     pub drops: u64,
     /// Requests by the time from the receipt of their batch until its replies had
@@ -360,6 +378,8 @@ impl Totals {
             &mut self.idle_wakeups,
             &mut self.connections,
             &mut self.connections_refused,
+            &mut self.tapped,
+            &mut self.tap_dropped,
             &mut self.drops,
             &mut self.service_ns,
             &mut self.cpu_ns,

@@ -12,6 +12,7 @@ pub mod order;
 pub mod placement;
 pub mod snapshot;
 pub mod table;
+pub mod tap;
 pub mod tcp;
 pub mod worker;
 
@@ -37,6 +38,7 @@ use counters::{Counters, Gauges, Totals};
 use order::{Order, Orders};
 use placement::{PlacementError, Seat};
 use snapshot::{Snapshot, Snapshots, View};
+use tap::Tap;
 use worker::Worker;
 
 pub use bind::BindError;
@@ -102,6 +104,7 @@ pub struct Server {
     tcp_counters: Option<Arc<Counters>>,
     orders: Arc<Orders>,
     snapshots: Snapshots,
+    tap: Tap,
     events: Receiver<Event>,
     notes: Vec<String>,
 }
@@ -115,10 +118,21 @@ struct TcpThread {
 struct Shared<'c> {
     config: &'c Config,
     view: View,
+    tap: Tap,
     events: Sender<Event>,
 }
 
 impl Shared<'_> {
+    fn worker_answerer(&self, counters: &Arc<Counters>, seat: (u16, Option<u16>)) -> Answerer {
+        let probe = self.tap.probe(Some(seat.0));
+        self.answerer(counters, seat).with_probe(probe)
+    }
+
+    fn tcp_answerer(&self, counters: &Arc<Counters>) -> Answerer {
+        let probe = self.tap.probe(None);
+        self.answerer(counters, (0, None)).with_probe(probe)
+    }
+
     fn answerer(&self, counters: &Arc<Counters>, seat: (u16, Option<u16>)) -> Answerer {
         Answerer::new(
             self.view.clone(),
@@ -185,6 +199,7 @@ impl Server {
         let shared = Shared {
             config: &config,
             view: snapshots.view(),
+            tap: Tap::default(),
             events,
         };
         let mut server = Server {
@@ -204,6 +219,7 @@ impl Server {
             tcp_counters: config.tcp.map(|_| Arc::default()),
             orders: Arc::default(),
             snapshots,
+            tap: shared.tap.clone(),
             events: told,
             notes: held.notes,
         };
@@ -239,7 +255,7 @@ impl Server {
             let started = Worker::new(
                 groups.iter().map(port).collect(),
                 shared.config.busy_polls,
-                wrap(shared.answerer(counters, (index as u16, cpu))),
+                wrap(shared.worker_answerer(counters, (index as u16, cpu))),
                 counters.clone(),
                 self.orders.clone(),
             );
@@ -258,7 +274,7 @@ impl Server {
         let (Some(limits), Some(counters)) = (shared.config.tcp, &self.tcp_counters) else {
             return Ok(());
         };
-        let answerer = shared.answerer(counters, (0, None));
+        let answerer = shared.tcp_answerer(counters);
         let started = || {
             let copies: io::Result<Vec<TcpListener>> =
                 listeners.iter().map(TcpListener::try_clone).collect();
@@ -305,6 +321,11 @@ impl Server {
     /// more; returns how many are left.
     pub fn free_replaced(&mut self) -> usize {
         self.snapshots.free()
+    }
+
+    /// The tap on what the threads answer.
+    pub fn tap(&self) -> &Tap {
+        &self.tap
     }
 
     /// What threads report.

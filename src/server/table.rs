@@ -141,6 +141,8 @@ fn columns() -> Vec<Column> {
         column("connections refused", false, |totals| {
             totals.connections_refused
         }),
+        column("tapped", false, |totals| totals.tapped),
+        column("tap: dropped", false, |totals| totals.tap_dropped),
     ]);
     columns
 }

@@ -301,6 +301,15 @@ impl Port {
         }
     }
 
+    /// The reply that is settled in slot `index`; empty where there is none.
+    #[inline]
+    pub fn reply(&self, index: usize) -> &[u8] {
+        let (length, reply) = (self.reply_length(index), self.replies.place(index));
+        // SAFETY: a reply is no longer than its slot, whose octets were
+        // initialised, and nothing writes replies while the port is borrowed.
+        unsafe { std::slice::from_raw_parts(reply, length.min(self.replies.size)) }
+    }
+
     /// Sends all replies of the batch, in order. A reply that the kernel
     /// refuses is dropped and handed to `failed`; the others are sent.
     pub fn send(&mut self, mut failed: impl FnMut(io::Error)) {

@@ -48,8 +48,8 @@ impl Scratch {
 pub struct Ends {
     /// The client's address and port.
     pub peer: SocketAddr,
-    /// Our address.
-    pub local: IpAddr,
+    /// Our address and port.
+    pub local: SocketAddr,
 }
 
 /// A connection with its buffers.

@@ -319,7 +319,7 @@ impl TcpServer {
         let _ = stream.set_nodelay(true);
         self.answerer.counters().connection();
         self.next_number += 1;
-        let local = stream.local_addr().map_or(peer.ip(), |local| local.ip());
+        let local = stream.local_addr().unwrap_or(peer);
         let mut connection = Connection::new(stream, Ends { peer, local }, client, number, now);
         // The first request often comes with the handshake's last segment.
         connection.queue(&mut self.turns);
