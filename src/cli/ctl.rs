@@ -53,6 +53,15 @@ enum What {
         /// The zone; all where none is named
         zone: Option<String>,
     },
+    /// Show queries as they come, until Ctrl-C
+    Queries {
+        /// One of N queries, chosen by chance
+        #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+        sample: u32,
+        /// As JSON, one object a line
+        #[arg(long)]
+        json: bool,
+    },
     /// Have the server answer what is queued, and end
     Stop,
 }
@@ -64,8 +73,16 @@ impl Ctl {
     ///
     /// No server, or one that says why not.
     pub fn run(self) -> anyhow::Result<()> {
+        if let What::Queries { sample, json } = self.what {
+            return control::watch(&self.socket.path, sample, |query| match json {
+                true => println(&serde_json::to_string(query)?),
+                false => println(&query.to_string()),
+            });
+        }
         let command = match &self.what {
-            What::Status { .. } | What::Workers | What::Zones => Command::Status,
+            What::Status { .. } | What::Workers | What::Zones | What::Queries { .. } => {
+                Command::Status
+            }
             What::Reload { zone } => Command::Reload { zone: zone.clone() },
             What::Stop => Command::Stop,
         };

@@ -1,5 +1,6 @@
 //! What other threads ask of the control thread, which owns the server.
 
+use std::io;
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
@@ -9,6 +10,7 @@ use super::status::Status;
 use super::takeover::Handed;
 use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
+use crate::server::tap::Subscription;
 
 /// How long the control thread may take to answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -23,6 +25,8 @@ pub enum Ask {
     Reload(What, Sender<Said>),
     /// The end.
     Stop(Sender<()>),
+    /// One of so many queries from now on.
+    Watch(u32, Sender<io::Result<Subscription>>),
     /// Copies of all sockets; `None` where another process is being handed them.
     HandOver(Sender<Option<Handed>>),
     /// To go on as if nothing had been asked for.
@@ -68,6 +72,11 @@ impl Asks {
     /// Ends the server.
     pub fn stop(&self) -> Option<()> {
         wait(self.ask(Ask::Stop)?, Some(PATIENCE))
+    }
+
+    /// One of `every` queries from now on.
+    pub fn watch(&self, every: u32) -> Option<io::Result<Subscription>> {
+        wait(self.ask(|to| Ask::Watch(every, to))?, Some(PATIENCE))
     }
 
     /// Copies of all sockets.

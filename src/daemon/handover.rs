@@ -157,6 +157,10 @@ impl Daemon {
         // Connections that are open stay with their thread.
         let before = std::mem::replace(&mut self.server, server);
         self.retired.push(before);
+        self.stop_dnstap();
+        if let Err(error) = self.start_dnstap() {
+            error!("{error}");
+        }
         self.start_control();
         if let Some(listener) = kept.metrics {
             self.start_metrics(listener);

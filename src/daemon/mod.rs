@@ -8,10 +8,12 @@
 pub mod activation;
 pub mod chance;
 pub mod control;
+pub mod dnstap;
 pub mod http;
 pub mod metrics;
 pub mod notify;
 pub mod privileges;
+pub mod queries;
 pub mod reload;
 pub mod signals;
 pub mod status;
@@ -33,6 +35,7 @@ use crate::server::snapshot::Snapshot;
 use crate::server::{Config, Event, Server};
 pub use asks::{Ask, Asks};
 use control::Control;
+use dnstap::Dnstap;
 use handover::Stage;
 use metrics::Metrics;
 use notify::Notifier;
@@ -65,6 +68,8 @@ pub struct Daemon {
     /// How long those before this process have counted.
     counted_before: Duration,
     notifier: Notifier,
+    /// The query log that is wanted, and is written.
+    dnstap: (Option<dnstap::Config>, Option<Dnstap>),
     stage: Stage,
     predecessor: Option<Predecessor>,
     /// Servers of which some connection is still open.
@@ -80,6 +85,8 @@ pub struct Equipment {
     pub metrics: Option<TcpListener>,
     /// The service manager.
     pub notifier: Notifier,
+    /// The query log that is wanted.
+    pub dnstap: Option<dnstap::Config>,
 }
 
 /// Writes to stderr. Where nobody can read it, as on a full disk or a closed
@@ -94,7 +101,7 @@ impl Daemon {
     ///
     /// # Errors
     ///
-    /// What the kernel says to more threads.
+    /// What the kernel says to more threads, or to the file of the query log.
     pub fn new(
         server: Server,
         config: Config,
@@ -114,10 +121,12 @@ impl Daemon {
             started: (Instant::now(), SystemTime::now()),
             counted_before: Duration::ZERO,
             notifier: equipment.notifier,
+            dnstap: (equipment.dnstap, None),
             stage: Stage::None,
             predecessor: None,
             retired: Vec::new(),
         };
+        daemon.start_dnstap()?;
         daemon.start_control();
         if let Some(listener) = equipment.metrics {
             daemon.start_metrics(listener);
@@ -188,6 +197,7 @@ impl Daemon {
                     self.server.free_replaced();
                     self.retired.retain(|server| !server.is_finished());
                     if self.is_done() {
+                        self.stop_dnstap();
                         return (self.server, true);
                     }
                 }
@@ -217,6 +227,7 @@ impl Daemon {
         }
         self.retired.clear();
         self.server.stop();
+        self.stop_dnstap();
     }
 
     fn answer(&mut self, ask: Ask) {
@@ -225,6 +236,9 @@ impl Daemon {
             Ask::Status(answer) => drop(answer.send(self.status())),
             Ask::Reload(what, answer) => self.reload(what, Some(answer)),
             Ask::Stop(_) => {}
+            Ask::Watch(every, answer) => {
+                let _ = answer.send(queries::watch(self.server.tap(), every));
+            }
             Ask::HandOver(answer) => drop(answer.send(self.hand_over())),
             Ask::Withdraw => self.withdraw(),
             Ask::LetGo(ready, answer) => {
@@ -235,6 +249,29 @@ impl Daemon {
             Ask::Resume => self.resume(),
             Ask::Retire(answer) => self.retire(answer),
             Ask::CarryOn(counted) => self.server.carry_on(&[], &counted),
+        }
+    }
+
+    fn start_dnstap(&mut self) -> io::Result<()> {
+        let (wanted, written) = &mut self.dnstap;
+        if let Some(config) = wanted.clone() {
+            let target = config.target.clone();
+            let log = Dnstap::start(self.server.tap(), config).map_err(|error| {
+                io::Error::new(
+                    error.kind(),
+                    format!("cannot log queries to {target}: {error}"),
+                )
+            })?;
+            *written = Some(log);
+        }
+        Ok(())
+    }
+
+    /// Writes what there is left to write; there is no more to come.
+    fn stop_dnstap(&mut self) {
+        if let Some(log) = self.dnstap.1.take() {
+            let dnstap::Counts { written, lost, .. } = log.stop();
+            info!("dnstap: {written} messages written, {lost} queries lost on the way");
         }
     }
 
@@ -288,6 +325,9 @@ impl Daemon {
     /// Has the zones read anew, and whoever asks be told.
     fn reload(&mut self, what: What, asker: Option<Sender<Said>>) {
         self.waiting.push_back(asker);
+        if let Some(log) = &self.dnstap.1 {
+            log.reopen();
+        }
         self.notifier.reloading();
         self.reloader.want(what);
     }

@@ -4,6 +4,7 @@ mod control;
 mod log;
 mod options;
 mod privilege;
+mod tap;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -80,6 +81,7 @@ impl Serve {
         let keeper = self.keeper(&config, collection);
         let equipment = Equipment {
             notifier,
+            dnstap: self.options.dnstap(&config),
             ..equipment
         };
         let mut daemon = Daemon::new(server, config, keeper, equipment)?;
@@ -134,9 +136,10 @@ impl Serve {
         let folders = self.zones.zones.iter().map(PathBuf::from);
         read.extend(folders.filter(|path| path.is_dir()));
         read.extend(self.config.config.clone());
+        let dnstap = self.options.dnstap_path();
         Paths {
             read,
-            write: self.control.path().into_iter().collect(),
+            write: self.control.path().into_iter().chain(dnstap).collect(),
         }
     }
 

@@ -2,13 +2,16 @@
 //! `--help` is a group here.
 
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{ValueEnum, value_parser};
 
 use super::privilege::PrivilegeOptions;
+use super::tap::TapOptions;
 use crate::answer::{DEFAULT_EDNS_SIZE, Settings};
+use crate::daemon::dnstap;
 use crate::server::{self, Config, Listen, Sharing, idle, placement, tcp};
 use crate::sys::port::MAX_WIDTH;
 use crate::sys::steer::Steer;
@@ -33,6 +36,8 @@ pub struct ServeOptions {
     tcp: TcpOptions,
     #[command(flatten)]
     pub privileges: PrivilegeOptions,
+    #[command(flatten)]
+    tap: TapOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -188,7 +193,7 @@ impl ServeOptions {
             workers,
             answers,
             tcp,
-            privileges: _,
+            ..
         } = self;
         if sockets.sockets == Sockets::Shared && sockets.steer != Steering::Hash {
             let message =
@@ -217,6 +222,18 @@ impl ServeOptions {
             settings: answers.settings(),
             tcp: (!tcp.no_tcp).then(|| tcp.limits()),
         }
+    }
+}
+
+impl ServeOptions {
+    /// The file or the socket of the query log.
+    pub fn dnstap_path(&self) -> Option<PathBuf> {
+        self.tap.path()
+    }
+
+    /// The query log that is wanted.
+    pub fn dnstap(&self, config: &Config) -> Option<dnstap::Config> {
+        self.tap.dnstap(&config.settings)
     }
 }
 

@@ -5,6 +5,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::super::queries::LiveQuery;
 use super::{Command, Lines, MAX_REPLY, Reply};
 use crate::sys::unix;
 
@@ -83,5 +84,29 @@ pub fn ask(path: &Path, command: &Command) -> Result<Reply, ClientError> {
         Some(Reply::Error(reason)) => Err(ClientError::Refused(reason)),
         Some(reply) => Ok(reply),
         None => Err(failed(io::ErrorKind::UnexpectedEof.into())),
+    }
+}
+
+/// Has the server send one of `every` queries as they come, and hands each to
+/// `line`, until the server ends or `line` fails.
+///
+/// # Errors
+///
+/// Nobody there, a server that refuses, or what `line` says.
+pub fn watch<E: From<ClientError>>(
+    path: &Path,
+    every: u32,
+    mut line: impl FnMut(&LiveQuery) -> Result<(), E>,
+) -> Result<(), E> {
+    let failed = |error| ClientError::new(path, error);
+    let mut lines = connect(path)?;
+    lines.send(&Command::Queries { every }).map_err(failed)?;
+    lines.set_patience(None).map_err(failed)?;
+    loop {
+        match lines.receive().map_err(failed)? {
+            Some(Reply::Query(query)) => line(&query)?,
+            Some(Reply::Error(reason)) => return Err(ClientError::Refused(reason).into()),
+            _ => return Ok(()),
+        }
     }
 }

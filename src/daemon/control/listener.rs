@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{RecvTimeoutError, Sender};
 
 use super::super::reload::What;
 use super::super::takeover;
@@ -222,10 +222,35 @@ fn serve(stream: UnixStream, asks: &Asks) -> io::Result<()> {
         },
         Command::Stop => asks.stop().map(|()| Reply::Stopping),
         Command::Takeover => return takeover::give(&mut lines, asks),
+        Command::Queries { every } => return show_queries(&mut lines, every, asks),
         Command::Go | Command::Ready { .. } => {
             Some(Reply::Error("there is no takeover under way".into()))
         }
     };
     let reply = reply.unwrap_or_else(|| Reply::Error("the server is about to end".into()));
     lines.send(&reply)
+}
+
+/// Sends queries as they come, until the client goes or does not keep up.
+fn show_queries(lines: &mut Lines, every: u32, asks: &Asks) -> io::Result<()> {
+    let subscription = match asks.watch(every.max(1)) {
+        Some(Ok(subscription)) => subscription,
+        Some(Err(error)) => return lines.send(&Reply::Error(error.to_string())),
+        None => return lines.send(&Reply::Error("the server is about to end".into())),
+    };
+    loop {
+        match subscription.receiver().recv_timeout(LOOK) {
+            Ok(exchange) => lines.send(&Reply::Query(Box::new((&*exchange).into())))?,
+            // A client that has gone can be read to its end.
+            Err(RecvTimeoutError::Timeout) => {
+                if poll::readable(lines.stream().as_fd(), Some(Duration::ZERO))? {
+                    return Ok(());
+                }
+            }
+            Err(RecvTimeoutError::Disconnected) => {
+                let words = "too many queries for this client; ask for fewer with --sample";
+                return lines.send(&Reply::Error(words.into()));
+            }
+        }
+    }
 }

@@ -12,13 +12,14 @@ use std::time::Duration;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::queries::LiveQuery;
 use super::reload::Said;
 use super::status::Status;
 use super::takeover::Offer;
 use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
 
-pub use client::{ClientError, ask, connect};
+pub use client::{ClientError, ask, connect, watch};
 pub use listener::{Control, OpenError};
 
 /// Octets of a line from a client.
@@ -44,6 +45,11 @@ pub enum Command {
     Stop,
     /// All sockets.
     Takeover,
+    /// To see queries as they come, until the client goes.
+    Queries {
+        /// One of how many.
+        every: u32,
+    },
     /// Takeover: what was offered is wanted.
     Go,
     /// Takeover: so much has been taken, and is being answered.
@@ -61,6 +67,8 @@ pub enum Reply {
     Status(Box<Status>),
     /// What came of looking at the zones again.
     Reloaded(Said),
+    /// A query, of those that were asked for.
+    Query(Box<LiveQuery>),
     /// The server is about to end.
     Stopping,
     /// Takeover: what there is to be had.

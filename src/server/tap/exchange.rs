@@ -55,6 +55,28 @@ pub struct Exchange {
     pub(super) held: Option<Held>,
 }
 
+impl Exchange {
+    /// An exchange over UDP with worker 0 that nobody has seen, for tests.
+    #[cfg(test)]
+    pub(crate) fn new(
+        (peer, local): (&str, &str),
+        (asked, replied): (Duration, Duration),
+        (request, reply): (&[u8], &[u8]),
+    ) -> Exchange {
+        Exchange {
+            asked,
+            replied,
+            peer: peer.parse().unwrap(),
+            local: local.parse().unwrap(),
+            transport: Transport::Udp,
+            worker: Some(0),
+            request: request.into(),
+            reply: reply.into(),
+            held: None,
+        }
+    }
+}
+
 /// Octets that count as held until this is dropped.
 #[derive(Debug)]
 pub(super) struct Held {

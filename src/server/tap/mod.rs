@@ -194,10 +194,10 @@ impl Subscription {
         &self.receiver
     }
 
-    /// Exchanges that found no room.
-    pub fn lost(&self) -> u64 {
+    /// Exchanges that found no room since this was asked before.
+    pub fn take_lost(&self) -> u64 {
         // Relaxed: a count, and nothing is read on the strength of it.
-        self.lost.load(Relaxed)
+        self.lost.swap(0, Relaxed)
     }
 }
 

@@ -133,7 +133,7 @@ fn one_that_does_not_read_is_cut_off_or_loses() {
     let slow = tap.subscribe(1, 2, Behind::CutOff).unwrap();
     answer(&mut probe, &counters, 5);
     tap.flush();
-    await_that(|| patient.lost() == 3);
+    assert_eq!(patient.take_lost(), 3);
     assert_eq!(tap.cut_off(), 1);
     assert_eq!(
         slow.receiver().iter().count(),
@@ -155,7 +155,7 @@ fn what_waits_is_bounded_in_octets() {
         probe.message(1, ends(), (&request, b""), Duration::ZERO, &counters);
     }
     tap.flush();
-    await_that(|| subscription.lost() == 3);
+    assert_eq!(subscription.take_lost(), 3);
     assert_eq!(subscription.receiver().try_iter().count(), 2);
     probe.message(1, ends(), (&request, b""), Duration::ZERO, &counters);
     assert_eq!(next(&subscription).request.len(), 4000);
