@@ -1,6 +1,6 @@
 //! `shardns ctl`: one command to a running server, and what comes back.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::bail;
 use clap::Subcommand;
@@ -108,6 +108,18 @@ impl Ctl {
                 "the server says something that makes no sense here; is it of another version?"
             ),
         }
+    }
+}
+
+/// The state of the server whose control socket that is.
+///
+/// # Errors
+///
+/// No server, or one that says something else.
+pub fn status(path: &Path) -> anyhow::Result<Status> {
+    match control::ask(path, &Command::Status)? {
+        Reply::Status(status) => Ok(*status),
+        _ => bail!("the server says something that makes no sense here; is it of another version?"),
     }
 }
 

@@ -12,6 +12,7 @@ mod man;
 mod queries;
 mod serve;
 mod sources;
+pub mod top;
 mod unit;
 
 use std::io::Write;
@@ -61,6 +62,8 @@ enum Command {
     Lab(lab::Arguments),
     /// Speak to a running server over its control socket
     Ctl(ctl::Ctl),
+    /// Show a running server in the terminal, a bar for each worker
+    Top(TopArguments),
     /// Print a dashboard for Grafana
     Dashboard(dashboard::Dashboard),
     /// Print alert rules for Prometheus
@@ -71,6 +74,22 @@ enum Command {
     Man(man::Man),
     /// Print units for systemd
     Unit(unit::Unit),
+}
+
+/// The arguments of `shardns top`.
+#[derive(Debug, clap::Args)]
+struct TopArguments {
+    #[command(flatten)]
+    socket: ctl::ControlSocket,
+    #[command(flatten)]
+    top: top::Top,
+}
+
+impl TopArguments {
+    fn run(self) -> anyhow::Result<()> {
+        let path = self.socket.path;
+        self.top.run(move || ctl::status(&path))
+    }
 }
 
 impl Cli {
@@ -107,6 +126,7 @@ pub fn run() -> anyhow::Result<()> {
         Command::Queries(queries) => queries.run(),
         Command::Lab(lab) => lab.run(),
         Command::Ctl(ctl) => ctl.run(),
+        Command::Top(top) => top.run(),
         Command::Dashboard(dashboard) => dashboard.run(),
         Command::Alerts(alerts) => alerts.run(),
         Command::Completions(completions) => completions.run(),

@@ -14,6 +14,7 @@ pub mod metrics;
 pub mod notify;
 pub mod privileges;
 pub mod queries;
+pub mod rates;
 pub mod reload;
 pub mod signals;
 pub mod status;
