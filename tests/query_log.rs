@@ -3,7 +3,7 @@
 
 mod support;
 
-use std::io::{Read, Write, stderr};
+use std::io::{BufRead, BufReader, Read, Write, stderr};
 use std::net::{TcpStream, UdpSocket};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -169,6 +169,74 @@ fn fstrm_capture_takes_it_from_a_socket() {
     assert!(ended.unwrap().success());
     capture.0.wait().unwrap();
     check(&dnstap_read(&file), &server);
+}
+
+fn serve(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_shardns"));
+    command
+        .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    command
+}
+
+#[test]
+fn the_program_logs_until_it_is_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("q.tap");
+    let mut program = Reader(
+        serve(&["--dnstap", path.to_str().unwrap()])
+            .spawn()
+            .unwrap(),
+    );
+    let mut said = BufReader::new(program.0.stderr.take().unwrap()).lines();
+    let address = said.find_map(|line| {
+        let line = line.unwrap();
+        let (_, rest) = line.split_once("listening on ")?;
+        Some(rest.split(',').next()?.to_owned())
+    });
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    socket.connect(address.unwrap()).unwrap();
+    socket.set_read_timeout(Some(PATIENCE)).unwrap();
+    socket.send(&support::query("udp.invalid", 1)).unwrap();
+    assert!(socket.recv(&mut [0; 512]).unwrap() > 12);
+    let ended = Command::new("kill")
+        .arg(program.0.id().to_string())
+        .status();
+    assert!(ended.unwrap().success());
+    let told: Vec<String> = said.map(Result::unwrap).collect();
+    let counts = "dnstap: 2 messages written, 0 queries lost on the way";
+    assert!(told.iter().any(|line| line.contains(counts)), "{told:?}");
+    assert!(program.0.wait().unwrap().success());
+    let log = std::fs::read(&path).unwrap();
+    assert!(
+        log.ends_with(&[0, 0, 0, 0, 0, 0, 0, 4, 0, 0, 0, 3]),
+        "it ends with STOP"
+    );
+}
+
+#[test]
+fn a_log_that_cannot_be_written_is_one_sentence() {
+    for (arguments, code, said) in [
+        (
+            &["--dnstap", "/nowhere/q.tap"][..],
+            1,
+            "shardns: cannot log queries to /nowhere/q.tap: No such file",
+        ),
+        (&["--dnstap", "unix:"], 2, "the path of a socket"),
+        (&["--dnstap-sample", "5"], 2, "--dnstap <FILE|unix:PATH>"),
+        (
+            &["--dnstap", "q.tap", "--dnstap-sample", "0"],
+            2,
+            "0 is not in 1..",
+        ),
+    ] {
+        let output = serve(arguments).output().unwrap();
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{text}");
+        assert!(text.contains(said), "{text}");
+    }
 }
 
 fn await_that(done: impl Fn() -> bool) {
