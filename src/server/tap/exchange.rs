@@ -16,8 +16,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::time::Duration;
 
-use arrayvec::ArrayVec;
-
 use crate::wire::Cursor;
 
 /// Octets before the request.
@@ -125,24 +123,24 @@ impl Head {
     }
 
     pub(super) fn to_octets(self) -> [u8; HEAD] {
-        let mut octets = ArrayVec::<u8, HEAD>::new();
-        let mut put = |part: &[u8]| octets.extend(part.iter().copied());
-        for time in [self.asked, self.replied] {
-            put(&(time.as_nanos() as u64).to_be_bytes());
-        }
-        for address in [self.peer, self.local] {
-            put(&sixteen(address.ip()));
-        }
-        for number in [
-            self.peer.port(),
-            self.local.port(),
-            self.request,
-            self.reply,
-        ] {
-            put(&number.to_be_bytes());
-        }
+        let mut octets = [0; HEAD];
+        let mut rest = &mut octets[..];
+        let mut put = |part: &[u8]| {
+            let (place, after) = std::mem::take(&mut rest).split_at_mut(part.len());
+            place.copy_from_slice(part);
+            rest = after;
+        };
+        put(&(self.asked.as_nanos() as u64).to_be_bytes());
+        put(&(self.replied.as_nanos() as u64).to_be_bytes());
+        put(&sixteen(self.peer.ip()));
+        put(&sixteen(self.local.ip()));
+        put(&self.peer.port().to_be_bytes());
+        put(&self.local.port().to_be_bytes());
+        put(&self.request.to_be_bytes());
+        put(&self.reply.to_be_bytes());
         put(&[u8::from(self.transport == Transport::Tcp)]);
-        octets.into_inner().expect("the parts make up a head")
+        debug_assert!(rest.is_empty(), "the parts make up a head");
+        octets
     }
 
     pub(super) fn read(octets: &[u8; HEAD]) -> Option<Head> {
