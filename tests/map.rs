@@ -163,17 +163,11 @@ fn options(text: &str) -> BTreeSet<String> {
 #[test]
 fn the_readme_tells_of_every_option_and_of_no_other() {
     let mut helped = BTreeSet::new();
-    for command in [
-        "serve",
-        "check",
-        "queries",
-        "lab",
-        "ctl",
-        "dashboard",
-        "alerts",
-    ] {
+    let commands = "serve, check, queries, lab, ctl, ctl status, ctl queries, top, dashboard, \
+        alerts, completions, man, unit";
+    for command in commands.split(", ") {
         let output = Command::new(env!("CARGO_BIN_EXE_shardns"))
-            .args([command, "--help"])
+            .args(command.split(' ').chain(["--help"]))
             .output()
             .unwrap();
         helped.extend(options(&String::from_utf8(output.stdout).unwrap()));

@@ -175,6 +175,7 @@ fn serve(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_shardns"));
     command
         .args(["serve", "--listen", "127.0.0.1:0"])
+        .args(support::running::own_user())
         .args(arguments)
         .stdout(Stdio::null())
         .stderr(Stdio::piped());

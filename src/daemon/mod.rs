@@ -288,7 +288,10 @@ impl Daemon {
     fn start_metrics(&mut self, listener: TcpListener) {
         let asks = Asks::new(self.asks.0.clone());
         match Metrics::start(listener, move || asks.status_within(SCRAPE)) {
-            Ok(metrics) => self.metrics = Some(metrics),
+            Ok(metrics) => {
+                info!("metrics at http://{}/metrics", metrics.address());
+                self.metrics = Some(metrics);
+            }
             Err(error) => error!("nobody answers for metrics: {error}"),
         }
     }

@@ -71,9 +71,22 @@ impl Rates {
             total: total(&workers, tcp.as_ref(), mean_batch(before, after)),
             workers,
             tcp,
-            band: None,
+            band: band(&after.workers),
         }
     }
+}
+
+/// Where 95 of 100 times a worker's share would be by chance: that of so many
+/// coins, one for each flow.
+fn band(workers: &[ThreadStatus]) -> Option<(f64, f64)> {
+    let flows: u64 = workers.iter().map(|worker| worker.flows).sum();
+    if flows == 0 {
+        return None;
+    }
+    let equal = 1.0 / workers.len() as f64;
+    let deviation = (equal * (1.0 - equal) / flows as f64).sqrt();
+    let (low, high) = (equal - 1.96 * deviation, equal + 1.96 * deviation);
+    Some((low.max(0.0), high.min(1.0)))
 }
 
 /// Counting goes on in a process that takes the sockets over, and begins anew in
@@ -222,6 +235,19 @@ mod tests {
             }),
             ..Status::default()
         }
+    }
+
+    #[test]
+    fn the_band_of_shares_is_that_of_chance() {
+        let worker = |flows| ThreadStatus {
+            flows,
+            ..ThreadStatus::default()
+        };
+        assert_eq!(band(&[worker(0), worker(0)]), None);
+        // 50 % of 100 flows, with a standard deviation of 5 %.
+        let (low, high) = band(&[worker(60), worker(40)]).unwrap();
+        assert!((low - 0.402).abs() < 1e-9 && (high - 0.598).abs() < 1e-9);
+        assert_eq!(band(&[worker(1), worker(0)]), Some((0.0, 1.0)));
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! The control socket and `shardns ctl`.
 
-use std::io::{Read, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::support::running::{NOBODY, PROGRAM, is_root, run, skip};
 use super::*;
@@ -187,4 +189,57 @@ fn another_user_is_not_let_in() {
         assert!(!said.contains("offer"), "{mode:o}: {said}");
     }
     assert!(Command::new(PROGRAM).arg("--version").output().is_ok());
+}
+
+#[test]
+fn queries_are_shown_as_they_come() {
+    let folder = Folder::new();
+    folder.zone("a.test.", 1, 1);
+    let running = controlled(&folder, &[]);
+    let client = running.client();
+    let mut watching = Command::new(PROGRAM)
+        .args(["ctl", "queries", "--json", "--control"])
+        .arg(folder.path("control"))
+        .stdout(std::process::Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watching.stdout.take().unwrap()).lines();
+    // Nobody says when it has begun: there are questions until there is a line.
+    let over = Arc::<AtomicBool>::default();
+    let asking = {
+        let over = over.clone();
+        std::thread::spawn(move || {
+            while !over.load(Ordering::Relaxed) {
+                ask(&client, "a.test.").unwrap();
+            }
+        })
+    };
+    let query: serde_json::Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    over.store(true, Ordering::Relaxed);
+    asking.join().unwrap();
+    assert_eq!(
+        (&query["rcode"], &query["transport"]),
+        (&"NOERROR".into(), &"udp".into())
+    );
+    watching.kill().unwrap();
+    watching.wait().unwrap();
+    assert_eq!(ctl(&folder, &["status"]).0, Some(0));
+}
+
+#[test]
+fn metrics_are_had_over_http() {
+    let folder = Folder::new();
+    folder.zone("a.test.", 5, 1);
+    let running = controlled(&folder, &["--metrics", "127.0.0.1:0"]);
+    ask(&running.client(), "a.test.").unwrap();
+    let address = running.log.split("metrics at http://").nth(1).unwrap();
+    let address = address.split('/').next().unwrap();
+    let mut stream = std::net::TcpStream::connect(address).unwrap();
+    stream
+        .write_all(b"GET /metrics HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        .unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
+    assert!(text.contains("a.test."), "{text}");
 }

@@ -45,6 +45,7 @@ fn status(seconds: f64, received: &[u64]) -> Status {
             ..ThreadStatus::default()
         }),
         zones: vec![ZoneStatus::default(); 3],
+        ..Status::default()
     }
 }
 
