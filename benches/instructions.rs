@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
-use shardns::answer::{self, Outcome, Request, Settings, Via, Worker};
+use shardns::answer::{self, Notes, Outcome, Request, Settings, Via, Worker};
 use shardns::wire::{LookupName, Name, Rcode, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
@@ -108,7 +108,7 @@ fn ask((_, name, rtype): (&str, &str, RrType), rounds: u32, edns: bool, who: &st
             black_box(Outcome::Replied {
                 length: black_box(&request[..]).len(),
                 rcode: Rcode::NoError,
-                truncated: false,
+                notes: Notes::default(),
             });
         }
         return;

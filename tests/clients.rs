@@ -93,6 +93,39 @@ fn dig_and_kdig_and_drill() {
 }
 
 #[test]
+fn dig_and_kdig_find_the_cookie_good() {
+    let server = server(2);
+    for address in server.addresses() {
+        let (host, port) = (address.ip().to_string(), address.port().to_string());
+        let at = format!("@{host}");
+        let cookie = |client: &str, options: &[&str]| {
+            let ask = ["www.example.com", "A", "+norec"];
+            let text = run(client, &[&[&at, "-p", &port], &ask[..], options].concat())?;
+            assert!(text.contains("192.0.2.80"), "{text}");
+            let lower = text.to_lowercase();
+            assert!(
+                !lower.contains("warning") && !lower.contains("badcookie"),
+                "{text}"
+            );
+            let line = text.lines().find(|line| line.contains("COOKIE"));
+            Some(
+                line.unwrap_or_else(|| panic!("no cookie: {text}"))
+                    .to_owned(),
+            )
+        };
+        for transport in ["+notcp", "+tcp"] {
+            if let Some(line) = cookie("dig", &["+cookie", transport]) {
+                assert!(line.ends_with("(good)"), "{line}");
+                let sent = line.split_whitespace().nth(2).unwrap();
+                let again = cookie("dig", &[&format!("+cookie={sent}"), transport]).unwrap();
+                assert!(again.ends_with("(good)"), "{again}");
+            }
+            cookie("kdig", &["+cookie", transport]);
+        }
+    }
+}
+
+#[test]
 fn a_truncated_reply_is_asked_for_again_over_tcp() {
     let server = server(1);
     let port = server.addresses()[0].port().to_string();

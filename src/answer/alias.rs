@@ -5,8 +5,9 @@
 use arrayvec::ArrayVec;
 
 use super::edns::ExtendedError;
-use super::end::conclude;
+use super::end::{above, conclude};
 use super::reply::{Oversized, Owner, Reply};
+use super::terms::Source;
 use crate::wire::header::{HEADER, class};
 use crate::wire::name::MAX_NAME;
 use crate::wire::{LookupName, Rcode, RrType};
@@ -46,14 +47,24 @@ pub fn follow<'z>(
         }
         alias = match zone.find(name, rtype) {
             Found::End(end @ End::Referral(..)) => {
-                return conclude(zone, end, chain.owner(name), reply);
+                return conclude(zone, end, name, chain.owner(name), reply);
             }
             // A zone below, which this one does not refer to, is another all the
             // same (RFC 1034 §4.3.2 step 2).
             _ if !zones.is_in(zone, name, rtype) => return Rcode::NoError,
-            Found::End(end) => return conclude(zone, end, chain.owner(name), reply),
+            Found::End(end) => return conclude(zone, end, name, chain.owner(name), reply),
             Found::Alias(alias) => alias,
         };
+    }
+}
+
+/// What speaks for a name that has an alias; of names below a DNAME, it alone.
+#[inline]
+pub fn source(alias: &Alias<'_>, name: &LookupName) -> Source {
+    match alias {
+        Alias::Cname(_, None) => Source::Name,
+        Alias::Cname(_, Some(encloser)) => above(encloser, name),
+        Alias::Dname(set) => Source::Above((name.length() - set.owner_length()) as u8),
     }
 }
 

@@ -1,10 +1,12 @@
-//! EDNS(0), in and out: sizes, DO, NSID and extended errors (RFC 6891,
-//! RFC 3225, RFC 5001, RFC 8914). An OPT record answers an OPT record and
+//! EDNS(0), in and out: sizes, DO, NSID, cookies and extended errors (RFC 6891,
+//! RFC 3225, RFC 5001, RFC 7873, RFC 8914). An OPT record answers an OPT record and
 //! nothing else.
 
 use std::num::NonZeroU16;
 
+use super::cookie;
 use super::terms::MIN_UDP;
+use crate::wire::header::HEADER;
 use crate::wire::{Cursor, Rcode, RecordOctets, RrType};
 
 /// Octets of an OPT record without options.
@@ -13,15 +15,20 @@ pub const OPT: usize = 11;
 const OPTION: usize = 4;
 /// Octets of an extended error without text.
 const EXTENDED_ERROR: usize = OPTION + 2;
+/// Octets of the COOKIE option of a reply.
+pub const COOKIE_OPTION: usize = OPTION + cookie::BOTH;
 
 /// The root, as it is written in messages.
 const ROOT: &[u8] = b"\0";
 
 const NSID: u16 = 3;
+const COOKIE: u16 = 10;
 const EDE: u16 = 15;
 const DO: u8 = 0x80;
 /// The NSID option is there. No flag of the record: there, it means nothing yet.
 const HAS_NSID: u8 = 1;
+/// The same for the COOKIE option.
+const HAS_COOKIE: u8 = 2;
 
 /// What a request's OPT record says: four octets, and no more where there may
 /// be none, so that it travels in a register.
@@ -48,19 +55,19 @@ pub enum ExtendedError {
 impl Edns {
     /// `flags` is the upper half of the record's.
     #[inline]
-    fn new(size: u16, version: u8, flags: u8, nsid: bool) -> Edns {
+    fn new(size: u16, version: u8, flags: u8) -> Edns {
         Edns {
             // Less than 512 is taken for 512 (RFC 6891 §6.2.3).
             size: NonZeroU16::new(size.max(MIN_UDP as u16)).expect("512 and more are not 0"),
             version,
-            flags: flags & DO | if nsid { HAS_NSID } else { 0 },
+            flags: flags & DO,
         }
     }
 
     /// What an OPT record says, its options left out.
     fn of(record: &RecordOctets<'_>) -> Edns {
         let [_, version, flags, _] = record.ttl.to_be_bytes();
-        Edns::new(record.class, version, flags, false)
+        Edns::new(record.class, version, flags)
     }
 
     /// The longest datagram the client takes.
@@ -73,6 +80,18 @@ impl Edns {
     #[inline]
     pub fn asks_for_nsid(self) -> bool {
         self.flags & HAS_NSID != 0
+    }
+
+    /// The client sends a cookie, whatever may be wrong with it.
+    #[inline]
+    pub fn has_cookie(self) -> bool {
+        self.flags & HAS_COOKIE != 0
+    }
+
+    /// There is more to it than a size and DO.
+    #[inline(always)]
+    pub fn is_unusual(self) -> bool {
+        self.version != 0 || self.flags & (HAS_NSID | HAS_COOKIE) != 0
     }
 
     /// Reads the additional section, which ends the message. `None` where it
@@ -101,7 +120,7 @@ impl Edns {
             return None;
         }
         let (size, version, flags) = ((head >> 24) as u16, (head >> 8) as u8, head as u8);
-        Some(Edns::new(size, version, flags, false))
+        Some(Edns::new(size, version, flags))
     }
 
     #[cold]
@@ -137,11 +156,15 @@ impl Edns {
     /// The same record with what its options ask for; `None` where one runs over
     /// the end.
     fn with_options(self, options: &[u8]) -> Option<Edns> {
-        let nsid = if has_nsid(options)? { HAS_NSID } else { 0 };
-        Some(Edns {
-            flags: self.flags | nsid,
-            ..self
-        })
+        let mut flags = self.flags;
+        each_option(options, |code, _| {
+            flags |= match code {
+                NSID => HAS_NSID,
+                COOKIE => HAS_COOKIE,
+                _ => 0,
+            };
+        })?;
+        Some(Edns { flags, ..self })
     }
 
     /// The OPT record of a reply, up to where `options` octets of them follow.
@@ -157,8 +180,37 @@ impl Edns {
     }
 }
 
+/// The data of the first COOKIE option of a message that has been read: "all
+/// others are ignored" (RFC 7873 §5.2).
+pub fn cookie(message: &[u8]) -> Option<&[u8]> {
+    let mut rest = Cursor::new(message);
+    rest.take(4)?;
+    let questions = rest.u16()?;
+    let records = u32::from(rest.u16()?) + u32::from(rest.u16()?) + u32::from(rest.u16()?);
+    debug_assert!(message.len() - rest.rest().len() == HEADER);
+    for _ in 0..questions {
+        rest.skip_name()?;
+        rest.take(4)?;
+    }
+    for _ in 0..records {
+        let record = rest.record()?;
+        if record.rtype == RrType::OPT {
+            let mut cookie = None;
+            each_option(record.data, |code, data| {
+                if code == COOKIE {
+                    cookie.get_or_insert(data);
+                }
+            })?;
+            return cookie;
+        }
+    }
+    None
+}
+
 /// The options of a reply.
 pub struct ReplyOptions<'a> {
+    /// The client's cookie and ours, where it sent one.
+    pub cookie: Option<&'a [u8; cookie::BOTH]>,
     /// The server's name, where it was asked for.
     pub nsid: Option<&'a [u8]>,
     /// What is to be said about the reply.
@@ -168,12 +220,16 @@ pub struct ReplyOptions<'a> {
 impl ReplyOptions<'_> {
     /// Their octets.
     pub fn octets(&self) -> usize {
+        let cookie = self.cookie.map_or(0, |_| COOKIE_OPTION);
         let nsid = self.nsid.map_or(0, |identity| OPTION + identity.len());
-        nsid + self.error.map_or(0, |_| EXTENDED_ERROR)
+        cookie + nsid + self.error.map_or(0, |_| EXTENDED_ERROR)
     }
 
     /// Writes them into `rest`, which has room for them.
     pub fn write(&self, mut rest: &mut [u8]) {
+        if let Some(cookie) = self.cookie {
+            rest = put_option(rest, COOKIE, cookie);
+        }
         if let Some(identity) = self.nsid {
             rest = put_option(rest, NSID, identity);
         }
@@ -185,15 +241,13 @@ impl ReplyOptions<'_> {
 
 /// Walks the options; unknown ones are passed over (RFC 6891 §6.1.2). `None`
 /// where one runs over the end.
-fn has_nsid(options: &[u8]) -> Option<bool> {
+fn each_option<'m>(options: &'m [u8], mut take: impl FnMut(u16, &'m [u8])) -> Option<()> {
     let mut rest = Cursor::new(options);
-    let mut nsid = false;
     while !rest.is_empty() {
         let (code, length) = (rest.u16()?, rest.u16()?);
-        rest.take(length.into())?;
-        nsid |= code == NSID;
+        take(code, rest.take(length.into())?);
     }
-    Some(nsid)
+    Some(())
 }
 
 fn put_option<'o>(out: &'o mut [u8], code: u16, data: &[u8]) -> &'o mut [u8] {

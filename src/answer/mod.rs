@@ -4,11 +4,14 @@
 
 mod alias;
 mod chaos;
+pub mod cookie;
 mod edns;
 mod end;
+mod header_only;
 mod query;
 mod reply;
 mod terms;
+mod unusual;
 
 use std::hint::black_box;
 
@@ -17,10 +20,13 @@ use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::store::Node;
 use crate::zone::{Found, Zone, Zones};
 pub use alias::MAX_ALIASES;
+pub use cookie::{Cookie, Secrets};
 use edns::ExtendedError;
-use query::{Query, Unanswerable, is_no_question};
+use query::{Query, Unanswerable};
 use reply::{Oversized, Owner, Reply};
-pub use terms::{DEFAULT_EDNS_SIZE, MAX_MESSAGE, MIN_UDP, Outcome, Request, Settings, Via, Worker};
+pub use terms::{
+    DEFAULT_EDNS_SIZE, MAX_MESSAGE, MIN_UDP, Notes, Outcome, Request, Settings, Source, Via, Worker,
+};
 
 /// Requests that `Prepared::fetch` fetches for at once: the widest batch.
 const MAX_FETCHED: usize = 128;
@@ -90,62 +96,57 @@ impl<'z> Prepared<'z> {
             Ok(query) => query,
             Err(Unanswerable::Silence) => return Outcome::Ignored,
             Err(Unanswerable::Refused(header, rcode, edns)) => {
-                return reply::header_only(header, rcode, edns, settings, out);
+                return header_only::reply(header, rcode, edns, request, settings, out);
             }
         };
-        let mut reply = Reply::begin(&query, name, request, settings, out);
-        let rcode = if query.edns.map_or(0, |edns| edns.version) > 0 {
-            Rcode::BadVers
-        } else {
-            match query.class {
-                class::IN => self.look_up(query.rtype, name, &mut reply),
-                class::ANY => self.for_all_classes(query.rtype, name, &mut reply),
-                _ if is_no_question(query.rtype) => reply.malformed(),
-                class::CH => chaos::answer(settings, request.via, &query, name, &mut reply),
-                _ => Rcode::Refused,
+        match query.edns {
+            Some(edns) if edns.is_unusual() => {
+                unusual::finish((self.zones, self.zone), query, settings, request, name, out)
             }
-        };
-        reply.finish(rcode, query.edns, settings)
+            edns => {
+                let mut reply = Reply::begin(&query, name, request, settings, out);
+                let rcode = self.by_class(query, settings, request, name, &mut reply);
+                reply.finish(rcode, edns, settings)
+            }
+        }
     }
 
-    /// An answer for all classes cannot speak for all of them (RFC 1035 §6.2).
-    #[cold]
-    #[inline(never)]
-    fn for_all_classes(
+    #[inline(always)]
+    fn by_class(
         &self,
-        rtype: RrType,
+        query: Query,
+        settings: &Settings,
+        request: &Request<'_>,
         name: &mut LookupName,
         reply: &mut Reply<'_>,
     ) -> Rcode {
-        let rcode = self.look_up(rtype, name, reply);
-        reply.set_aa(false);
-        rcode
+        match query.class {
+            class::IN => self.look_up(query.rtype, name, reply),
+            class::ANY => self.for_all_classes(query.rtype, name, reply),
+            _ => unusual::other_class(query, settings, request.via, name, reply),
+        }
+    }
+
+    /// The zone that the request is about.
+    pub fn zone(&self) -> Option<&'z Zone> {
+        self.zone
     }
 
     #[inline(always)]
     fn look_up(&self, rtype: RrType, name: &mut LookupName, reply: &mut Reply<'_>) -> Rcode {
         match self.zone {
-            _ if (RrType::TKEY.0..=RrType::MAILA.0).contains(&rtype.0) => unusual(rtype, reply),
+            _ if (RrType::TKEY.0..=RrType::MAILA.0).contains(&rtype.0) => {
+                unusual::other_type(rtype, reply)
+            }
             Some(zone) => from_zone(self.zones, zone, rtype, name, reply),
             None if rtype == RrType::OPT => reply.malformed(),
             None => {
+                reply.set_source(Source::Server);
                 reply.set_ede(ExtendedError::NotAuthoritative);
                 Rcode::Refused
             }
         }
     }
-}
-
-/// Types between TKEY and MAILA, which are of no zone's data.
-#[cold]
-#[inline(never)]
-fn unusual(rtype: RrType, reply: &mut Reply<'_>) -> Rcode {
-    if is_no_question(rtype) {
-        return reply.malformed();
-    }
-    // No zone is given away, and mailbox lookups left with RFC 973.
-    reply.set_ede(ExtendedError::NotSupported);
-    Rcode::NotImp
 }
 
 /// RFC 1034 §4.3.2 from step 3 on. What is mostly asked for is there.
@@ -180,8 +181,11 @@ fn from_node<'z>(
         return reply.malformed();
     }
     match zone.find_from(node, name, rtype) {
-        Found::End(end) => end::conclude(zone, end, Owner::question(name), reply),
-        Found::Alias(alias) => alias::follow((zones, zone), rtype, alias, name, reply),
+        Found::End(end) => end::conclude(zone, end, name, Owner::question(name), reply),
+        Found::Alias(alias) => {
+            reply.begin_source(alias::source(&alias, name));
+            alias::follow((zones, zone), rtype, alias, name, reply)
+        }
     }
 }
 
@@ -244,13 +248,72 @@ $TTL 60
             let truncated = Outcome::Replied {
                 length: request.len(),
                 rcode: Rcode::NoError,
-                truncated: true,
+                notes: Notes::new(0x8700).with_source(Source::Above(label as u8 + 1)),
             };
             assert_eq!(outcome, truncated);
             assert_eq!((out[2], out[7]), (0x87, 0));
             request.pop();
             let outcome = respond(&request, &mut out);
             assert_eq!(outcome.length(), HEADER, "the question is not whole");
+        }
+    }
+
+    const KINDS: &str = "\
+$ORIGIN test.
+$TTL 60
+@ SOA ns hostmaster 1 2 3 4 5
+@ NS ns
+a A 192.0.2.1
+alias CNAME nowhere
+*.w A 192.0.2.1
+*.c CNAME a
+d DNAME w
+sub NS ns.sub
+";
+
+    /// What replies are counted by where there is a limit.
+    #[test]
+    fn a_reply_tells_what_it_was_made_from() {
+        let library = Library::Embedded(&[("test.zone", KINDS)]);
+        let loaded = crate::zone::load(library, "test.zone".as_ref(), None).unwrap();
+        let zones = Zones::new(vec![loaded.zone.unwrap()]);
+        let source = |name: &str, rtype: RrType, class: u8| {
+            let mut octets = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
+            octets.extend(name.parse::<crate::wire::Name>().unwrap().as_wire());
+            octets.extend([rtype.0.to_be_bytes(), [0, class]].concat());
+            let request = Request {
+                octets: &octets,
+                peer: (Ipv4Addr::LOCALHOST, 53).into(),
+                local: Ipv4Addr::LOCALHOST.into(),
+                via: Via::Tcp,
+                now: Duration::ZERO,
+            };
+            let (mut name, mut out) = (LookupName::new(), [0; 512]);
+            match respond(&zones, &Settings::default(), &request, &mut name, &mut out) {
+                Outcome::Replied { notes, .. } => notes.source(),
+                Outcome::Ignored => panic!("a query is ignored"),
+            }
+        };
+        for (name, rtype, class, expected) in [
+            ("a.test.", RrType::A, 1, Source::Name),
+            ("a.test.", RrType::A, 255, Source::Name),
+            ("alias.test.", RrType::A, 1, Source::Name),
+            ("test.", RrType::SOA, 1, Source::Name),
+            ("a.test.", RrType::MX, 1, Source::Zone),
+            ("x.test.", RrType::A, 1, Source::Zone),
+            ("x.sub.test.", RrType::A, 1, Source::Zone),
+            ("x.w.test.", RrType::MX, 1, Source::Zone),
+            ("x.w.test.", RrType::A, 1, Source::Above(2)),
+            ("yy.x.w.test.", RrType::A, 1, Source::Above(5)),
+            ("x.c.test.", RrType::A, 1, Source::Above(2)),
+            ("xyz.d.test.", RrType::A, 1, Source::Above(4)),
+            ("x.invalid.", RrType::A, 1, Source::Server),
+            ("a.test.", RrType::AXFR, 1, Source::Server),
+            ("a.test.", RrType::TSIG, 1, Source::Server),
+            ("version.server.", RrType::TXT, 3, Source::Server),
+            ("a.test.", RrType::A, 4, Source::Server),
+        ] {
+            assert_eq!(source(name, rtype, class), expected, "{name} {rtype}");
         }
     }
 }

@@ -36,7 +36,8 @@ pub enum Unanswerable {
     /// A response, or shorter than a header.
     Silence,
     /// A header goes back, with an OPT record if a whole one was read
-    /// (RFC 6891 §6.1.1).
+    /// (RFC 6891 §6.1.1). BADCOOKIE stands for a cookie without a question, for
+    /// which the cookie decides.
     Refused(Header, Rcode, Option<Edns>),
 }
 
@@ -109,6 +110,9 @@ fn header_with(rcode: Rcode, request: &[u8]) -> Unanswerable {
         Some((edns, Whole::Yes)) if edns.version > 0 => {
             Unanswerable::Refused(header, Rcode::BadVers, Some(edns))
         }
+        Some((edns, Whole::Yes)) if edns.has_cookie() && has_no_question(request) => {
+            Unanswerable::Refused(header, Rcode::BadCookie, Some(edns))
+        }
         opt => Unanswerable::Refused(header, rcode, opt.map(|(edns, _)| edns)),
     }
 }
@@ -125,6 +129,11 @@ impl Header {
         };
         (header.flags & flag::QR == 0).then_some(header)
     }
+}
+
+/// True for queries whose QDCOUNT is 0.
+fn has_no_question(request: &[u8]) -> bool {
+    request[2] & (flag::OPCODE >> 8) as u8 == 0 && request[4..6] == [0, 0]
 }
 
 /// Whether a message can be read from its beginning to its end.

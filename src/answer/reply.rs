@@ -2,9 +2,10 @@
 //! other, whole or not at all, with room kept for the OPT record. What does
 //! not fit sets TC, unless the reply can do without it.
 
-use super::edns::{Edns, ExtendedError, OPT, ReplyOptions};
-use super::query::{Header, Query};
-use super::terms::{MAX_MESSAGE, MIN_UDP, Outcome, Request, Settings, Via};
+use super::cookie::{self, Cookie};
+use super::edns::{COOKIE_OPTION, Edns, ExtendedError, OPT, ReplyOptions};
+use super::query::Query;
+use super::terms::{MAX_MESSAGE, MIN_UDP, Notes, Outcome, Request, Settings, Source, Via};
 use crate::wire::header::{HEADER, flag};
 use crate::wire::name::wire_length;
 use crate::wire::octets;
@@ -27,8 +28,8 @@ pub struct Reply<'o> {
     at: usize,
     /// Where records must end, so that the OPT record still fits.
     room: usize,
-    /// The header's flags as they will be sent, the code left out.
-    flags: u16,
+    /// The header's flags as they will be sent, and what else is to be known.
+    notes: Notes,
     /// The header's four counts as it has them, that of questions on top.
     counts: u64,
     error: Option<ExtendedError>,
@@ -74,18 +75,48 @@ impl<'o> Reply<'o> {
             out,
             at,
             room: limit - opt,
-            flags: flag::QR | query.flags & flag::RD,
+            notes: Notes::new(flag::QR | query.flags & flag::RD),
             counts: ONE_QUESTION,
             error: None,
         }
     }
 
+    /// Keeps room for a COOKIE option, so that no record takes its place. Where
+    /// that is shows at the end; until then it waits behind all.
+    pub fn keep_cookie(&mut self, cookie: Cookie, ours: &[u8; cookie::BOTH]) {
+        self.room -= COOKIE_OPTION;
+        self.out[self.room + OPT..][..cookie::BOTH].copy_from_slice(ours);
+        self.notes = self.notes.with_cookie(cookie);
+    }
+
+    /// `set_source` where it has not been set.
+    #[inline]
+    pub fn begin_source(&mut self, source: Source) {
+        self.notes.begin_source(source);
+    }
+
+    /// Says what the reply is made from, where that is not the name's own records.
+    #[inline]
+    pub fn set_source(&mut self, source: Source) {
+        self.notes = self.notes.with_source(source);
+    }
+
+    /// Has the client come again by TCP.
+    pub fn set_tc(&mut self) {
+        self.notes.set(flag::TC);
+    }
+
+    /// What is to be known of the reply besides.
+    pub fn notes(&self) -> Notes {
+        self.notes
+    }
+
     /// Sets or clears the AA bit.
     #[inline]
     pub fn set_aa(&mut self, authoritative: bool) {
-        self.flags &= !flag::AA;
+        self.notes.clear(flag::AA);
         if authoritative {
-            self.flags |= flag::AA;
+            self.notes.set(flag::AA);
         }
     }
 
@@ -145,7 +176,7 @@ impl<'o> Reply<'o> {
         };
         let start = self.at;
         if octets.len() > self.room.saturating_sub(start) {
-            self.flags |= flag::TC;
+            self.notes.set(flag::TC);
             return false;
         }
         self.append(octets);
@@ -161,7 +192,8 @@ impl<'o> Reply<'o> {
         let name = wire_length(&self.out[HEADER..]).expect("the question begins with a name");
         self.at = HEADER + name + QUESTION_TAIL;
         self.counts = ONE_QUESTION;
-        self.flags &= !(flag::AA | flag::TC);
+        self.notes.clear(flag::AA | flag::TC);
+        self.set_source(Source::Zone);
         Rcode::ServFail
     }
 
@@ -170,7 +202,8 @@ impl<'o> Reply<'o> {
     #[inline(never)]
     pub fn malformed(&mut self) -> Rcode {
         (self.at, self.counts) = (HEADER, 0);
-        self.flags &= !flag::AA;
+        self.notes.clear(flag::AA);
+        self.set_source(Source::Server);
         Rcode::FormErr
     }
 
@@ -211,21 +244,21 @@ impl<'o> Reply<'o> {
         if let Some(edns) = edns {
             self.finish_edns(edns, rcode, settings);
         }
-        let flags = self.flags | rcode.low();
+        let flags = self.notes.flags() | rcode.low();
         let header = &mut self.out[..HEADER];
         header[2..4].copy_from_slice(&flags.to_be_bytes());
         header[4..].copy_from_slice(&self.counts.to_be_bytes());
         Outcome::Replied {
             length: self.at,
             rcode,
-            truncated: self.flags & flag::TC != 0,
+            notes: self.notes,
         }
     }
 
     #[inline(always)]
     fn finish_edns(&mut self, edns: Edns, rcode: Rcode, settings: &Settings) {
         let mut options = 0;
-        if self.error.is_some() || edns.asks_for_nsid() {
+        if self.error.is_some() || edns.is_unusual() {
             options = self.write_options(edns, settings);
         }
         let end = self.at + OPT;
@@ -235,22 +268,29 @@ impl<'o> Reply<'o> {
         self.count(Section::Additional, 1);
     }
 
-    /// Writes what follows the OPT record; returns its octets. Explanations and
-    /// names are worth something, but not a longer reply: they go where they
-    /// fit, and the name first.
+    /// Writes what follows the OPT record; returns its octets. There is room for a
+    /// cookie. Explanations and names are worth something, but not a longer reply:
+    /// they go where they fit, and the name first.
     #[cold]
     #[inline(never)]
     fn write_options(&mut self, edns: Edns, settings: &Settings) -> usize {
         let identity = &settings.identity[..];
         let asked = edns.asks_for_nsid() && edns.version == 0 && !identity.is_empty();
+        let mut ours = [0; cookie::BOTH];
+        let mut room = self.room;
+        if self.notes.cookie() != Cookie::None {
+            ours.copy_from_slice(&self.out[room + OPT..][..cookie::BOTH]);
+            room += COOKIE_OPTION;
+        }
         let mut options = ReplyOptions {
+            cookie: (room != self.room).then_some(&ours),
             nsid: asked.then_some(identity),
             error: self.error,
         };
-        if self.at + options.octets() > self.room {
+        if self.at + options.octets() > room {
             options.error = None;
         }
-        if self.at + options.octets() > self.room {
+        if self.at + options.octets() > room {
             options.nsid = None;
         }
         options.write(&mut self.out[self.at + OPT..]);
@@ -286,7 +326,7 @@ impl<'o> Reply<'o> {
         }
         // RFC 9471 §3.1: a referral without this glue leads nowhere.
         if additional.len() < composed.additional_required {
-            self.flags |= flag::TC;
+            self.notes.set(flag::TC);
         }
         self.append(composed.answer);
         self.append(additional);
@@ -302,8 +342,8 @@ impl<'o> Reply<'o> {
     /// TCP, and one that came by TCP has nowhere to go.
     #[cold]
     fn leave_out(&mut self) -> Result<bool, Oversized> {
-        self.flags |= flag::TC;
-        match self.room + OPT < MAX_MESSAGE {
+        self.notes.set(flag::TC);
+        match self.room + OPT + COOKIE_OPTION < MAX_MESSAGE {
             true => Ok(false),
             false => Err(Oversized),
         }
@@ -378,38 +418,6 @@ impl Owner {
             length,
         }
     }
-}
-
-/// A reply of a header, and an OPT record where there was one, for requests
-/// whose rest means nothing.
-#[cold]
-pub fn header_only(
-    header: Header,
-    rcode: Rcode,
-    edns: Option<Edns>,
-    settings: &Settings,
-    out: &mut [u8],
-) -> Outcome {
-    let flags = flag::QR | header.flags & (flag::OPCODE | flag::RD) | rcode.low();
-    let mut length = HEADER;
-    if let Some(edns) = edns {
-        length += OPT;
-        out[HEADER..length].copy_from_slice(&edns.reply(rcode, settings.edns_size, 0));
-    }
-    write_header(out, [header.id, flags, 0, 0, 0, u16::from(edns.is_some())]);
-    Outcome::Replied {
-        length,
-        rcode,
-        truncated: false,
-    }
-}
-
-fn write_header(out: &mut [u8], words: [u16; 6]) {
-    let mut octets = [0; HEADER];
-    for (place, word) in octets.as_chunks_mut().0.iter_mut().zip(words) {
-        *place = word.to_be_bytes();
-    }
-    out[..HEADER].copy_from_slice(&octets);
 }
 
 #[inline]

@@ -131,10 +131,10 @@ impl Counters {
         match outcome {
             Outcome::Ignored => add(&self.ignored, 1),
             Outcome::Replied {
-                rcode, truncated, ..
+                rcode, notes, ..
             } => {
                 add(&self.rcodes[rcode_index(rcode)], 1);
-                add(&self.truncated, u64::from(truncated));
+                add(&self.truncated, u64::from(notes.is_truncated()));
             }
         }
     }
@@ -273,6 +273,7 @@ fn rcode_index(rcode: Rcode) -> usize {
         Rcode::ServFail => 5,
         Rcode::YxDomain => 6,
         Rcode::BadVers => 7,
+        Rcode::BadCookie => 8,
     }
 }
 
@@ -395,6 +396,7 @@ impl Totals {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::answer::Notes;
 
     #[test]
     fn rcodes_have_their_place() {
@@ -413,7 +415,7 @@ mod tests {
         counters.outcome(Outcome::Replied {
             length: 12,
             rcode: Rcode::NxDomain,
-            truncated: true,
+            notes: Notes::new(0x8200),
         });
         counters.send_failed(&io::Error::from_raw_os_error(1));
         counters.send_failed(&io::Error::from_raw_os_error(105));

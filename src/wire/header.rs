@@ -41,11 +41,13 @@ pub enum Rcode {
     /// EDNS version not supported (RFC 6891 §6.1.3). Over 15: the upper bits
     /// travel in the OPT record.
     BadVers = 16,
+    /// The server cookie is missing or wrong, and needed (RFC 7873 §8).
+    BadCookie = 23,
 }
 
 impl Rcode {
     /// Every code above, in the order in which tables show them.
-    pub const ALL: [Rcode; 8] = [
+    pub const ALL: [Rcode; 9] = [
         Rcode::NoError,
         Rcode::NxDomain,
         Rcode::Refused,
@@ -54,6 +56,7 @@ impl Rcode {
         Rcode::ServFail,
         Rcode::YxDomain,
         Rcode::BadVers,
+        Rcode::BadCookie,
     ];
 
     /// The four bits that go into the header.
@@ -77,6 +80,7 @@ impl Rcode {
             Rcode::Refused => "REFUSED",
             Rcode::YxDomain => "YXDOMAIN",
             Rcode::BadVers => "BADVERS",
+            Rcode::BadCookie => "BADCOOKIE",
         }
     }
 }

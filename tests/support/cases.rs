@@ -7,9 +7,9 @@
 //!
 //! case TITLE
 //! ask NAME TYPE [CLASS] [+edns[=SIZE]] [+do] [+nsid] [+rd] [+tcp]
-//!                       [+version=N] [+option=CODE:HEX]
+//!                       [+version=N] [+option=CODE:HEX] [+cookie=HEX]
 //! send HEX               instead of ask: a raw message
-//! is RCODE [aa] [tc] [rd] [opt] [ede=N] [nsid=TEXT]
+//! is RCODE [aa] [tc] [rd] [opt] [cookie] [ede=N] [nsid=TEXT]
 //! silence                instead of is
 //! answer | authority | additional
 //!     RECORD             in presentation form; the order does not matter
@@ -17,18 +17,21 @@
 //!
 //! A section that is not listed must be empty, a flag that is not listed must
 //! be clear. That there is an OPT record where one was asked for and only there
-//! (where the reply is a header alone, `opt` says whether there is one), that DO, the id and the question come back as asked, and that no
+//! (where the reply is a header alone, `opt` says whether there is one), that a
+//! cookie in it (`cookie`) repeats the client's and is good for it, that DO, the id and the question come back as asked, and that no
 //! reply is longer than the client takes is checked for every case.
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use shardns::answer::Cookie;
 use shardns::wire::{Name, Rcode, RrType};
 use shardns::zone::Zones;
 use shardns::zone::text::rdata;
 use shardns::zone::text::scanner::{Scanner, Token};
 
-use super::decode::{Message, Record, decode};
+use super::decode::{Message, Opt, Record, decode};
 use super::{IDENTITY, oracle};
 
 /// One file.
@@ -52,6 +55,7 @@ struct Expected {
     rcode: String,
     flags: Vec<String>,
     opt: bool,
+    cookie: bool,
     ede: Option<u16>,
     nsid: Option<String>,
     sections: [Vec<String>; 3],
@@ -174,8 +178,11 @@ fn ask(text: &str, at: &str) -> (Vec<u8>, bool) {
             "+version" => opt.1 = value.parse().unwrap(),
             "+do" => opt.2 = 0x80,
             "+nsid" => opt.3.extend([0, 3, 0, 0]),
-            "+option" => {
-                let (code, data) = value.split_once(':').unwrap_or((value, ""));
+            "+option" | "+cookie" => {
+                let (code, data) = match key {
+                    "+cookie" => ("10", value),
+                    _ => value.split_once(':').unwrap_or((value, "")),
+                };
                 let data = hex(data);
                 opt.3.extend(code.parse::<u16>().unwrap().to_be_bytes());
                 opt.3.extend((data.len() as u16).to_be_bytes());
@@ -236,6 +243,7 @@ fn expected(text: &str, at: &str) -> Expected {
             Some(("ede", code)) => expected.ede = Some(code.parse().unwrap()),
             Some(("nsid", name)) => expected.nsid = Some(name.into()),
             None if word == "opt" => expected.opt = true,
+            None if word == "cookie" => expected.cookie = true,
             None if FLAGS.iter().any(|(name, _)| *name == word) => expected.flags.push(word.into()),
             _ => panic!("{at}: expectation {word}"),
         }
@@ -263,6 +271,33 @@ fn record(text: &str, at: &str) -> Record {
             .parse()
             .unwrap_or_else(|_| panic!("{at}: TTL {}", word(1))),
         rdata,
+    }
+}
+
+/// That the cookie of a reply, if there is to be one, repeats the client's and
+/// is good for a client on loopback when it was made.
+fn check_cookie(wanted: bool, asked: Option<&Opt>, found: Option<Vec<u8>>) -> Result<(), String> {
+    let options = asked.iter().flat_map(|opt| &opt.options);
+    let own = options
+        .filter(|(code, _)| *code == 10)
+        .map(|(_, data)| data);
+    let (Some(found), true) = (&found, wanted) else {
+        let fits = found.is_some() == wanted;
+        return fits
+            .then_some(())
+            .ok_or_else(|| format!("the cookie is {found:02x?}"));
+    };
+    let own = own.map(|own| &own[..8]).next();
+    let stamp: [u8; 4] = found[12..16].try_into().unwrap();
+    let made = Duration::from_secs(u32::from_be_bytes(stamp).into());
+    let secrets = super::settings().cookies.unwrap();
+    let good = ["127.0.0.1", "::1"].map(|client| {
+        let client = client.parse().unwrap();
+        secrets.judge(found, client, made) == Ok(Cookie::Valid)
+    });
+    match own == Some(&found[..8]) && found.len() == 24 && good.contains(&true) {
+        true => Ok(()),
+        false => Err(format!("the cookie {found:02x?} is not good")),
     }
 }
 
@@ -371,6 +406,7 @@ impl Case {
                 expected.ede
             ));
         }
+        check_cookie(expected.cookie, asked.as_ref(), option(10))?;
         let nsid = option(3).map(|data| String::from_utf8_lossy(&data).into_owned());
         if nsid != expected.nsid {
             return Err(format!(

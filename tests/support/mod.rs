@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shardns::answer::{self, Outcome, Request, Settings, Via, Worker};
+use shardns::answer::{self, Outcome, Request, Secrets, Settings, Via, Worker};
 use shardns::wire::LookupName;
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zone, Zones};
@@ -31,6 +31,10 @@ pub fn repository(path: &str) -> PathBuf {
 pub fn settings() -> Settings {
     Settings {
         identity: IDENTITY.into(),
+        cookies: Some(Secrets {
+            current: *b"a secret of 16 o",
+            previous: Some(*b"the one before i"),
+        }),
         ..Settings::default()
     }
 }
@@ -93,6 +97,16 @@ pub fn ask(zones: &Zones, via: Via, octets: &[u8]) -> Option<Vec<u8>> {
             Some(reply)
         }
     }
+}
+
+/// The reply without what is of its moment and its client: the server cookie.
+pub fn without_server_cookie(mut reply: Vec<u8>) -> Vec<u8> {
+    let option = [0, 10, 0, 24];
+    let found = reply.windows(4).position(|octets| octets == option);
+    if let Some(at) = found {
+        reply[at + 4 + 8..at + 4 + 24].fill(0);
+    }
+    reply
 }
 
 /// A query for one name and type, without EDNS.

@@ -249,6 +249,7 @@ impl AnswerOptions {
             edns_size: self.edns_size,
             identity: self.identity.clone().unwrap_or_else(host_name).into_bytes(),
             version,
+            cookies: default.cookies,
         }
     }
 }

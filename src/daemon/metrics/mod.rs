@@ -133,7 +133,7 @@ mod tests {
     fn full() -> Status {
         let totals = Totals {
             received: 7,
-            rcodes: [5, 1, 0, 0, 0, 0, 0, 0],
+            rcodes: [5, 1, 0, 0, 0, 0, 0, 0, 0],
             batches: [3, 2, 0, 0, 0, 0, 0, 0],
             service_ns: 1_500_000,
             service_times: std::array::from_fn(|class| class as u64),
