@@ -123,6 +123,10 @@ fn dig_and_kdig_find_the_cookie_good() {
             cookie("kdig", &["+cookie", transport]);
         }
     }
+    let counted = server.totals();
+    let valid: u64 = counted.iter().map(|totals| totals.cookies[1]).sum();
+    let asked: u64 = counted.iter().map(|totals| totals.received).sum();
+    assert!(asked == 0 || valid > 0, "{counted:?}");
 }
 
 #[test]

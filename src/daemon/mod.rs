@@ -8,6 +8,7 @@
 pub mod activation;
 pub mod chance;
 pub mod control;
+pub mod cookie_secrets;
 pub mod dnstap;
 pub mod http;
 pub mod metrics;

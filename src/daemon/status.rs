@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::chance::Band;
 use crate::server::Server;
 use crate::server::counters::{
-    BATCH_CLASSES, Gauges, SERVICE_CLASSES_US, SERVICE_COUNTS, SendFailure, Totals,
+    BATCH_CLASSES, COOKIES, Gauges, SERVICE_CLASSES_US, SERVICE_COUNTS, SendFailure, Totals,
 };
 use crate::wire::Rcode;
 
@@ -61,6 +61,17 @@ pub struct ThreadStatus {
     pub panicked: u64,
     /// Replies with TC set.
     pub truncated: u64,
+    /// Requests whose replies the rate limit dropped.
+    #[serde(default)]
+    pub rate_limited: u64,
+    /// Replies that the rate limit sent without records, and with TC where they have
+    /// a question.
+    #[serde(default)]
+    pub slipped: u64,
+    /// Replies by the cookie of their request, as (`new`, `valid` or `invalid`,
+    /// number).
+    #[serde(default)]
+    pub cookies: Vec<(String, u64)>,
     /// Replies by response code, as (mnemonic, number), all codes that there are.
     pub rcodes: Vec<(String, u64)>,
     /// Replies that could not be sent by reason, as (reason, number).
@@ -227,6 +238,15 @@ impl ThreadStatus {
             ignored: totals.ignored,
             panicked: totals.panicked,
             truncated: totals.truncated,
+            rate_limited: totals.rate_limited,
+            slipped: totals.slipped,
+            cookies: COOKIES
+                .into_iter()
+                .zip(totals.cookies)
+                .map(|((_, heading), count)| {
+                    (heading.trim_start_matches("cookies: ").into(), count)
+                })
+                .collect(),
             rcodes: rcodes
                 .map(|(rcode, count)| (rcode.name().into(), count))
                 .collect(),

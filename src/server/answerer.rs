@@ -5,16 +5,17 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use arrayvec::ArrayVec;
 use crossbeam_channel::Sender;
 
 use super::counters::Counters;
 use super::event::Event;
-use super::panics;
+use super::rate_limit::{self, Limiter, Withheld};
 use super::snapshot::{Snapshot, View};
 use super::tap::Probe;
+use super::{now, panics};
 use crate::answer::{self, Outcome, Prepared, Request, Via};
 use crate::sys::port::{MAX_WIDTH, Port};
 use crate::wire::LookupName;
@@ -48,6 +49,8 @@ pub struct Answerer {
     events: Sender<Event>,
     /// Where copies of what is answered go, if anybody wants some.
     probe: Option<Probe>,
+    /// Limits the replies over UDP.
+    limiter: Option<Limiter>,
     scratch: Scratch,
 }
 
@@ -57,6 +60,7 @@ struct Scratch {
     names: Box<[LookupName]>,
     /// What became of a batch.
     outcomes: Vec<Outcome>,
+    withheld: Withheld,
 }
 
 impl Responder for Answerer {
@@ -65,13 +69,17 @@ impl Responder for Answerer {
         self.counters.batch(received);
         let arrival = self.arrival(received);
         let (snapshot, scratch) = (self.view.load(), &mut self.scratch);
-        // Answering is pure, so a batch on which it broke can be answered again.
-        if panics::catch(|| together(snapshot, scratch, port, received, arrival)).is_err() {
+        let limiter = self.limiter.as_ref();
+        let answer = || together(snapshot, limiter, scratch, port, received, arrival);
+        // Answering is pure, so a batch on which it broke can be answered again; a
+        // limit counts some of it twice.
+        if panics::catch(answer).is_err() {
             self.one_by_one(port, received, arrival);
         }
         for outcome in &self.scratch.outcomes {
             self.counters.outcome(*outcome);
         }
+        self.counters.withheld(self.scratch.withheld);
         let flows = (0..received).map(|slot| port.flow(slot));
         self.counters.flows().see(flows, arrival.now);
         if let Some(probe) = &mut self.probe
@@ -108,9 +116,11 @@ impl Answerer {
             seat,
             events,
             probe: None,
+            limiter: None,
             scratch: Scratch {
                 names: vec![LookupName::new(); MAX_WIDTH].into(),
                 outcomes: Vec::with_capacity(MAX_WIDTH),
+                withheld: Withheld::default(),
             },
         }
     }
@@ -121,6 +131,11 @@ impl Answerer {
             probe: Some(probe),
             ..self
         }
+    }
+
+    /// The same with a limit on its replies over UDP.
+    pub fn with_limiter(self, limiter: Option<Limiter>) -> Answerer {
+        Answerer { limiter, ..self }
     }
 
     /// The number of the worker that it answers for.
@@ -152,9 +167,6 @@ impl Answerer {
             now: now(),
         };
         let outcome = self.alone(&request, out);
-        if let Some(outcome) = outcome {
-            self.counters.outcome(outcome);
-        }
         let length = outcome.map_or(0, Outcome::length);
         if let Some(probe) = &mut self.probe
             && let Some(every) = probe.sampling()
@@ -183,23 +195,47 @@ impl Answerer {
     #[cold]
     fn one_by_one(&mut self, port: &mut Port, received: usize, arrival: Arrival) {
         self.scratch.outcomes.clear();
+        self.scratch.withheld = Withheld::default();
         for slot in 0..received {
             let outcome = match exchange(port, slot, arrival) {
                 Some((request, out)) => self.alone(&request, out),
-                None => Some(Outcome::Ignored),
+                None => {
+                    self.scratch.outcomes.push(Outcome::Ignored);
+                    None
+                }
             };
             port.set_reply(slot, outcome.map_or(0, Outcome::length));
-            self.scratch.outcomes.extend(outcome);
         }
     }
 
-    /// Answers one request; `None` where that breaks, which is counted and told.
+    /// Answers one request and counts what became of it; `None` where the reply is
+    /// withheld, or answering breaks, which is told.
     fn alone(&mut self, request: &Request<'_>, out: &mut [u8]) -> Option<Outcome> {
         let Snapshot { zones, settings } = &**self.view.load();
         let name = &mut self.scratch.names[0];
-        let caught = panics::catch(|| answer::respond(zones, settings, request, name, out));
+        let over_udp = matches!(request.via, Via::Udp(_));
+        let limiter = self.limiter.as_ref().filter(|_| over_udp);
+        let mut withheld = Withheld::default();
+        let caught = panics::catch(|| {
+            let prepared = Prepared::read(zones, request.octets, name);
+            rate_limit::answer(
+                limiter,
+                prepared,
+                settings,
+                request,
+                name,
+                out,
+                &mut withheld,
+            )
+        });
         let (message, backtrace) = match caught {
-            Ok(outcome) => return Some(outcome),
+            Ok(outcome) => {
+                outcome
+                    .iter()
+                    .for_each(|outcome| self.counters.outcome(*outcome));
+                self.counters.withheld(withheld);
+                return outcome;
+            }
             Err(broken) => broken,
         };
         self.counters.panicked();
@@ -218,12 +254,13 @@ impl Answerer {
 /// all are answered.
 fn together(
     Snapshot { zones, settings }: &Snapshot,
-    Scratch { names, outcomes }: &mut Scratch,
+    limiter: Option<&Limiter>,
+    scratch: &mut Scratch,
     port: &mut Port,
     received: usize,
     arrival: Arrival,
 ) {
-    let names = &mut names[..received];
+    let names = &mut scratch.names[..received];
     let mut batch = ArrayVec::<_, MAX_WIDTH>::new();
     for (slot, name) in names.iter_mut().enumerate() {
         batch.push(Prepared::read(zones, port.request(slot), name));
@@ -232,14 +269,18 @@ fn together(
     if received > 1 {
         Prepared::fetch(&batch, names);
     }
-    outcomes.clear();
+    scratch.outcomes.clear();
+    scratch.withheld = Withheld::default();
     for (slot, (prepared, name)) in batch.into_iter().zip(names).enumerate() {
         let outcome = match exchange(port, slot, arrival) {
-            Some((request, out)) => prepared.finish(settings, &request, name, out),
-            None => Outcome::Ignored,
+            Some((request, out)) => {
+                let withheld = &mut scratch.withheld;
+                rate_limit::answer(limiter, prepared, settings, &request, name, out, withheld)
+            }
+            None => Some(Outcome::Ignored),
         };
-        port.set_reply(slot, outcome.length());
-        outcomes.push(outcome);
+        port.set_reply(slot, outcome.map_or(0, Outcome::length));
+        scratch.outcomes.extend(outcome);
     }
 }
 
@@ -264,13 +305,6 @@ fn exchange(
         now,
     };
     Some((request, out))
-}
-
-/// The time for requests. A clock before 1970 is one that nobody has set.
-pub(super) fn now() -> Duration {
-    SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

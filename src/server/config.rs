@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use super::{idle, tcp};
+use super::{idle, rate_limit, tcp};
 use crate::answer::Settings;
 use crate::sys::steer::Steer;
 
@@ -53,6 +53,8 @@ pub struct Config {
     pub settings: Settings,
     /// Limits of DNS over TCP; `None` for none at all.
     pub tcp: Option<tcp::Limits>,
+    /// How many replies over UDP a client gets; `None` for as many as it asks for.
+    pub rate_limit: Option<rate_limit::Options>,
 }
 
 /// Bytes that may wait on each socket: some 5,000 queries, which a worker
@@ -76,6 +78,7 @@ impl Default for Config {
             join: false,
             settings: Settings::default(),
             tcp: Some(tcp::Limits::default()),
+            rate_limit: None,
         }
     }
 }

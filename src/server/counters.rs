@@ -13,7 +13,8 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer, Serialize};
 
 use super::flows::Flows;
-use crate::answer::Outcome;
+use super::rate_limit::Withheld;
+use crate::answer::{Cookie, Outcome};
 use crate::sys::cpu_clock::CpuClock;
 use crate::sys::is_out_of_buffers;
 use crate::sys::port::MAX_WIDTH;
@@ -84,6 +85,9 @@ pub struct Counters {
     ignored: AtomicU64,
     panicked: AtomicU64,
     truncated: AtomicU64,
+    rate_limited: AtomicU64,
+    slipped: AtomicU64,
+    cookies: [AtomicU64; COOKIES.len()],
     rcodes: [AtomicU64; Rcode::ALL.len()],
     send_failures: [AtomicU64; SendFailure::ALL.len()],
     receive_failures: AtomicU64,
@@ -102,6 +106,13 @@ pub struct Counters {
     connections_open: AtomicU64,
     flows: Flows,
 }
+
+/// What is counted of cookies, with the heading that tables give it.
+pub const COOKIES: [(Cookie, &str); 3] = [
+    (Cookie::ClientOnly, "cookies: new"),
+    (Cookie::Valid, "cookies: valid"),
+    (Cookie::Invalid, "cookies: invalid"),
+];
 
 fn add(counter: &AtomicU64, n: u64) {
     counter.store(counter.load(Relaxed) + n, Relaxed);
@@ -130,12 +141,21 @@ impl Counters {
     pub fn outcome(&self, outcome: Outcome) {
         match outcome {
             Outcome::Ignored => add(&self.ignored, 1),
-            Outcome::Replied {
-                rcode, notes, ..
-            } => {
+            Outcome::Replied { rcode, notes, .. } => {
                 add(&self.rcodes[rcode_index(rcode)], 1);
                 add(&self.truncated, u64::from(notes.is_truncated()));
+                if let Some(index) = cookie_index(notes.cookie()) {
+                    add(&self.cookies[index], 1);
+                }
             }
+        }
+    }
+
+    /// Replies that the rate limit kept back.
+    pub fn withheld(&self, withheld: Withheld) {
+        if withheld != Withheld::default() {
+            add(&self.rate_limited, withheld.dropped);
+            add(&self.slipped, withheld.slipped);
         }
     }
 
@@ -244,6 +264,9 @@ impl Counters {
             ignored: number(&self.ignored),
             panicked: number(&self.panicked),
             truncated: number(&self.truncated),
+            rate_limited: number(&self.rate_limited),
+            slipped: number(&self.slipped),
+            cookies: self.cookies.each_ref().map(number),
             rcodes: self.rcodes.each_ref().map(number),
             send_failures: self.send_failures.each_ref().map(number),
             receive_failures: number(&self.receive_failures),
@@ -286,9 +309,20 @@ pub struct Gauges {
     pub connections_open: u64,
 }
 
+#[inline]
+fn cookie_index(cookie: Cookie) -> Option<usize> {
+    // The order of `COOKIES`; a test holds the two together.
+    match cookie {
+        Cookie::None => None,
+        Cookie::ClientOnly => Some(0),
+        Cookie::Valid => Some(1),
+        Cookie::Invalid => Some(2),
+    }
+}
+
 /// Counters of one thread, or of several added up.
 ///
-/// `received = answered() + ignored + panicked`, and of those answered,
+/// `received = answered() + ignored + panicked + rate_limited`, and of those answered,
 /// `send_failures` were not sent.
 ///
 /// What one process has written another, perhaps of another version, reads: numbers
@@ -304,6 +338,14 @@ pub struct Totals {
     pub panicked: u64,
     /// Replies with TC set.
     pub truncated: u64,
+    /// Requests whose replies the rate limit dropped.
+    pub rate_limited: u64,
+    /// Replies that the rate limit sent without records, and with TC where they have
+    /// a question; they are among those answered.
+    pub slipped: u64,
+    /// Replies by the cookie of their request, in the order of `COOKIES`.
+    #[serde(deserialize_with = "padded")]
+    pub cookies: [u64; COOKIES.len()],
     /// Replies by code, in the order of `Rcode::ALL`.
     #[serde(deserialize_with = "padded")]
     pub rcodes: [u64; Rcode::ALL.len()],
@@ -375,6 +417,8 @@ impl Totals {
             &mut self.ignored,
             &mut self.panicked,
             &mut self.truncated,
+            &mut self.rate_limited,
+            &mut self.slipped,
             &mut self.receive_failures,
             &mut self.idle_wakeups,
             &mut self.connections,
@@ -386,6 +430,7 @@ impl Totals {
             &mut self.cpu_ns,
         ];
         numbers.extend(&mut self.service_times);
+        numbers.extend(&mut self.cookies);
         numbers.extend(&mut self.rcodes);
         numbers.extend(&mut self.send_failures);
         numbers.extend(&mut self.batches);
@@ -406,6 +451,14 @@ mod tests {
     }
 
     #[test]
+    fn cookies_have_their_place() {
+        for (place, (cookie, _)) in COOKIES.into_iter().enumerate() {
+            assert_eq!(cookie_index(cookie), Some(place));
+        }
+        assert_eq!(cookie_index(Cookie::None), None);
+    }
+
+    #[test]
     fn counters_add_up() {
         let counters = Counters::default();
         for size in [1, 2, 3, 4, 5, 128] {
@@ -415,7 +468,11 @@ mod tests {
         counters.outcome(Outcome::Replied {
             length: 12,
             rcode: Rcode::NxDomain,
-            notes: Notes::new(0x8200),
+            notes: Notes::new(0x8200).with_cookie(Cookie::Invalid),
+        });
+        counters.withheld(Withheld {
+            dropped: 3,
+            slipped: 4,
         });
         counters.send_failed(&io::Error::from_raw_os_error(1));
         counters.send_failed(&io::Error::from_raw_os_error(105));
@@ -432,6 +489,10 @@ mod tests {
             (286, 2, 4)
         );
         assert_eq!(double.with_rcode(Rcode::NxDomain), 2);
+        assert_eq!(
+            (double.rate_limited, double.slipped, double.cookies),
+            (6, 8, [0, 0, 2])
+        );
     }
 
     #[test]

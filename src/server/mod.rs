@@ -10,6 +10,7 @@ pub mod idle;
 pub mod inherited;
 pub mod order;
 pub mod placement;
+pub mod rate_limit;
 pub mod snapshot;
 pub mod table;
 pub mod tap;
@@ -26,6 +27,7 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Weak};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender};
 
@@ -37,6 +39,7 @@ use answerer::{Answerer, Responder};
 use counters::{Counters, Gauges, Totals};
 use order::{Order, Orders};
 use placement::{PlacementError, Seat};
+use rate_limit::{Balance, Limiter};
 use snapshot::{Snapshot, Snapshots, View};
 use tap::Tap;
 use worker::Worker;
@@ -49,6 +52,8 @@ pub use inherited::Sockets;
 
 /// The name of the TCP thread.
 const TCP_THREAD: &str = "shardns-tcp";
+/// The name of the thread that balances rate limits.
+const LIMITS_THREAD: &str = "shardns-limits";
 /// Events that wait to be told. A query that breaks the answering code may come
 /// a million times; what does not fit is only counted.
 const MAX_EVENTS: usize = 64;
@@ -102,6 +107,8 @@ pub struct Server {
     workers: Vec<JoinHandle<()>>,
     tcp: Option<TcpThread>,
     tcp_counters: Option<Arc<Counters>>,
+    /// The thread that balances the workers' rate limits.
+    limits: Option<JoinHandle<()>>,
     orders: Arc<Orders>,
     snapshots: Snapshots,
     tap: Tap,
@@ -217,6 +224,7 @@ impl Server {
             workers: Vec::new(),
             tcp: None,
             tcp_counters: config.tcp.map(|_| Arc::default()),
+            limits: None,
             orders: Arc::default(),
             snapshots,
             tap: shared.tap.clone(),
@@ -244,6 +252,7 @@ impl Server {
         let reply = usize::from(shared.config.settings.edns_size);
         // As long as what we say we take, and not shorter than the default.
         let request = reply.max(answer::DEFAULT_EDNS_SIZE.into());
+        let mut limiters = self.start_limits(shared.config)?.into_iter();
         for (index, &seat) in self.seats.iter().enumerate() {
             let name = format!("shardns-{index}");
             let port = |group: &Vec<Arc<UdpSocket>>| {
@@ -252,10 +261,11 @@ impl Server {
             };
             let counters = &self.counters[index];
             let cpu = seat.pinned.then_some(seat.cpu as u16);
+            let answerer = shared.worker_answerer(counters, (index as u16, cpu));
             let started = Worker::new(
                 groups.iter().map(port).collect(),
                 shared.config.busy_polls,
-                wrap(shared.worker_answerer(counters, (index as u16, cpu))),
+                wrap(answerer.with_limiter(limiters.next())),
                 counters.clone(),
                 self.orders.clone(),
             );
@@ -264,6 +274,29 @@ impl Server {
             self.workers.push(started.map_err(|error| (name, error))?);
         }
         Ok(())
+    }
+
+    /// A limiter for each worker, where replies are limited, and the thread that
+    /// balances them.
+    fn start_limits(&mut self, config: &Config) -> Result<Vec<Limiter>, (String, io::Error)> {
+        let Some(options) = &config.rate_limit else {
+            return Ok(Vec::new());
+        };
+        let workers = self.seats.len();
+        let start = || {
+            let mut secret = [0; 16];
+            getrandom::fill(&mut secret)?;
+            let (limiters, balance) = rate_limit::limiters(options, workers, secret);
+            let thread = match workers {
+                1 => None,
+                _ => Some(spawn_limits(balance, self.orders.clone())?),
+            };
+            Ok((limiters, thread))
+        };
+        let started: io::Result<_> = start();
+        let (limiters, thread) = started.map_err(|error| (LIMITS_THREAD.to_owned(), error))?;
+        self.limits = thread;
+        Ok(limiters)
     }
 
     fn start_tcp(
@@ -372,7 +405,7 @@ impl Server {
 
     /// What holds now for each worker, and the TCP thread behind them.
     pub fn gauges(&self) -> Vec<Gauges> {
-        let now = answerer::now();
+        let now = now();
         let all = self.counters.iter().chain(&self.tcp_counters);
         all.map(|counters| counters.gauges(now)).collect()
     }
@@ -496,6 +529,10 @@ impl Server {
                 self.counters[0].dropped(socket.drops().unwrap_or(0));
             }
         }
+        if let Some(limits) = self.limits.take() {
+            limits.thread().unpark();
+            let _ = limits.join();
+        }
     }
 }
 
@@ -530,6 +567,25 @@ fn spawn_worker<R: Responder>(
 fn spawn_tcp(mut server: tcp::TcpServer, events: Sender<Event>) -> io::Result<JoinHandle<()>> {
     let thread = thread::Builder::new().name(TCP_THREAD.into());
     thread.spawn(move || run_again(TCP_THREAD, &events, || server.run()))
+}
+
+/// Starts the thread that balances rate limits.
+fn spawn_limits(mut balance: Balance, orders: Arc<Orders>) -> io::Result<JoinHandle<()>> {
+    let thread = thread::Builder::new().name(LIMITS_THREAD.into());
+    thread.spawn(move || {
+        while orders.current() == Order::Serve {
+            balance.run(now().as_secs());
+            thread::park_timeout(rate_limit::TICK);
+        }
+    })
+}
+
+/// The time for requests and limits. A clock before 1970 is one that nobody has
+/// set.
+fn now() -> Duration {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
 }
 
 fn run_again(name: &str, events: &Sender<Event>, mut run: impl FnMut()) {

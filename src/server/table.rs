@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, Table, presets};
 
-use super::counters::{BATCH_CLASSES, SendFailure, Totals};
+use super::counters::{BATCH_CLASSES, COOKIES, SendFailure, Totals};
 use crate::wire::Rcode;
 
 /// One row: who counted, and what.
@@ -120,9 +120,21 @@ fn columns() -> Vec<Column> {
     }));
     columns.extend([
         column("truncated", false, |totals| totals.truncated),
+        column("rate-limited", false, |totals| totals.rate_limited),
+        column("slipped", false, |totals| totals.slipped),
         column("ignored", false, |totals| totals.ignored),
         column("panicked", false, |totals| totals.panicked),
     ]);
+    columns.extend(
+        COOKIES
+            .into_iter()
+            .enumerate()
+            .map(|(index, (_, heading))| Column {
+                heading: heading.into(),
+                always: false,
+                value: Box::new(move |totals| totals.cookies[index]),
+            }),
+    );
     columns.extend(
         SendFailure::ALL
             .into_iter()

@@ -5,6 +5,7 @@ mod distribution;
 mod faults;
 mod handed;
 mod limits;
+mod rate_limit;
 mod replacing;
 mod stopping;
 #[path = "../support/mod.rs"]

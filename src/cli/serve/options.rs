@@ -221,6 +221,7 @@ impl ServeOptions {
             join: sockets.join,
             settings: answers.settings(),
             tcp: (!tcp.no_tcp).then(|| tcp.limits()),
+            rate_limit: None,
         }
     }
 }

@@ -71,6 +71,30 @@ impl Families<'_> {
             |thread| thread.truncated,
         )?;
         self.of_threads(
+            "shardns_rate_limited",
+            "Requests whose replies the rate limit dropped.",
+            status,
+            |thread| thread.rate_limited,
+        )?;
+        self.of_threads(
+            "shardns_slipped",
+            "Replies that the rate limit sent without records.",
+            status,
+            |thread| thread.slipped,
+        )?;
+        self.by(
+            ("shardns_cookies", "cookie"),
+            "Replies by the cookie that their request brought.",
+            status,
+            |thread| &thread.cookies,
+        )?;
+        self.of_threads(
+            "shardns_query_log_dropped",
+            "Exchanges that were to be logged or shown, and not copied for want of room.",
+            status,
+            |thread| thread.tap_dropped,
+        )?;
+        self.of_threads(
             "shardns_ignored",
             "Requests that deserve no reply, as what is itself a reply.",
             status,

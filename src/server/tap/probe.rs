@@ -89,7 +89,7 @@ impl Probe {
             }
             let sample = Sample {
                 asked,
-                replied: *replied.get_or_insert_with(crate::server::answerer::now),
+                replied: *replied.get_or_insert_with(crate::server::now),
                 peer: port.peer(slot),
                 local: SocketAddr::new(port.local(slot), port.socket().local().port()),
                 transport: Transport::Udp,
@@ -115,7 +115,7 @@ impl Probe {
         }
         let sample = Sample {
             asked,
-            replied: crate::server::answerer::now(),
+            replied: crate::server::now(),
             peer,
             local,
             transport: Transport::Tcp,
