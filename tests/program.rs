@@ -89,6 +89,21 @@ fn zones_that_cannot_be_had() {
 }
 
 #[test]
+fn a_cookie_secret_that_is_none_is_told_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("secret").display().to_string();
+    let error = fails(1, &["--cookie-secret", &path]);
+    assert!(
+        error.contains("cannot read") && error.contains(&path),
+        "{error}"
+    );
+    std::fs::write(&path, "# ours\n0011\n").unwrap();
+    let error = fails(1, &["--cookie-secret", &path]);
+    assert!(error.contains(&format!("{path}:2: ")), "{error}");
+    assert!(error.contains("openssl rand -hex 16"), "{error}");
+}
+
+#[test]
 fn check_tells_everything_and_exits_accordingly() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("x.zone").display().to_string();

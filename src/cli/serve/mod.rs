@@ -1,6 +1,7 @@
 //! `shardns serve`: load, start, keep running, stop.
 
 mod control;
+mod limit_options;
 mod log;
 mod options;
 mod privilege;
@@ -61,7 +62,8 @@ impl Serve {
         let (notifier, note) = Notifier::from_environment();
         note.iter().for_each(|note| warn!("{note}"));
         let handed = activation::from_environment()?;
-        let config = self.options.config();
+        let mut config = self.options.config();
+        config.settings.cookies = self.options.limits.cookies(None)?;
         let privileges = self.options.privileges.resolve()?;
         // Before anything that takes time or sockets, so that no signal finds
         // the program unprepared.
@@ -136,6 +138,7 @@ impl Serve {
         let folders = self.zones.zones.iter().map(PathBuf::from);
         read.extend(folders.filter(|path| path.is_dir()));
         read.extend(self.config.config.clone());
+        read.extend(self.options.limits.cookie_secret().map(Path::to_owned));
         let dnstap = self.options.dnstap_path();
         Paths {
             read,
@@ -163,22 +166,24 @@ impl Serve {
 
     fn keeper(&self, config: &Config, collection: Collection) -> Keeper {
         let is_configured = self.config.config.is_some();
-        let (zones, settings) = (self.zones.zones.clone(), config.settings.clone());
+        let (zones, limits) = (self.zones.zones.clone(), self.options.limits.clone());
+        let mut settings = config.settings.clone();
         let renew = move || {
-            if !is_configured {
-                return Ok(Renewed {
-                    zones: zones.clone(),
-                    settings: settings.clone(),
-                });
-            }
-            let again = super::config::parse_again()?.into_serve();
-            Ok(Renewed {
-                zones: again.zones.zones,
-                // Replies are no longer than there is room for.
-                settings: Settings {
+            let (mut zones, mut limits) = (zones.clone(), limits.clone());
+            if is_configured {
+                let again = super::config::parse_again()?.into_serve();
+                settings = Settings {
+                    // Replies are no longer than there is room for.
                     edns_size: settings.edns_size,
+                    cookies: settings.cookies.take(),
                     ..again.options.settings()
-                },
+                };
+                (zones, limits) = (again.zones.zones, again.options.limits);
+            }
+            settings.cookies = limits.cookies(settings.cookies.as_ref())?;
+            Ok(Renewed {
+                zones,
+                settings: settings.clone(),
             })
         };
         Keeper {

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{ValueEnum, value_parser};
 
+use super::limit_options::LimitOptions;
 use super::privilege::PrivilegeOptions;
 use super::tap::TapOptions;
 use crate::answer::{DEFAULT_EDNS_SIZE, Settings};
@@ -38,6 +39,8 @@ pub struct ServeOptions {
     pub privileges: PrivilegeOptions,
     #[command(flatten)]
     tap: TapOptions,
+    #[command(flatten)]
+    pub limits: LimitOptions,
 }
 
 #[derive(Debug, clap::Args)]
@@ -193,6 +196,7 @@ impl ServeOptions {
             workers,
             answers,
             tcp,
+            limits,
             ..
         } = self;
         if sockets.sockets == Sockets::Shared && sockets.steer != Steering::Hash {
@@ -221,7 +225,7 @@ impl ServeOptions {
             join: sockets.join,
             settings: answers.settings(),
             tcp: (!tcp.no_tcp).then(|| tcp.limits()),
-            rate_limit: None,
+            rate_limit: limits.rate_limit(),
         }
     }
 }
