@@ -11,7 +11,7 @@ use std::net::Ipv4Addr;
 use std::process::Command;
 use std::time::Duration;
 
-use shardns::answer::{self, Notes, Outcome, Request, Settings, Via, Worker};
+use shardns::answer::{self, Notes, Outcome, Request, Secrets, Settings, Via, Worker};
 use shardns::wire::{LookupName, Name, Rcode, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
@@ -46,29 +46,29 @@ fn main() {
     if let [_, question, rounds, edns, who] = &arguments[..]
         && let (Ok(question), Ok(rounds)) = (question.parse::<usize>(), rounds.parse())
     {
-        return ask(QUESTIONS[question], rounds, edns == "edns", who);
+        return ask(QUESTIONS[question], rounds, edns, who);
     }
     if Command::new("valgrind").arg("--version").output().is_err() {
         println!("SKIPPED: valgrind is not installed");
         return;
     }
     println!(
-        "{:<18}{:>10}{:>12}   instructions of respond(), for one query",
-        "question", "plain", "with EDNS"
+        "{:<18}{:>10}{:>12}{:>12}   instructions of respond(), for one query",
+        "question", "plain", "with EDNS", "cookie"
     );
     for (index, (title, ..)) in QUESTIONS.iter().enumerate() {
-        let counts = ["plain", "edns"].map(|edns| {
+        let counts = ["plain", "edns", "cookie"].map(|edns| {
             let one = |who| (count(index, 2000, edns, who) - count(index, 1000, edns, who)) / 1000;
             one(RESPOND) - one(NOBODY)
         });
-        println!("{title:<18}{:>10}{:>12}", counts[0], counts[1]);
+        let [plain, edns, cookie] = counts;
+        println!("{title:<18}{plain:>10}{edns:>12}{cookie:>12}");
     }
 }
 
 /// Who is asked.
 const RESPOND: &str = "respond";
 const NOBODY: &str = "nobody";
-
 fn count(question: usize, rounds: u32, edns: &str, who: &str) -> u64 {
     let output = Command::new("valgrind")
         .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
@@ -87,17 +87,42 @@ fn count(question: usize, rounds: u32, edns: &str, who: &str) -> u64 {
         .unwrap()
 }
 
-fn ask((_, name, rtype): (&str, &str, RrType), rounds: u32, edns: bool, who: &str) {
+fn ask((_, name, rtype): (&str, &str, RrType), rounds: u32, edns: &str, who: &str) {
     let library = Library::Embedded(&[("example.com.zone", ZONE)]);
     let loaded = zone::load(library, "example.com.zone".as_ref(), None).unwrap();
     let zones = Zones::new(vec![loaded.zone.unwrap()]);
-    let mut request = vec![0x12, 0x34, 0, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(edns)];
+    let mut request = vec![
+        0x12,
+        0x34,
+        0,
+        0,
+        0,
+        1,
+        0,
+        0,
+        0,
+        0,
+        0,
+        u8::from(edns != "plain"),
+    ];
     request.extend(name.parse::<Name>().unwrap().as_wire());
     request.extend([rtype.0.to_be_bytes(), [0, 1]].concat());
-    if edns {
-        request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]);
+    match edns {
+        "edns" => request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 0]),
+        "cookie" => request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0, 0, 12, 0, 10, 0, 8]),
+        _ => {}
     }
-    let (settings, mut name, mut reply) = (Settings::default(), LookupName::new(), [0; 1232]);
+    if edns == "cookie" {
+        request.extend(*b"a client");
+    }
+    let settings = Settings {
+        cookies: Some(Secrets {
+            current: [7; 16],
+            previous: None,
+        }),
+        ..Settings::default()
+    };
+    let (mut name, mut reply) = (LookupName::new(), [0; 1232]);
     let via = Via::Udp(Worker {
         index: 0,
         cpu: None,

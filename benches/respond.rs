@@ -1,5 +1,5 @@
 //! `respond()` by kind of answer and size of zone, a batch's requests one by
-//! one or together, and on one to all threads. Run as
+//! one or together, under a rate limit, and on one to all threads. Run as
 //! `cargo bench --bench respond`; `-- --quick` takes a minute.
 //!
 //! Names are asked for in random order, so that at a million names neither the
@@ -10,9 +10,10 @@ mod support;
 use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use shardns::server::rate_limit;
 use shardns::wire::LookupName;
 use shardns::zone::Zones;
-use support::{BATCH, Kind, SIZES, one_by_one, requests, together, zones};
+use support::{BATCH, Kind, SIZES, limited, one_by_one, requests, together, zones};
 
 fn kinds(criterion: &mut Criterion) {
     let mut out = vec![0; 1232];
@@ -45,6 +46,29 @@ fn batches(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::new("together", names), |bencher| {
             bencher.iter(|| together(&zones, &requests, &mut lookups, &mut out))
         });
+    }
+}
+
+/// What a rate limit costs that is not reached, with a few clients or with more
+/// than a table has room for.
+fn limits(criterion: &mut Criterion) {
+    let (mut out, mut name) = (vec![0; 1232], LookupName::new());
+    let zones = zones(1_000);
+    let options = rate_limit::Options {
+        limit: rate_limit::MAX_LIMIT,
+        ..rate_limit::Options::default()
+    };
+    let (limiters, _balance) = rate_limit::limiters(&options, 2, [7; 16]);
+    let mut group = criterion.benchmark_group("rate limit");
+    for clients in [100, 100_000] {
+        let requests = requests(1_000, Kind::Hit, clients);
+        group.throughput(Throughput::Elements(requests.len() as u64));
+        for (title, limiter) in [("off", None), ("on", limiters.first())] {
+            let id = BenchmarkId::new(title, format!("{clients} clients"));
+            group.bench_function(id, |bencher| {
+                bencher.iter(|| limited(&zones, &requests, limiter, &mut name, &mut out))
+            });
+        }
     }
 }
 
@@ -89,6 +113,6 @@ fn slowest_of(threads: usize, zones: &Zones, requests: &[Vec<u8>]) -> Duration {
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(20);
-    targets = kinds, batches, threads
+    targets = kinds, batches, limits, threads
 }
 criterion_main!(benches);

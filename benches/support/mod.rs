@@ -11,6 +11,7 @@ use std::time::Duration;
 use rand::{RngExt, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use shardns::answer::{self, Prepared, Request, Settings, Via, Worker};
+use shardns::server::rate_limit::{self, Limiter, Withheld};
 use shardns::wire::{LookupName, Name, RrType};
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
@@ -174,5 +175,34 @@ pub fn together(zones: &Zones, requests: &[Vec<u8>], names: &mut [LookupName], o
             let request = request(octets);
             black_box(prepared.finish(&settings, &request, name, out));
         }
+    }
+}
+
+/// Answers each request as one of a client of its own, under a limit or without.
+pub fn limited(
+    zones: &Zones,
+    requests: &[Vec<u8>],
+    limiter: Option<&Limiter>,
+    name: &mut LookupName,
+    out: &mut [u8],
+) {
+    let settings = Settings::default();
+    let mut withheld = Withheld::default();
+    for (number, octets) in (0u32..).zip(requests) {
+        let client = Ipv4Addr::from_bits(number << 8);
+        let request = Request {
+            peer: (client, 5353).into(),
+            ..request(octets)
+        };
+        let prepared = Prepared::read(zones, octets, name);
+        black_box(rate_limit::answer(
+            limiter,
+            prepared,
+            &settings,
+            &request,
+            name,
+            out,
+            &mut withheld,
+        ));
     }
 }
