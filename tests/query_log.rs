@@ -197,6 +197,8 @@ fn the_program_logs_until_it_is_stopped() {
         let (_, rest) = line.split_once("listening on ")?;
         Some(rest.split(',').next()?.to_owned())
     });
+    let ready = |line: std::io::Result<String>| line.unwrap().ends_with("ready");
+    assert!(said.any(ready));
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     socket.connect(address.unwrap()).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();

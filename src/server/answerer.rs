@@ -3,7 +3,8 @@
 //! It is the only place where a snapshot is taken, and so the only one where it
 //! can change. It reads the clock, once a batch, and does no I/O.
 
-use std::net::SocketAddr;
+mod alone;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -148,35 +149,6 @@ impl Answerer {
         &self.counters
     }
 
-    /// Answers one request that came over a connection, and counts it. `None`
-    /// where it gets no reply, because it is none that we understand, or because
-    /// the answering code broke on it.
-    pub fn answer_message(
-        &mut self,
-        octets: &[u8],
-        peer: SocketAddr,
-        local: SocketAddr,
-        out: &mut [u8],
-    ) -> Option<usize> {
-        self.counters.request();
-        let request = Request {
-            octets,
-            peer,
-            local: local.ip(),
-            via: Via::Tcp,
-            now: now(),
-        };
-        let outcome = self.alone(&request, out);
-        let length = outcome.map_or(0, Outcome::length);
-        if let Some(probe) = &mut self.probe
-            && let Some(every) = probe.sampling()
-        {
-            let octets = (octets, &out[..length]);
-            probe.message(every, (peer, local), octets, request.now, &self.counters);
-        }
-        (length > 0).then_some(length)
-    }
-
     fn arrival(&self, received: usize) -> Arrival {
         let (index, cpu) = self.seat;
         let worker = answer::Worker {
@@ -188,65 +160,6 @@ impl Answerer {
             via: Via::Udp(worker),
             now: now(),
         }
-    }
-
-    /// After a panic: those on which answering breaks get no reply, and those
-    /// around them do.
-    #[cold]
-    fn one_by_one(&mut self, port: &mut Port, received: usize, arrival: Arrival) {
-        self.scratch.outcomes.clear();
-        self.scratch.withheld = Withheld::default();
-        for slot in 0..received {
-            let outcome = match exchange(port, slot, arrival) {
-                Some((request, out)) => self.alone(&request, out),
-                None => {
-                    self.scratch.outcomes.push(Outcome::Ignored);
-                    None
-                }
-            };
-            port.set_reply(slot, outcome.map_or(0, Outcome::length));
-        }
-    }
-
-    /// Answers one request and counts what became of it; `None` where the reply is
-    /// withheld, or answering breaks, which is told.
-    fn alone(&mut self, request: &Request<'_>, out: &mut [u8]) -> Option<Outcome> {
-        let Snapshot { zones, settings } = &**self.view.load();
-        let name = &mut self.scratch.names[0];
-        let over_udp = matches!(request.via, Via::Udp(_));
-        let limiter = self.limiter.as_ref().filter(|_| over_udp);
-        let mut withheld = Withheld::default();
-        let caught = panics::catch(|| {
-            let prepared = Prepared::read(zones, request.octets, name);
-            rate_limit::answer(
-                limiter,
-                prepared,
-                settings,
-                request,
-                name,
-                out,
-                &mut withheld,
-            )
-        });
-        let (message, backtrace) = match caught {
-            Ok(outcome) => {
-                outcome
-                    .iter()
-                    .for_each(|outcome| self.counters.outcome(*outcome));
-                self.counters.withheld(withheld);
-                return outcome;
-            }
-            Err(broken) => broken,
-        };
-        self.counters.panicked();
-        let thread = std::thread::current();
-        // Nobody may be listening, or too much may wait already.
-        let _ = self.events.try_send(Event::Panicked {
-            thread: thread.name().unwrap_or("a thread").into(),
-            message,
-            backtrace,
-        });
-        None
     }
 }
 
@@ -309,7 +222,7 @@ fn exchange(
 
 #[cfg(test)]
 mod tests {
-    use std::net::UdpSocket as Client;
+    use std::net::{SocketAddr, UdpSocket as Client};
     use std::time::Duration;
 
     use super::super::snapshot;
