@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 
+use super::control::Counted;
 use super::reload::{Said, What};
 use super::status::Status;
 use super::takeover::Handed;
@@ -31,16 +32,16 @@ pub enum Ask {
     HandOver(Sender<Option<Handed>>),
     /// To go on as if nothing had been asked for.
     Withdraw,
-    /// To leave the sockets to who has them too, but for what was not taken; the
-    /// answer is what the workers have counted.
-    LetGo(Taken, Sender<Vec<Totals>>),
+    /// To leave the sockets to the process that has them too, but for what was not
+    /// taken; the answer is what the workers have counted.
+    LetGo(Taken, u32, Sender<Vec<Totals>>),
     /// To read the sockets again, since the other process is gone.
     Resume,
     /// To end when the last connection does; the answer is what was counted since
     /// letting go.
-    Retire(Sender<Totals>),
+    Retire(Sender<Counted>),
     /// To add what another process has counted on these sockets.
-    CarryOn(Box<Totals>),
+    CarryOn(Counted),
 }
 
 /// A way to ask.
@@ -90,8 +91,9 @@ impl Asks {
     }
 
     /// Has the server leave its sockets to who has taken them.
-    pub fn let_go(&self, taken: Taken) -> Option<Vec<Totals>> {
-        wait(self.ask(|to| Ask::LetGo(taken, to))?, Some(PATIENCE))
+    pub fn let_go(&self, taken: Taken, process: u32) -> Option<Vec<Totals>> {
+        let letting_go = self.ask(|to| Ask::LetGo(taken, process, to))?;
+        wait(letting_go, Some(PATIENCE))
     }
 
     /// Has the server read all its sockets again, as before `let_go`.
@@ -100,7 +102,7 @@ impl Asks {
     }
 
     /// Has the server end when its last connection does, and waits for that.
-    pub fn retire(&self) -> Option<Totals> {
+    pub fn retire(&self) -> Option<Counted> {
         wait(self.ask(Ask::Retire)?, None)
     }
 

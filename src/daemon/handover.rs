@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use tracing::{error, info, warn};
 
 use super::Daemon;
+use super::control::Counted;
 use super::takeover::{Handed, Offer};
 use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
@@ -24,7 +25,15 @@ pub enum Stage {
     /// It answers, and this one could go on at any time.
     LetGo(Box<Kept>),
     /// This one ends with its last connection.
-    Retired(Sender<Totals>),
+    Retired(Retired),
+}
+
+/// What is left of a server that another process has taken over from.
+pub struct Retired {
+    /// Where what was counted since is wanted.
+    answer: Sender<Counted>,
+    /// What was counted by who read what was not taken.
+    surplus: Vec<Totals>,
 }
 
 /// What a server keeps that has let go.
@@ -33,6 +42,8 @@ pub struct Kept {
     metrics: Option<TcpListener>,
     /// Who reads what was not taken.
     surplus: Option<Server>,
+    /// The process that has taken over.
+    successor: u32,
 }
 
 impl Daemon {
@@ -88,11 +99,11 @@ impl Daemon {
     }
 
     /// Leaves to the other process what it has taken, and reads the rest on.
-    pub(super) fn let_go(&mut self, taken: &Taken) -> Option<Vec<Totals>> {
+    pub(super) fn let_go(&mut self, taken: &Taken, successor: u32) -> Option<Vec<Totals>> {
         let Stage::Handed = self.stage else {
             return None;
         };
-        let kept = match self.keep(taken) {
+        let kept = match self.keep(taken, successor) {
             Ok(kept) => kept,
             Err(error) => {
                 error!("cannot let go of the sockets: {error}");
@@ -112,7 +123,7 @@ impl Daemon {
         Some(self.server.to_carry().0)
     }
 
-    fn keep(&mut self, taken: &Taken) -> io::Result<Kept> {
+    fn keep(&mut self, taken: &Taken, successor: u32) -> io::Result<Kept> {
         let surplus = self.server.hand_over()?.without(taken);
         let surplus = match surplus.groups.is_empty() {
             true => None,
@@ -123,6 +134,7 @@ impl Daemon {
             sockets: self.server.hand_over()?,
             metrics: metrics.transpose()?,
             surplus,
+            successor,
         })
     }
 
@@ -168,32 +180,32 @@ impl Daemon {
     }
 
     /// The other process is trusted: what it has not taken is drained and closed.
-    pub(super) fn retire(&mut self, answer: Sender<Totals>) {
+    pub(super) fn retire(&mut self, answer: Sender<Counted>) {
         let Stage::LetGo(kept) = std::mem::take(&mut self.stage) else {
             return;
         };
         drop(kept.sockets);
-        if let Some(mut surplus) = kept.surplus {
-            surplus.stop();
-            let counted = surplus.totals();
-            self.server.carry_on(&[], &sum(&counted));
+        let mut surplus = Vec::new();
+        if let Some(mut server) = kept.surplus {
+            server.stop();
+            surplus = server.totals();
         }
+        // The service manager believes nobody else.
+        self.notifier.main_process(kept.successor);
         info!("the other process answers; this one ends with its last connection");
-        self.stage = Stage::Retired(answer);
+        self.stage = Stage::Retired(Retired { answer, surplus });
     }
 
     /// Tells the other process what was counted since, once there is no more to come.
     /// True where this process is done.
     pub(super) fn is_done(&mut self) -> bool {
-        let (Stage::Retired(answer), true) = (&self.stage, self.server.is_finished()) else {
+        let (Stage::Retired(retired), true) = (&mut self.stage, self.server.is_finished()) else {
             return false;
         };
-        let _ = answer.send(self.server.to_carry().1);
+        let _ = retired.answer.send(Counted {
+            workers: std::mem::take(&mut retired.surplus),
+            tcp: Box::new(self.server.to_carry().1),
+        });
         true
     }
-}
-
-fn sum(all: &[Totals]) -> Totals {
-    let add = |sum: Totals, totals: &Totals| sum.plus(totals);
-    all.iter().fold(Totals::default(), add)
 }

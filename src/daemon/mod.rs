@@ -243,14 +243,14 @@ impl Daemon {
             }
             Ask::HandOver(answer) => drop(answer.send(self.hand_over())),
             Ask::Withdraw => self.withdraw(),
-            Ask::LetGo(ready, answer) => {
-                if let Some(counted) = self.let_go(&ready) {
+            Ask::LetGo(taken, process, answer) => {
+                if let Some(counted) = self.let_go(&taken, process) {
                     let _ = answer.send(counted);
                 }
             }
             Ask::Resume => self.resume(),
             Ask::Retire(answer) => self.retire(answer),
-            Ask::CarryOn(counted) => self.server.carry_on(&[], &counted),
+            Ask::CarryOn(counted) => self.server.carry_on(&counted.workers, &counted.tcp),
         }
     }
 

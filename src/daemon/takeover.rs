@@ -120,15 +120,15 @@ pub(super) fn give(lines: &mut Lines, asks: &Asks) -> io::Result<()> {
         let words = "another process is taking the sockets over, or the server is about to end";
         return lines.send(&Reply::Error(words.into()));
     };
-    let taken = match hand(lines, handed) {
-        Ok(taken) => taken,
+    let (taken, process) = match hand(lines, handed) {
+        Ok(ready) => ready,
         Err(error) => {
             asks.withdraw();
             let _ = lines.send(&Reply::Withdrawn);
             return Err(error);
         }
     };
-    let Some(counted) = asks.let_go(taken) else {
+    let Some(counted) = asks.let_go(taken, process) else {
         return lines.send(&Reply::Withdrawn);
     };
     if lines.send(&Reply::LetGo(counted)).is_err() || !is_alive(lines) {
@@ -136,13 +136,14 @@ pub(super) fn give(lines: &mut Lines, asks: &Asks) -> io::Result<()> {
         return Ok(());
     }
     match asks.retire() {
-        Some(counted) => lines.send(&Reply::Finished(Box::new(counted))),
+        Some(counted) => lines.send(&Reply::Finished(counted)),
         None => Ok(()),
     }
 }
 
-/// Hands everything over; returns what has been taken when it is being answered.
-fn hand(lines: &mut Lines, handed: Handed) -> io::Result<Taken> {
+/// Hands everything over; returns what has been taken when it is being answered, and
+/// by which process.
+fn hand(lines: &mut Lines, handed: Handed) -> io::Result<(Taken, u32)> {
     lines.send(&Reply::Offer(handed.offer.clone()))?;
     if lines.receive()? != Some(Command::Go) {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -152,7 +153,7 @@ fn hand(lines: &mut Lines, handed: Handed) -> io::Result<Taken> {
     drop(handed);
     lines.set_patience(Some(STARTING))?;
     match lines.receive()? {
-        Some(Command::Ready { taken }) => Ok(taken),
+        Some(Command::Ready { taken, process }) => Ok((taken, process)),
         _ => Err(io::ErrorKind::UnexpectedEof.into()),
     }
 }
@@ -213,8 +214,8 @@ impl Takeover {
 
     /// Says that so much of what was handed over is being answered.
     pub fn ready(&mut self, taken: &Taken) -> Answer {
-        let taken = taken.clone();
-        let said = self.lines.send(&Command::Ready { taken });
+        let (taken, process) = (taken.clone(), std::process::id());
+        let said = self.lines.send(&Command::Ready { taken, process });
         let _ = self.lines.set_patience(Some(LETTING_GO));
         match said.and_then(|()| self.lines.receive()) {
             Ok(Some(Reply::LetGo(counted))) => Answer::LetGo(counted),

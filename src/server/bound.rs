@@ -2,7 +2,6 @@
 //! must happen in between, such as giving up privileges, reaches all threads,
 //! because each of them is started by the one that did it.
 
-use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -11,7 +10,7 @@ use super::bind::{self, Held};
 use super::handed;
 use super::inherited::{self, Inherited, Sockets, Taken};
 use super::placement::{self, PlacementError, Seat};
-use super::{Config, Listen, Server, StartError};
+use super::{Config, Server, StartError};
 use crate::sys::steer;
 use crate::zone::Zones;
 
@@ -58,27 +57,22 @@ impl Bound {
     ///
     /// Descriptors of something else, or no place for the workers.
     pub fn adopt(config: &Config, sockets: Sockets) -> Result<Bound, StartError> {
-        let failed = |error| StartError::System {
+        let (workers, listeners) = (sockets.workers, sockets.listeners.len());
+        let held = inherited::hold(sockets).map_err(|error| StartError::System {
             what: "on the sockets that were handed over".into(),
             error,
-        };
-        let (workers, listeners) = (sockets.workers, sockets.listeners.len());
-        let inherited = Inherited::of(sockets).map_err(failed)?;
-        let addresses = inherited.addresses();
-        if addresses.is_empty() {
-            return Err(failed(io::Error::other("there is no socket among them")));
-        }
-        let listen = |address| Listen {
-            address,
-            required: true,
-        };
+        })?;
         let config = Config {
-            listen: addresses.into_iter().map(listen).collect(),
             workers: Some(workers),
             tcp: config.tcp.filter(|_| listeners > 0),
             ..config.clone()
         };
-        Bound::take(&config, inherited)
+        Ok(Bound {
+            seats: seats(&config)?,
+            config,
+            held,
+            taken: Taken::default(),
+        })
     }
 
     fn take(config: &Config, mut inherited: Inherited) -> Result<Bound, StartError> {

@@ -99,11 +99,6 @@ impl Inherited {
         })
     }
 
-    /// The addresses of the groups.
-    pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.groups.iter().map(|group| group[0].local()).collect()
-    }
-
     /// Takes the sockets of an address, `most` of them at most. A port of 0 stands
     /// for any.
     pub fn take_group(&mut self, address: SocketAddr, most: usize) -> Vec<Arc<UdpSocket>> {

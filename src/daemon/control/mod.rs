@@ -56,6 +56,8 @@ pub enum Command {
     Ready {
         /// How much.
         taken: Taken,
+        /// By this process.
+        process: u32,
     },
 }
 
@@ -77,11 +79,20 @@ pub enum Reply {
     /// have counted.
     LetGo(Vec<Totals>),
     /// Takeover: its last connection has ended; what was counted since.
-    Finished(Box<Totals>),
+    Finished(Counted),
     /// Takeover: it took too long, and the server that has the sockets goes on.
     Withdrawn,
     /// It was not to be, for this reason.
     Error(String),
+}
+
+/// What was counted, as it travels.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Counted {
+    /// By worker.
+    pub workers: Vec<Totals>,
+    /// By the thread that serves TCP.
+    pub tcp: Box<Totals>,
 }
 
 /// A connection on which lines go to and fro.
