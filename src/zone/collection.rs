@@ -4,7 +4,9 @@
 //! whoever asks gets a report.
 
 use std::collections::HashMap;
-use std::path::PathBuf;
+use std::ffi::OsString;
+use std::hash::{Hash, Hasher};
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -170,7 +172,7 @@ impl Collection {
             let found = found.and_then(|found| match &found[..] {
                 // What was a folder would now be a file, if it were there.
                 [only] if is_folder_away(only, &known) => Err(LoadError::Unreadable {
-                    path: only.path.clone(),
+                    path: only.path.to_path_buf(),
                     reason: "it is away".into(),
                 }),
                 _ => Ok(found),
@@ -191,24 +193,18 @@ impl Collection {
 
     /// Reads those that are `meant` and have changed.
     fn read(&mut self, meant: impl Fn(&Entry) -> bool, report: &mut Report) {
+        let entries = self.places.iter_mut().flat_map(|place| &mut place.entries);
+        let (renewed, same): (Vec<&mut Entry>, Vec<&mut Entry>) =
+            entries.partition(|entry| meant(entry) && entry.has_changed());
+        report.unchanged += same.len();
         // A name belongs to who has it and has not changed, then to who comes first.
-        let mut owners: HashMap<Vec<u8>, PathBuf> = HashMap::new();
-        let mut renewed = Vec::new();
-        for entry in self.places.iter_mut().flat_map(|place| &mut place.entries) {
-            if meant(entry) && entry.has_changed() {
-                renewed.push(entry);
-                continue;
-            }
-            report.unchanged += 1;
-            if let Some(zone) = &entry.zone {
-                owners.insert(key(zone), entry.source.path.clone());
-            }
+        let mut owners = Owners::with_capacity(same.len() + renewed.len());
+        for entry in &same {
+            owners.extend(entry.owned());
         }
         for entry in renewed {
             let change = entry.renew(&owners);
-            if let Some(zone) = &entry.zone {
-                owners.insert(key(zone), entry.source.path.clone());
-            }
+            owners.extend(entry.owned());
             report.changes.push(change);
         }
     }
@@ -223,13 +219,15 @@ fn is_folder_away(found: &Source, known: &Option<Vec<Entry>>) -> bool {
 
 /// The entries of the sources that were found: those that are known as they are.
 fn renew(found: Vec<Source>, known: Vec<Entry>, report: &mut Report) -> Vec<Entry> {
-    let mut known: HashMap<PathBuf, Entry> = known
+    // By octets: paths compare and hash by their components, which takes long.
+    let key = |source: &Source| source.path.as_os_str().to_owned();
+    let mut known: HashMap<OsString, Entry> = known
         .into_iter()
-        .map(|entry| (entry.source.path.clone(), entry))
+        .map(|entry| (key(&entry.source), entry))
         .collect();
     let entries = found
         .into_iter()
-        .map(|source| match known.remove(&source.path) {
+        .map(|source| match known.remove(source.path.as_os_str()) {
             Some(entry) => Entry { source, ..entry },
             None => Entry::unread(source),
         })
@@ -240,8 +238,24 @@ fn renew(found: Vec<Source>, known: Vec<Entry>, report: &mut Report) -> Vec<Entr
     entries
 }
 
-fn key(zone: &Zone) -> Vec<u8> {
-    zone.lookup_name().suffix(0).to_vec()
+/// Which file each zone's name belongs to.
+type Owners = HashMap<ByName, Arc<Path>>;
+
+/// A zone, told from others by its name.
+struct ByName(Arc<Zone>);
+
+impl PartialEq for ByName {
+    fn eq(&self, other: &ByName) -> bool {
+        self.0.lookup_name().suffix(0) == other.0.lookup_name().suffix(0)
+    }
+}
+
+impl Eq for ByName {}
+
+impl Hash for ByName {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.0.lookup_name().hash_of(0).hash(state);
+    }
 }
 
 impl Entry {
@@ -286,6 +300,12 @@ impl Entry {
         served.or(self.source.origin)
     }
 
+    /// The name that it has, with its file.
+    fn owned(&self) -> Option<(ByName, Arc<Path>)> {
+        let zone = self.zone.clone()?;
+        Some((ByName(zone), self.source.path.clone()))
+    }
+
     fn has_changed(&self) -> bool {
         self.error.is_some() || self.zone.is_none() || !self.files.iter().all(is_as_it_was)
     }
@@ -293,7 +313,7 @@ impl Entry {
     fn removed(self) -> Option<Change> {
         let apex = self.apex();
         self.zone.map(|_| Change {
-            path: self.source.path,
+            path: self.source.path.to_path_buf(),
             apex,
             kind: ChangeKind::Removed,
             faults: Vec::new(),
@@ -301,7 +321,7 @@ impl Entry {
     }
 
     /// Reads it; what it holds is taken if it is good, and nobody owns its name.
-    fn renew(&mut self, owners: &HashMap<Vec<u8>, PathBuf>) -> Change {
+    fn renew(&mut self, owners: &Owners) -> Change {
         let start = Instant::now();
         let (zone, faults) = match read_whole(&self.source) {
             Ok(loaded) => {
@@ -311,11 +331,11 @@ impl Entry {
             }
             Err(error) => (Err(error.to_string()), Vec::new()),
         };
-        let zone = zone.and_then(|zone| match owners.get(&key(&zone)) {
+        let zone = zone.and_then(|zone| match owners.get(&ByName(zone.clone())) {
             None => Ok(zone),
             Some(first) => Err(LoadError::Twice {
-                first: first.clone(),
-                second: self.source.path.clone(),
+                first: first.to_path_buf(),
+                second: self.source.path.to_path_buf(),
                 apex: Box::new(*zone.apex()),
             }
             .to_string()),
@@ -331,7 +351,7 @@ impl Entry {
             }
             Err(reason) => {
                 // Its name may have gone to somebody else meanwhile.
-                let lost = |zone: &Arc<Zone>| owners.contains_key(&key(zone));
+                let lost = |zone: &Arc<Zone>| owners.contains_key(&ByName(zone.clone()));
                 if self.zone.as_ref().is_some_and(lost) {
                     self.zone = None;
                 }
@@ -341,7 +361,7 @@ impl Entry {
             }
         };
         Change {
-            path: self.source.path.clone(),
+            path: self.source.path.to_path_buf(),
             apex: self.apex(),
             kind,
             faults,
@@ -375,5 +395,5 @@ fn read_whole(source: &Source) -> Result<Loaded, LoadError> {
             return Ok(loaded);
         }
     }
-    Err(LoadError::Restless(source.path.clone()))
+    Err(LoadError::Restless(source.path.to_path_buf()))
 }

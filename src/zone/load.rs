@@ -78,7 +78,7 @@ pub enum LoadError {
 pub struct Source {
     library: Library,
     /// The file.
-    pub path: PathBuf,
+    pub path: Arc<Path>,
     /// The zone's name, where it was given.
     pub origin: Option<Name>,
 }
@@ -100,7 +100,7 @@ impl Source {
     pub fn new(library: Library, path: impl Into<PathBuf>, origin: Option<Name>) -> Source {
         Source {
             library,
-            path: path.into(),
+            path: path.into().into(),
             origin,
         }
     }

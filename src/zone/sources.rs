@@ -134,7 +134,8 @@ fn folder(path: &Path, names: &FileNames) -> Result<Vec<Source>, LoadError> {
             pattern: names.0.as_str().into(),
         });
     }
-    found.sort();
+    // By octets: paths compare by their components, which takes ten times as long.
+    found.sort_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
     let source = |path| Source::new(Library::Disk, path, None);
     Ok(found.into_iter().map(source).collect())
 }
