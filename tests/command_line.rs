@@ -135,6 +135,11 @@ fn a_reload_reads_the_file_again() {
     assert_eq!(rcode(&ask("b.test", 2, 1)), 0);
     assert_eq!(rcode(&ask("a.test", 2, 1)), 5);
     assert!(ask("id.server", 16, 3).ends_with(b"two"));
+    files.write("shardns.toml", "listen = '127.0.0.1:0'\n");
+    running.signal("HUP");
+    let said = running.until("reload: ");
+    assert!(said.contains("names no zone any more"), "{said}");
+    assert_eq!(rcode(&ask("b.test", 2, 1)), 0);
     files.write("shardns.toml", "zones = []\nnonsense = 1\n");
     running.signal("HUP");
     let said = running.until("reload: ");

@@ -12,6 +12,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use toml::de::{DeTable, DeValue};
 
 use super::Cli;
+use crate::zone::collection::{ATTEMPTS, QUIET};
+use crate::zone::text::Stamp;
 
 /// The key of what has no name on the command line.
 const ZONES: &str = "zones";
@@ -139,7 +141,7 @@ struct Given {
 
 /// Reads the file, and each of its values as the command line does.
 fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
-    let text = std::fs::read_to_string(path).map_err(|error| ConfigError::Unreadable {
+    let text = read_quietly(path).map_err(|error| ConfigError::Unreadable {
         path: path.into(),
         error,
     })?;
@@ -174,6 +176,21 @@ fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
         return Err(ConfigError::Wrong(all_wrong));
     }
     Ok(given)
+}
+
+/// The text of a file that nobody writes to meanwhile.
+fn read_quietly(path: &Path) -> std::io::Result<String> {
+    for _ in 0..ATTEMPTS {
+        let before = Stamp::at(path);
+        let text = std::fs::read_to_string(path)?;
+        if let Some(stamp) = before {
+            std::thread::sleep(QUIET.saturating_sub(stamp.age()));
+        }
+        if Stamp::at(path) == before {
+            return Ok(text);
+        }
+    }
+    Err(std::io::Error::other("it was written to again and again"))
 }
 
 fn unknown(name: &str, serve: &Command) -> String {

@@ -9,7 +9,7 @@ use super::tell;
 use crate::zone::Zones;
 use crate::zone::collection::{ChangeKind, Collection, Report};
 use crate::zone::load::{LoadError, Source};
-use crate::zone::sources::{self, FileNames, PATTERN};
+use crate::zone::sources::{self, FileNames, Found, PATTERN};
 use crate::zone::told::{IN_ALL, PER_FILE, Told};
 
 /// Which zones.
@@ -44,12 +44,22 @@ impl ZoneArguments {
     ///
     /// An argument that stands for none.
     pub fn find(&self) -> Result<Vec<Source>, LoadError> {
-        if self.zones.is_empty() {
-            return sources::find_default(&self.zone_pattern);
+        let names = &self.zone_pattern;
+        let found = match &self.zones[..] {
+            [] => vec![sources::find_default(names)?],
+            zones => {
+                let found = zones.iter().map(|argument| sources::find(argument, names));
+                found.collect::<Result<_, _>>()?
+            }
+        };
+        let mut all = Vec::new();
+        for Found { sources, unread } in found {
+            for (_, error) in unread {
+                tell(format_args!("{error}; it is passed over\n"));
+            }
+            all.extend(sources);
         }
-        let found = self.zones.iter();
-        let found = found.map(|argument| sources::find(argument, &self.zone_pattern));
-        Ok(found.collect::<Result<Vec<_>, _>>()?.concat())
+        Ok(all)
     }
 
     /// Reads the zones, and tells all that is wrong with them.
@@ -76,6 +86,9 @@ impl ZoneArguments {
 
     /// Tells the faults of what was read, as many as people can read.
     pub fn tell_faults(&self, report: &Report) {
+        for error in &report.unread {
+            tell(format_args!("{error}; it is passed over\n"));
+        }
         let mut told = Told::nothing(self.all);
         for change in &report.changes {
             let line = |text: &str| {

@@ -9,7 +9,6 @@ use super::control::Counted;
 use super::reload::{Said, What};
 use super::status::Status;
 use super::takeover::Handed;
-use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
 use crate::server::tap::Subscription;
 
@@ -33,8 +32,8 @@ pub enum Ask {
     /// To go on as if nothing had been asked for.
     Withdraw,
     /// To leave the sockets to the process that has them too, but for what was not
-    /// taken; the answer is what the workers have counted.
-    LetGo(Taken, u32, Sender<Vec<Totals>>),
+    /// taken; the answer is what has been counted.
+    LetGo(Taken, u32, Sender<Counted>),
     /// To read the sockets again, since the other process is gone.
     Resume,
     /// To end when the last connection does; the answer is what was counted since
@@ -91,7 +90,7 @@ impl Asks {
     }
 
     /// Has the server leave its sockets to who has taken them.
-    pub fn let_go(&self, taken: Taken, process: u32) -> Option<Vec<Totals>> {
+    pub fn let_go(&self, taken: Taken, process: u32) -> Option<Counted> {
         let letting_go = self.ask(|to| Ask::LetGo(taken, process, to))?;
         wait(letting_go, Some(PATIENCE))
     }

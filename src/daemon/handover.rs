@@ -34,6 +34,8 @@ pub struct Retired {
     answer: Sender<Counted>,
     /// What was counted by who read what was not taken.
     surplus: Vec<Totals>,
+    /// What the other process knows already of the TCP thread's.
+    counted: Box<Totals>,
 }
 
 /// What a server keeps that has let go.
@@ -44,6 +46,8 @@ pub struct Kept {
     surplus: Option<Server>,
     /// The process that has taken over.
     successor: u32,
+    /// What the TCP thread had counted when it let go.
+    counted: Box<Totals>,
 }
 
 impl Daemon {
@@ -99,7 +103,7 @@ impl Daemon {
     }
 
     /// Leaves to the other process what it has taken, and reads the rest on.
-    pub(super) fn let_go(&mut self, taken: &Taken, successor: u32) -> Option<Vec<Totals>> {
+    pub(super) fn let_go(&mut self, taken: &Taken, successor: u32) -> Option<Counted> {
         let Stage::Handed = self.stage else {
             return None;
         };
@@ -119,8 +123,13 @@ impl Daemon {
             // Its thread may be waiting for this one.
             std::thread::spawn(move || drop(metrics));
         }
-        self.stage = Stage::LetGo(Box::new(kept));
-        Some(self.server.to_carry().0)
+        let (workers, tcp) = self.server.to_carry();
+        let tcp = Box::new(tcp);
+        self.stage = Stage::LetGo(Box::new(Kept {
+            counted: tcp.clone(),
+            ..kept
+        }));
+        Some(Counted { workers, tcp })
     }
 
     fn keep(&mut self, taken: &Taken, successor: u32) -> io::Result<Kept> {
@@ -135,6 +144,7 @@ impl Daemon {
             metrics: metrics.transpose()?,
             surplus,
             successor,
+            counted: Box::default(),
         })
     }
 
@@ -193,7 +203,11 @@ impl Daemon {
         // The service manager believes nobody else.
         self.notifier.main_process(kept.successor);
         info!("the other process answers; this one ends with its last connection");
-        self.stage = Stage::Retired(Retired { answer, surplus });
+        self.stage = Stage::Retired(Retired {
+            answer,
+            surplus,
+            counted: kept.counted,
+        });
     }
 
     /// Tells the other process what was counted since, once there is no more to come.
@@ -204,7 +218,7 @@ impl Daemon {
         };
         let _ = retired.answer.send(Counted {
             workers: std::mem::take(&mut retired.surplus),
-            tcp: Box::new(self.server.to_carry().1),
+            tcp: Box::new(self.server.to_carry().1.since(&retired.counted)),
         });
         true
     }

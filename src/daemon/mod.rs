@@ -144,17 +144,26 @@ impl Daemon {
         match takeover.ready(taken) {
             Answer::LetGo(counted) => {
                 info!("took over from process {}", takeover.offer.pid);
-                self.counted_before = counting.unwrap_or_default();
-                self.server.carry_on(&counted, &Default::default());
+                self.server.carry_on(&counted.workers, &counted.tcp);
                 self.predecessor = takeover.watch(self.asks.0.clone()).ok();
-                true
             }
-            Answer::Died => {
-                warn!("process {} died; its sockets are here", takeover.offer.pid);
-                true
+            Answer::Silent => {
+                warn!(
+                    "process {} stands still; its sockets are read here",
+                    takeover.offer.pid
+                );
+                self.predecessor = takeover.watch(self.asks.0.clone()).ok();
             }
-            Answer::Withdrawn => false,
+            Answer::Died => warn!("process {} died; its sockets are here", takeover.offer.pid),
+            Answer::Withdrawn => return false,
         }
+        self.counted_before = counting.unwrap_or_default();
+        if let Err(error) = self.server.steer(&self.config) {
+            error!("{error}");
+        }
+        // What was read here may be older than what was served there by now.
+        self.reload(What::All, None);
+        true
     }
 
     /// Keeps the server running until somebody wants it to end, or another process
@@ -220,11 +229,11 @@ impl Daemon {
         if let Some(predecessor) = &self.predecessor {
             predecessor.dismiss();
         }
-        let taken_over = matches!(self.stage, Stage::Retired(_));
         if let Some(control) = &mut self.control {
-            match taken_over {
-                true => control.end(),
-                false => control.remove(),
+            match self.stage {
+                Stage::None => control.remove(),
+                // The other process has it.
+                _ => control.end(),
             }
         }
         self.retired.clear();
@@ -241,11 +250,17 @@ impl Daemon {
             Ask::Watch(every, answer) => {
                 let _ = answer.send(queries::watch(self.server.tap(), every));
             }
-            Ask::HandOver(answer) => drop(answer.send(self.hand_over())),
+            Ask::HandOver(answer) => {
+                if answer.send(self.hand_over()).is_err() {
+                    self.withdraw();
+                }
+            }
             Ask::Withdraw => self.withdraw(),
             Ask::LetGo(taken, process, answer) => {
-                if let Some(counted) = self.let_go(&taken, process) {
-                    let _ = answer.send(counted);
+                if let Some(counted) = self.let_go(&taken, process)
+                    && answer.send(counted).is_err()
+                {
+                    self.resume();
                 }
             }
             Ask::Resume => self.resume(),

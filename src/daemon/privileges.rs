@@ -219,6 +219,9 @@ fn allowed(paths: &Paths) -> Allowed {
             && path.is_symlink()
         {
             read.insert(place(&target));
+            // A link to a folder is turned to another beside it.
+            let beside = target.parent().filter(|beside| *beside != Path::new("/"));
+            read.extend(beside.filter(|_| target.is_dir()).map(Path::to_owned));
         }
     }
     read.extend(std::env::current_exe().ok());

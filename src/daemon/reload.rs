@@ -194,6 +194,9 @@ impl Said {
             self.failed += 1;
             self.problems.push(fault.to_string());
         }
+        let unread = report.unread.iter();
+        self.problems
+            .extend(unread.map(|error| format!("{error}; what was found there before stays")));
         let mut told = Told::nothing(all);
         for change in &report.changes {
             match change.kind {
@@ -213,6 +216,17 @@ impl Said {
                 Ok::<_, std::convert::Infallible>(())
             };
             let Ok(()) = told.tell(&change.faults, line);
+        }
+        // What the sandbox forbids and what a file's mode does look alike.
+        if self
+            .problems
+            .iter()
+            .any(|problem| problem.contains("os error 13"))
+        {
+            let words = "what was not in a folder with zones at the start is out of reach by now, \
+                and so is a folder that took the place of one: a restart or a takeover gets there, \
+                or --no-sandbox";
+            self.problems.push(words.into());
         }
         if told.untold() > 0 {
             self.faults

@@ -29,9 +29,8 @@ use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 
 use super::asks::{Ask, Asks};
-use super::control::{self, ClientError, Command, Lines, Reply};
+use super::control::{self, ClientError, Command, Counted, Lines, Reply};
 use crate::server::Sockets;
-use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
 use crate::sys::{poll, unix};
 
@@ -177,8 +176,10 @@ pub struct Takeover {
 /// How the old process has taken it.
 #[derive(Debug)]
 pub enum Answer {
-    /// It reads the sockets no more; what its workers have counted.
-    LetGo(Vec<Totals>),
+    /// It reads the sockets no more; what has been counted.
+    LetGo(Counted),
+    /// It says nothing, and is not dead: it may still let go.
+    Silent,
     /// It has died.
     Died,
     /// It goes on: this took too long.
@@ -220,8 +221,8 @@ impl Takeover {
         match said.and_then(|()| self.lines.receive()) {
             Ok(Some(Reply::LetGo(counted))) => Answer::LetGo(counted),
             Ok(Some(_)) => Answer::Withdrawn,
-            // A process that gives up says so; one that says nothing is dead, or
-            // nearly.
+            Err(error) if is_timeout(&error) => Answer::Silent,
+            // A process that gives up says so.
             Ok(None) | Err(_) => Answer::Died,
         }
     }
@@ -237,7 +238,9 @@ impl Takeover {
         let stream = self.lines.stream().try_clone()?;
         let wait = move || {
             let _ = self.lines.set_patience(None);
-            if let Ok(Some(Reply::Finished(counted))) = self.lines.receive() {
+            while let Ok(Some(Reply::LetGo(counted) | Reply::Finished(counted))) =
+                self.lines.receive()
+            {
                 let _ = asks.send(Ask::CarryOn(counted));
             }
         };
@@ -245,6 +248,13 @@ impl Takeover {
         thread.spawn(wait)?;
         Ok(Predecessor(stream))
     }
+}
+
+fn is_timeout(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut
+    )
 }
 
 /// The process whose sockets were taken, while it still looks on.

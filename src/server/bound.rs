@@ -11,7 +11,6 @@ use super::handed;
 use super::inherited::{self, Inherited, Sockets, Taken};
 use super::placement::{self, PlacementError, Seat};
 use super::{Config, Server, StartError};
-use crate::sys::steer;
 use crate::zone::Zones;
 
 /// A server whose sockets are bound and take datagrams in, and that has no
@@ -34,19 +33,18 @@ impl Bound {
     }
 
     /// Binds everything that `config` asks for and that is not there already. What
-    /// is there and is not asked for is closed here.
+    /// is there and is not asked for is closed here. Groups that were there are
+    /// steered by `Server::steer`, once nobody else needs them as they were.
     ///
     /// # Errors
     ///
     /// As `bind`.
     pub fn bind_beside(config: &Config, inherited: Inherited) -> Result<Bound, StartError> {
         let bound = Bound::take(config, inherited)?;
-        if config.steer.is_none() && bound.taken != Taken::default() {
-            // Whoever had the sockets before may have steered them.
-            let groups = bound.held.groups.iter();
-            groups.for_each(|group| steer::detach(&group[0]));
+        // Whoever had the sockets before may still need its own program.
+        if bound.taken == Taken::default() {
+            bind::steer(config, &bound.held.groups, &bound.seats)?;
         }
-        bind::steer(config, &bound.held.groups, &bound.seats)?;
         Ok(bound)
     }
 

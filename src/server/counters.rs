@@ -411,6 +411,15 @@ impl Totals {
         self
     }
 
+    /// What has been counted since it was as before.
+    pub fn since(mut self, before: &Totals) -> Totals {
+        let numbers = self.numbers_mut().into_iter();
+        for (own, before) in numbers.zip(before.clone().numbers_mut()) {
+            *own = own.saturating_sub(*before);
+        }
+        self
+    }
+
     fn numbers_mut(&mut self) -> Vec<&mut u64> {
         let mut numbers = vec![
             &mut self.received,

@@ -47,6 +47,7 @@ const FILES: &[c_long] = &[
     libc::SYS_fdatasync,
     libc::SYS_unlinkat,
     libc::SYS_renameat2,
+    libc::SYS_linkat,
     libc::SYS_fchmod,
     libc::SYS_fchmodat,
     libc::SYS_umask,

@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 use super::load::{LoadError, Loaded, Source};
 use super::lookup::Zone;
 use super::records::Severity;
-use super::sources::{self, FileNames};
+use super::sources::{self, FileNames, Found};
 use super::text::Stamp;
 use super::text::fault::Fault;
 use super::zones::Zones;
@@ -22,9 +22,9 @@ use crate::wire::Name;
 /// A file must have been left alone for so long before what was read of it is
 /// taken for all of it. Longer than a tick of the clock that the kernel stamps
 /// files with, so that a later change has another stamp.
-const QUIET: Duration = Duration::from_millis(20);
+pub const QUIET: Duration = Duration::from_millis(20);
 /// Times that a file is read anew because it changed meanwhile.
-const ATTEMPTS: usize = 5;
+pub const ATTEMPTS: usize = 5;
 
 /// Zones by the files that they came from.
 #[derive(Default)]
@@ -60,6 +60,8 @@ pub struct Report {
     pub changes: Vec<Change>,
     /// Arguments that stand for nothing now.
     pub faults: Vec<LoadError>,
+    /// Folders beneath others that cannot be read.
+    pub unread: Vec<LoadError>,
     /// Files that were not read because they have not changed.
     pub unchanged: usize,
 }
@@ -169,7 +171,7 @@ impl Collection {
                 Some(argument) => sources::find(argument, &self.names),
                 None => sources::find_default(&self.names),
             };
-            let found = found.and_then(|found| match &found[..] {
+            let found = found.and_then(|found| match &found.sources[..] {
                 // What was a folder would now be a file, if it were there.
                 [only] if is_folder_away(only, &known) => Err(LoadError::Unreadable {
                     path: only.path.to_path_buf(),
@@ -218,23 +220,36 @@ fn is_folder_away(found: &Source, known: &Option<Vec<Entry>>) -> bool {
 }
 
 /// The entries of the sources that were found: those that are known as they are.
-fn renew(found: Vec<Source>, known: Vec<Entry>, report: &mut Report) -> Vec<Entry> {
+/// What is known of folders that cannot be read now stays.
+fn renew(found: Found, known: Vec<Entry>, report: &mut Report) -> Vec<Entry> {
+    let Found { sources, unread } = found;
     // By octets: paths compare and hash by their components, which takes long.
     let key = |source: &Source| source.path.as_os_str().to_owned();
     let mut known: HashMap<OsString, Entry> = known
         .into_iter()
         .map(|entry| (key(&entry.source), entry))
         .collect();
-    let entries = found
+    let mut entries: Vec<Entry> = sources
         .into_iter()
         .map(|source| match known.remove(source.path.as_os_str()) {
             Some(entry) => Entry { source, ..entry },
             None => Entry::unread(source),
         })
         .collect();
+    let is_away = |entry: &Entry| {
+        let folders = unread.iter();
+        folders
+            .map(|(folder, _)| folder)
+            .any(|folder| entry.source.path.starts_with(folder))
+    };
+    let (away, gone): (Vec<Entry>, Vec<Entry>) = known.into_values().partition(is_away);
+    entries.extend(away);
     report
         .changes
-        .extend(known.into_values().filter_map(Entry::removed));
+        .extend(gone.into_iter().filter_map(Entry::removed));
+    report
+        .unread
+        .extend(unread.into_iter().map(|(_, error)| error));
     entries
 }
 

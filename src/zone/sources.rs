@@ -79,12 +79,30 @@ impl FileNames {
     }
 }
 
+/// The files that were found, and the folders among them that cannot be read.
+#[derive(Default)]
+pub struct Found {
+    /// The files.
+    pub sources: Vec<Source>,
+    /// Subfolders, and what the kernel said of them.
+    pub unread: Vec<(PathBuf, LoadError)>,
+}
+
+impl From<Source> for Found {
+    fn from(source: Source) -> Found {
+        Found {
+            sources: vec![source],
+            unread: Vec::new(),
+        }
+    }
+}
+
 /// The files that one argument stands for.
 ///
 /// # Errors
 ///
 /// An argument that stands for none.
-pub fn find(argument: &str, names: &FileNames) -> Result<Vec<Source>, LoadError> {
+pub fn find(argument: &str, names: &FileNames) -> Result<Found, LoadError> {
     let path = Path::new(argument);
     if path.is_dir() {
         return folder(path, names);
@@ -106,9 +124,9 @@ pub fn find(argument: &str, names: &FileNames) -> Result<Vec<Source>, LoadError>
                     folder: file.into(),
                 });
             }
-            Ok(vec![Source::new(Library::Named, file, Some(name))])
+            Ok(Source::new(Library::Named, file, Some(name)).into())
         }
-        _ => Ok(vec![Source::new(Library::Named, argument, None)]),
+        _ => Ok(Source::new(Library::Named, argument, None).into()),
     }
 }
 
@@ -117,17 +135,26 @@ pub fn find(argument: &str, names: &FileNames) -> Result<Vec<Source>, LoadError>
 /// # Errors
 ///
 /// A folder `zones` that cannot be read or holds none.
-pub fn find_default(names: &FileNames) -> Result<Vec<Source>, LoadError> {
+pub fn find_default(names: &FileNames) -> Result<Found, LoadError> {
     if Path::new(FOLDER).is_dir() {
         return folder(Path::new(FOLDER), names);
     }
     let demo = DEMO_ZONES.iter().map(|path| Source::new(DEMO, path, None));
-    Ok(demo.collect())
+    Ok(Found {
+        sources: demo.collect(),
+        unread: Vec::new(),
+    })
 }
 
-fn folder(path: &Path, names: &FileNames) -> Result<Vec<Source>, LoadError> {
-    let mut found = Vec::new();
-    walk(path, names, &mut HashSet::new(), &mut found)?;
+fn folder(path: &Path, names: &FileNames) -> Result<Found, LoadError> {
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
+    let mut walk = Walk {
+        names,
+        seen: HashSet::new(),
+        found: &mut found,
+        unread: &mut unread,
+    };
+    walk.folder(path)?;
     if found.is_empty() {
         return Err(LoadError::Empty {
             path: path.into(),
@@ -137,37 +164,46 @@ fn folder(path: &Path, names: &FileNames) -> Result<Vec<Source>, LoadError> {
     // By octets: paths compare by their components, which takes ten times as long.
     found.sort_by(|one, other| one.as_os_str().cmp(other.as_os_str()));
     let source = |path| Source::new(Library::Disk, path, None);
-    Ok(found.into_iter().map(source).collect())
+    Ok(Found {
+        sources: found.into_iter().map(source).collect(),
+        unread,
+    })
 }
 
-/// Each folder once: links may lead round in a circle.
-fn walk(
-    folder: &Path,
-    names: &FileNames,
-    seen: &mut HashSet<PathBuf>,
-    found: &mut Vec<PathBuf>,
-) -> Result<(), LoadError> {
-    let failed = |error| LoadError::Folder {
-        path: folder.into(),
-        error,
-    };
-    if !seen.insert(folder.canonicalize().map_err(failed)?) {
-        return Ok(());
-    }
-    for entry in std::fs::read_dir(folder).map_err(failed)? {
-        let entry = entry.map_err(failed)?;
-        let (path, hidden) = (
-            entry.path(),
-            entry.file_name().as_encoded_bytes()[0] == b'.',
-        );
-        let kind = entry.file_type().map_err(failed)?;
-        if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
-            if !hidden {
-                walk(&path, names, seen, found)?;
-            }
-        } else if names.match_path(&path) {
-            found.push(path);
+/// A walk through a folder and those beneath it, each once: links may lead round in
+/// a circle.
+struct Walk<'w> {
+    names: &'w FileNames,
+    seen: HashSet<PathBuf>,
+    found: &'w mut Vec<PathBuf>,
+    unread: &'w mut Vec<(PathBuf, LoadError)>,
+}
+
+impl Walk<'_> {
+    fn folder(&mut self, folder: &Path) -> Result<(), LoadError> {
+        let failed = |error| LoadError::Folder {
+            path: folder.into(),
+            error,
+        };
+        if !self.seen.insert(folder.canonicalize().map_err(failed)?) {
+            return Ok(());
         }
+        for entry in std::fs::read_dir(folder).map_err(failed)? {
+            let entry = entry.map_err(failed)?;
+            let (path, name) = (entry.path(), entry.file_name());
+            let kind = entry.file_type().map_err(failed)?;
+            if kind.is_dir() || (kind.is_symlink() && path.is_dir()) {
+                // What is hidden is not meant; one that cannot be read, as the
+                // `lost+found` of a file system, takes no other with it.
+                if name.as_encoded_bytes()[0] != b'.'
+                    && let Err(error) = self.folder(&path)
+                {
+                    self.unread.push((path, error));
+                }
+            } else if self.names.match_path(&path) {
+                self.found.push(path);
+            }
+        }
+        Ok(())
     }
-    Ok(())
 }

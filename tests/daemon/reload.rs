@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::support::running::{PROGRAM, run};
+use super::support::running::{PROGRAM, is_root, run, skip};
 use super::*;
 
 #[test]
@@ -279,4 +279,28 @@ fn unchanged_zones_are_shared() {
     let pairs = before.iter().zip(after.iter());
     let shared = pairs.filter(|(before, after)| std::sync::Arc::ptr_eq(before, after));
     assert_eq!(shared.count(), 9);
+}
+
+/// As the `lost+found` of a file system that holds nothing but zones.
+#[test]
+fn a_subfolder_that_cannot_be_read_takes_no_other_with_it() {
+    use std::os::unix::fs::PermissionsExt;
+    if is_root() {
+        return skip("a folder that cannot be read: root reads every one");
+    }
+    let folder = Folder::new();
+    folder.zone("a.test.", 1, 1);
+    fs::create_dir(folder.path("sub")).unwrap();
+    fs::write(folder.path("sub/b.zone"), zone("b.test.", 1, 1)).unwrap();
+    let mode = |mode| fs::set_permissions(folder.path("sub"), PermissionsExt::from_mode(mode));
+    let mut running = serve(folder.0.path(), &[]);
+    let client = running.client();
+    mode(0).unwrap();
+    folder.zone("a.test.", 2, 2);
+    hang_up(&mut running);
+    assert_eq!(ask(&client, "a.test."), Ok(2));
+    assert_eq!(ask(&client, "b.test."), Ok(1), "what was there stays");
+    let other = serve(folder.0.path(), &[]);
+    assert_eq!(ask(&other.client(), "a.test."), Ok(2));
+    mode(0o700).unwrap();
 }

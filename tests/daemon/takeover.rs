@@ -254,3 +254,26 @@ fn processes_that_join_share_an_address() {
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(said.contains("start both with --join"), "{said}");
 }
+
+#[test]
+fn one_that_is_told_to_stop_while_the_other_is_on_trial_leaves_it_all() {
+    let folder = Folder::new();
+    folder.zone("a.test.", 1, 1);
+    let running = controlled(&folder, "127.0.0.1:0", &[]);
+    let next = successor(&folder, &running, &[]);
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
+    assert_eq!(ctl(&folder, &["status"]).0, Some(0));
+    assert_eq!(ask(&next.client(), "a.test."), Ok(1));
+}
+
+/// The zone changes after the new process has read it.
+#[test]
+fn what_was_read_meanwhile_is_not_forgotten() {
+    let folder = Folder::new();
+    folder.zone("a.test.", 1, 1);
+    let running = controlled(&folder, "127.0.0.1:0", &[]);
+    let mut next = successor(&folder, &running, &[]);
+    // As soon as it has taken over it looks again.
+    next.until("reload: 0 loaded, 1 unchanged");
+}

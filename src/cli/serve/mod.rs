@@ -172,6 +172,9 @@ impl Serve {
             let (mut zones, mut limits) = (zones.clone(), limits.clone());
             if is_configured {
                 let again = super::config::parse_again()?.into_serve();
+                if again.zones.zones.is_empty() && !zones.is_empty() {
+                    bail!("the configuration names no zone any more");
+                }
                 settings = Settings {
                     // Replies are no longer than there is room for.
                     edns_size: settings.edns_size,

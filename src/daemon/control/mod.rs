@@ -75,9 +75,9 @@ pub enum Reply {
     Stopping,
     /// Takeover: what there is to be had.
     Offer(Offer),
-    /// Takeover: the server that had the sockets reads them no more; what its workers
-    /// have counted.
-    LetGo(Vec<Totals>),
+    /// Takeover: the server that had the sockets reads them no more; what has been
+    /// counted until then.
+    LetGo(Counted),
     /// Takeover: its last connection has ended; what was counted since.
     Finished(Counted),
     /// Takeover: it took too long, and the server that has the sockets goes on.
