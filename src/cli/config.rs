@@ -108,15 +108,19 @@ fn parse_with(mut arguments: Vec<OsString>, matches: ArgMatches) -> Result<Cli, 
             false => drop(arguments.splice(place..place, option.arguments)),
         }
     }
-    arguments.extend(zones);
+    if !zones.is_empty() {
+        arguments.push("--".into());
+        arguments.extend(zones);
+    }
     let matches = Cli::command().try_get_matches_from(arguments);
     Cli::from_arg_matches(&matches.map_err(unfit)?).map_err(unfit)
 }
 
 fn unfit(error: clap::Error) -> ConfigError {
     let text = error.to_string();
-    let sentence = text.lines().next().unwrap_or_default();
-    ConfigError::Unfit(sentence.trim_start_matches("error: ").into())
+    let sentence = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = sentence.split_whitespace().collect();
+    ConfigError::Unfit(words.join(" ").trim_start_matches("error: ").into())
 }
 
 fn command(name: &str) -> Command {

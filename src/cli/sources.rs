@@ -86,19 +86,24 @@ impl ZoneArguments {
 
     /// Tells the faults of what was read, as many as people can read.
     pub fn tell_faults(&self, report: &Report) {
+        self.tell_faults_by(report, |words| tell(format_args!("{words}\n")));
+    }
+
+    /// The same by another way of telling.
+    pub fn tell_faults_by(&self, report: &Report, tell: impl Fn(&str)) {
         for error in &report.unread {
-            tell(format_args!("{error}; it is passed over\n"));
+            tell(&format!("{error}; it is passed over"));
         }
         let mut told = Told::nothing(self.all);
         for change in &report.changes {
             let line = |text: &str| {
-                tell(format_args!("{text}\n"));
+                tell(text);
                 Ok::<_, std::convert::Infallible>(())
             };
             let Ok(()) = told.tell(&change.faults, line);
         }
         if let Some(words) = untold(&told) {
-            tell(format_args!("{words}\n"));
+            tell(&words);
         }
     }
 }

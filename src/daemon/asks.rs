@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::control::Counted;
 use super::reload::{Said, What};
@@ -32,8 +32,8 @@ pub enum Ask {
     /// To go on as if nothing had been asked for.
     Withdraw,
     /// To leave the sockets to the process that has them too, but for what was not
-    /// taken; the answer is what has been counted.
-    LetGo(Taken, u32, Sender<Counted>),
+    /// taken; the answer is what has been counted, `None` where it cannot.
+    LetGo(Taken, u32, Sender<Option<Counted>>),
     /// To read the sockets again, since the other process is gone.
     Resume,
     /// To end when the last connection does; the answer is what was counted since
@@ -41,6 +41,16 @@ pub enum Ask {
     Retire(Sender<Counted>),
     /// To add what another process has counted on these sockets.
     CarryOn(Counted),
+}
+
+/// What came of asking the server to let go.
+pub enum LetGo {
+    /// It has, and has counted so much.
+    Done(Counted),
+    /// It has not, and goes on.
+    Not,
+    /// It is ending anyway.
+    Ending,
 }
 
 /// A way to ask.
@@ -90,9 +100,15 @@ impl Asks {
     }
 
     /// Has the server leave its sockets to who has taken them.
-    pub fn let_go(&self, taken: Taken, process: u32) -> Option<Counted> {
-        let letting_go = self.ask(|to| Ask::LetGo(taken, process, to))?;
-        wait(letting_go, Some(PATIENCE))
+    pub fn let_go(&self, taken: Taken, process: u32) -> LetGo {
+        let Some(answer) = self.ask(|to| Ask::LetGo(taken, process, to)) else {
+            return LetGo::Ending;
+        };
+        match answer.recv_timeout(PATIENCE) {
+            Ok(Some(counted)) => LetGo::Done(counted),
+            Ok(None) | Err(RecvTimeoutError::Timeout) => LetGo::Not,
+            Err(RecvTimeoutError::Disconnected) => LetGo::Ending,
+        }
     }
 
     /// Has the server read all its sockets again, as before `let_go`.

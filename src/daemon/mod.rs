@@ -19,13 +19,14 @@ pub mod rates;
 pub mod reload;
 pub mod signals;
 pub mod status;
+pub mod stderr;
 pub mod takeover;
 
 mod asks;
 mod handover;
 
 use std::collections::VecDeque;
-use std::io::{self, Write};
+use std::io;
 use std::net::TcpListener;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -89,12 +90,6 @@ pub struct Equipment {
     pub notifier: Notifier,
     /// The query log that is wanted.
     pub dnstap: Option<dnstap::Config>,
-}
-
-/// Writes to stderr. Where nobody can read it, as on a full disk or a closed
-/// terminal, the words are lost and the server goes on.
-pub fn print(words: &str) {
-    let _ = io::stderr().write_all(words.as_bytes());
 }
 
 impl Daemon {
@@ -183,7 +178,7 @@ impl Daemon {
             select! {
                 recv(wishes) -> wish => match wish {
                     Ok(Wish::Reload) => self.reload(What::All, None),
-                    Ok(Wish::Counters) => print(&self.server.table()),
+                    Ok(Wish::Counters) => stderr::print(&self.server.table()),
                     Ok(Wish::Stop) | Err(_) => break,
                 },
                 recv(events) -> event => match event {
@@ -207,7 +202,7 @@ impl Daemon {
                 recv(ticks) -> _ => {
                     self.server.free_replaced();
                     self.retired.retain(|server| !server.is_finished());
-                    if self.is_done() {
+                    if self.retired.is_empty() && self.is_done() {
                         self.stop_dnstap();
                         return (self.server, true);
                     }
@@ -257,9 +252,8 @@ impl Daemon {
             }
             Ask::Withdraw => self.withdraw(),
             Ask::LetGo(taken, process, answer) => {
-                if let Some(counted) = self.let_go(&taken, process)
-                    && answer.send(counted).is_err()
-                {
+                let counted = self.let_go(&taken, process);
+                if answer.send(counted).is_err() {
                     self.resume();
                 }
             }

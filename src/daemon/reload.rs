@@ -3,6 +3,7 @@
 //! set; what is not is told, and what was served stays.
 
 use std::io;
+use std::panic::{self, AssertUnwindSafe};
 use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant, SystemTime};
@@ -40,6 +41,8 @@ pub struct Renewed {
     pub zones: Vec<String>,
     /// How requests are answered.
     pub settings: Settings,
+    /// What could not be read of it, and stays as it was.
+    pub faults: Vec<String>,
 }
 
 /// Reads what may have changed besides the zones' files.
@@ -117,7 +120,10 @@ impl Reloader {
             // Its threads have what it has. Without, it still works.
             let _ = limits::give_way();
             for what in wanted {
-                if send.send(keeper.reload(&what)).is_err() {
+                let reload = AssertUnwindSafe(|| keeper.reload(&what));
+                // What it broke on is not served; what was served is.
+                let reloaded = panic::catch_unwind(reload).unwrap_or_else(|_| keeper.broke());
+                if send.send(reloaded).is_err() {
                     return;
                 }
             }
@@ -140,6 +146,21 @@ impl Reloader {
 }
 
 impl Keeper {
+    /// Nothing has changed, since reading broke.
+    fn broke(&self) -> Reloaded {
+        let said = Said {
+            failed: 1,
+            problems: vec!["reading the zones broke; all stays as it was".into()],
+            ..Said::default()
+        };
+        Reloaded {
+            zones: None,
+            settings: None,
+            known: self.collection.entries().map(Known::of).collect(),
+            said,
+        }
+    }
+
     /// Looks at what is meant, and reads what has changed.
     pub fn reload(&mut self, what: &What) -> Reloaded {
         let start = Instant::now();
@@ -149,6 +170,8 @@ impl Keeper {
             What::All => match (self.renew)() {
                 Ok(renewed) => {
                     settings = Some(renewed.settings);
+                    said.failed += renewed.faults.len();
+                    said.problems.extend(renewed.faults);
                     self.collection.refresh(&renewed.zones)
                 }
                 Err(error) => {
@@ -201,7 +224,7 @@ impl Said {
         for change in &report.changes {
             match change.kind {
                 ChangeKind::Loaded { .. } => self.loaded += 1,
-                ChangeKind::Removed => self.removed += 1,
+                ChangeKind::Removed { .. } => self.removed += 1,
                 ChangeKind::Failed { .. } => self.failed += 1,
             }
             let goes_well =
@@ -290,6 +313,9 @@ pub fn sentence(change: &Change) -> String {
             Some(before) if change.goes_back() => format!(
                 "{name} ({path}): serial {serial} comes before {before}, which was served until now; secondaries take the old one for newer"
             ),
+            Some(before) if before == serial => {
+                format!("{name} ({path}): serial {serial} still, though its files have changed")
+            }
             Some(before) => format!("{name} ({path}): serial {serial} after {before}"),
             None => format!("{name} ({path}): serial {serial}, new"),
         },
@@ -300,7 +326,7 @@ pub fn sentence(change: &Change) -> String {
             };
             format!("{name} ({path}): {reason}; {still}")
         }
-        ChangeKind::Removed => format!("{name} ({path}): gone, and served no more"),
+        ChangeKind::Removed { .. } => format!("{name} ({path}): gone, and served no more"),
     }
 }
 

@@ -12,7 +12,7 @@ use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SI
 use signal_hook::flag;
 use signal_hook::iterator::Signals;
 
-use super::print;
+use super::stderr;
 
 /// What an operator wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +93,7 @@ impl Caught {
 }
 
 fn at_once() -> ! {
-    print("shardns: stopped at once by a second signal; what was queued is lost\n");
+    stderr::print("shardns: stopped at once by a second signal; what was queued is lost\n");
+    stderr::flush();
     std::process::exit(1)
 }

@@ -28,7 +28,7 @@ use std::time::Duration;
 use crossbeam_channel::Sender;
 use serde::{Deserialize, Serialize};
 
-use super::asks::{Ask, Asks};
+use super::asks::{Ask, Asks, LetGo};
 use super::control::{self, ClientError, Command, Counted, Lines, Reply};
 use crate::server::Sockets;
 use crate::server::inherited::Taken;
@@ -127,8 +127,11 @@ pub(super) fn give(lines: &mut Lines, asks: &Asks) -> io::Result<()> {
             return Err(error);
         }
     };
-    let Some(counted) = asks.let_go(taken, process) else {
-        return lines.send(&Reply::Withdrawn);
+    let counted = match asks.let_go(taken, process) {
+        LetGo::Done(counted) => counted,
+        LetGo::Not => return lines.send(&Reply::Withdrawn),
+        // Without a word: the other process is the only one then.
+        LetGo::Ending => return Ok(()),
     };
     if lines.send(&Reply::LetGo(counted)).is_err() || !is_alive(lines) {
         asks.resume();

@@ -274,7 +274,7 @@ fn group(
         }
         socket.tune(&options, &mut own_notes);
     }
-    if options.grouped && wanted.port() != 0 && group.is_empty() {
+    if options.grouped && wanted.port() != 0 && group.is_empty() && !config.join {
         let company = proc_net::owners(Protocol::Udp, wanted).len();
         if company > 0 {
             notes.insert(format!(

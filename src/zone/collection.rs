@@ -96,7 +96,34 @@ pub enum ChangeKind {
         kept: bool,
     },
     /// It is gone, and so is its zone.
-    Removed,
+    Removed {
+        /// The serial that was served.
+        serial: u32,
+    },
+}
+
+impl Report {
+    /// A zone whose file has another name is not gone.
+    fn join_moved(&mut self) {
+        let removed = |change: &Change| match change.kind {
+            ChangeKind::Removed { serial } => Some((change.apex?, serial)),
+            _ => None,
+        };
+        let gone: Vec<(Name, u32)> = self.changes.iter().filter_map(removed).collect();
+        let mut moved = Vec::new();
+        for change in &mut self.changes {
+            if let ChangeKind::Loaded { before, .. } = &mut change.kind
+                && before.is_none()
+                && let Some((apex, serial)) =
+                    gone.iter().find(|(apex, _)| Some(*apex) == change.apex)
+            {
+                *before = Some(*serial);
+                moved.push(*apex);
+            }
+        }
+        self.changes
+            .retain(|change| removed(change).is_none_or(|(apex, _)| !moved.contains(&apex)));
+    }
 }
 
 impl Change {
@@ -128,6 +155,7 @@ impl Collection {
         let mut report = Report::default();
         self.find(arguments, &mut report);
         self.read(|_| true, &mut report);
+        report.join_moved();
         report
     }
 
@@ -327,10 +355,12 @@ impl Entry {
 
     fn removed(self) -> Option<Change> {
         let apex = self.apex();
-        self.zone.map(|_| Change {
+        self.zone.map(|zone| Change {
             path: self.source.path.to_path_buf(),
             apex,
-            kind: ChangeKind::Removed,
+            kind: ChangeKind::Removed {
+                serial: zone.summary().serial,
+            },
             faults: Vec::new(),
         })
     }
@@ -338,7 +368,12 @@ impl Entry {
     /// Reads it; what it holds is taken if it is good, and nobody owns its name.
     fn renew(&mut self, owners: &Owners) -> Change {
         let start = Instant::now();
-        let (zone, faults) = match read_whole(&self.source) {
+        let source = match self.files.is_empty() {
+            true => self.source.clone(),
+            // A pipe is read once.
+            false => self.source.again(),
+        };
+        let (zone, faults) = match read_whole(&source) {
             Ok(loaded) => {
                 self.files = loaded.files;
                 let zone = loaded.zone.ok_or_else(|| count_errors(&loaded.faults));
@@ -355,10 +390,12 @@ impl Entry {
             }
             .to_string()),
         });
-        let before = self.zone.as_ref().map(|zone| zone.summary().serial);
         let kind = match zone {
             Ok(zone) => {
                 let serial = zone.summary().serial;
+                let same = |before: &&Arc<Zone>| before.apex() == zone.apex();
+                let before = self.zone.as_ref().filter(same);
+                let before = before.map(|zone| zone.summary().serial);
                 self.zone = Some(zone);
                 self.read = Some((SystemTime::now(), start.elapsed()));
                 self.error = None;

@@ -105,6 +105,18 @@ impl Source {
         }
     }
 
+    /// The same for another time: only a file can be read twice.
+    pub fn again(&self) -> Source {
+        let library = match self.library {
+            Library::Named => Library::Disk,
+            other => other,
+        };
+        Source {
+            library,
+            ..self.clone()
+        }
+    }
+
     /// Reads and builds the zone.
     ///
     /// # Errors

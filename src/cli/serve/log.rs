@@ -5,6 +5,8 @@ use std::io::IsTerminal;
 use clap::ValueEnum;
 use tracing::level_filters::LevelFilter;
 
+use crate::daemon::stderr::Stderr;
+
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Log")]
 pub struct LogOptions {
@@ -38,7 +40,7 @@ impl LogOptions {
     /// is not.
     pub fn start(&self) {
         let log = tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
+            .with_writer(|| Stderr)
             .with_target(false)
             .with_max_level(self.level())
             .log_internal_errors(false);
@@ -46,6 +48,11 @@ impl LogOptions {
             Form::Human => log.with_ansi(std::io::stderr().is_terminal()).init(),
             Form::Json => log.json().flatten_event(true).init(),
         }
+    }
+
+    /// True where programs read the log.
+    pub fn is_json(&self) -> bool {
+        self.log == Form::Json
     }
 
     fn level(&self) -> LevelFilter {

@@ -21,7 +21,7 @@ use crate::daemon::privileges::Paths;
 use crate::daemon::reload::{self, Keeper, Renewed};
 use crate::daemon::signals::Caught;
 use crate::daemon::takeover::Takeover;
-use crate::daemon::{Daemon, Equipment, activation};
+use crate::daemon::{Daemon, Equipment, activation, stderr};
 use crate::server::{Bound, Config, Server, placement};
 use crate::sys::limits;
 use crate::zone::collection::{ChangeKind, Collection, Report};
@@ -77,7 +77,11 @@ impl Serve {
         for note in privileges.drop(&self.paths(&collection))? {
             info!("{note}");
         }
-        let signals = signals.pass_on().context("cannot start a thread")?;
+        let started = signals.pass_on().and_then(|signals| {
+            stderr::start()?;
+            Ok(signals)
+        });
+        let signals = started.context("cannot start a thread")?;
         let server = bound.start(zones)?;
         announce(&server, &config);
         let keeper = self.keeper(&config, collection);
@@ -94,9 +98,10 @@ impl Serve {
         }
         info!("ready");
         let (server, was_taken_over) = daemon.run(&signals);
-        if !self.log.quiet && !was_taken_over {
-            tell(format_args!("{}", server.table()));
+        if !self.log.quiet && !self.log.is_json() && !was_taken_over {
+            stderr::print(&server.table());
         }
+        stderr::flush();
         Ok(())
     }
 
@@ -154,7 +159,11 @@ impl Serve {
             return Err(report.faults.swap_remove(0).into());
         }
         if !self.log.quiet {
-            self.zones.tell_faults(&report);
+            let json = self.log.is_json();
+            self.zones.tell_faults_by(&report, |words| match json {
+                true => warn!("{words}"),
+                false => tell(format_args!("{words}\n")),
+            });
         }
         let bad = tell_failures(&report);
         if bad > 0 && (self.strict || collection.zones().is_empty()) {
@@ -183,10 +192,15 @@ impl Serve {
                 };
                 (zones, limits) = (again.zones.zones, again.options.limits);
             }
-            settings.cookies = limits.cookies(settings.cookies.as_ref())?;
+            let mut faults = Vec::new();
+            match limits.cookies(settings.cookies.as_ref()) {
+                Ok(cookies) => settings.cookies = cookies,
+                Err(error) => faults.push(format!("{error}; cookies are made as before")),
+            }
             Ok(Renewed {
                 zones,
                 settings: settings.clone(),
+                faults,
             })
         };
         Keeper {

@@ -24,6 +24,15 @@ pub enum ClientError {
     /// The path is another user's.
     #[error("{} belongs to another user; ask as that user or as root", .0.display())]
     NotAllowed(PathBuf),
+    /// It says nothing.
+    #[error("the server at {} does not answer; it may be busy, or be stopped", .0.display())]
+    Silent(PathBuf),
+    /// It has closed the connection.
+    #[error(
+        "the server at {} closed the connection: it is about to end, or too many are in use",
+        .0.display()
+    )]
+    Closed(PathBuf),
     /// Something else.
     #[error("cannot speak to the server at {}: {error}", path.display())]
     Failed {
@@ -44,6 +53,10 @@ impl ClientError {
                 ClientError::Nobody(path.into())
             }
             io::ErrorKind::PermissionDenied => ClientError::NotAllowed(path.into()),
+            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => ClientError::Silent(path.into()),
+            io::ErrorKind::BrokenPipe
+            | io::ErrorKind::ConnectionReset
+            | io::ErrorKind::UnexpectedEof => ClientError::Closed(path.into()),
             _ => ClientError::Failed {
                 path: path.into(),
                 error,

@@ -79,6 +79,9 @@ impl Control {
         match UnixStream::connect(path).map_err(|error| error.kind()) {
             Ok(_) => return Err(OpenError::Taken(path.into())),
             Err(io::ErrorKind::ConnectionRefused) if is_socket(path) => {}
+            Err(io::ErrorKind::PermissionDenied) => {
+                return Err(failed(io::ErrorKind::PermissionDenied.into()));
+            }
             Err(_) => return Err(OpenError::NoSocket(path.into())),
         }
         fs::remove_file(path).map_err(failed)?;
