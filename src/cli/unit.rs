@@ -7,12 +7,14 @@ use std::process::Command;
 
 use anyhow::Context;
 
+use super::ctl::DEFAULT_PATH;
+
 const SERVICE: &str = include_str!("unit/shardns.service");
 const SOCKET: &str = include_str!("unit/shardns.socket");
 /// What stands in the service for the path of the program.
 const PROGRAM: &str = "@PROGRAM@";
-/// What stands there for the folder of zones.
-const ZONES: &str = "@ZONES@";
+/// What stands there for where its options and zones are.
+const ARGUMENTS: &str = "@ARGUMENTS@";
 /// What stands there for how the server tells that it is ready, and is told to
 /// read its zones again.
 const TYPE: &str = "@TYPE@";
@@ -29,6 +31,10 @@ pub struct Unit {
     /// The folder of zones to serve
     #[arg(long, value_name = "FOLDER", default_value = "/etc/shardns/zones")]
     zones: PathBuf,
+    /// A file that has the zones and all options, in place of those in the unit
+    // It is named, not read, as what is called `config` would be.
+    #[arg(long = "config", value_name = "FILE", conflicts_with = "zones")]
+    file: Option<PathBuf>,
 }
 
 impl Unit {
@@ -45,11 +51,22 @@ impl Unit {
             let program = program.canonicalize().unwrap_or(program);
             SERVICE
                 .replace(PROGRAM, &word(&program)?)
-                .replace(ZONES, &word(&self.zones)?)
+                .replace(ARGUMENTS, &self.arguments()?)
                 .replace(TYPE, kind(systemd()))
         };
         io::stdout().write_all(text.as_bytes())?;
         Ok(())
+    }
+
+    /// What `shardns serve` is told.
+    fn arguments(&self) -> anyhow::Result<String> {
+        if let Some(file) = &self.file {
+            return Ok(format!("--config {}", word(file)?));
+        }
+        Ok(format!(
+            "--listen 0.0.0.0:53 --listen [::]:53 --control {DEFAULT_PATH} {}",
+            word(&self.zones)?
+        ))
     }
 }
 
@@ -64,13 +81,14 @@ fn version(text: &str) -> Option<u32> {
     text.split_whitespace().nth(1)?.parse().ok()
 }
 
+/// Where there is no systemd to ask, what each of them understands.
 fn kind(systemd: Option<u32>) -> &'static str {
     match systemd {
-        Some(version) if version < NOTIFY_RELOAD => {
+        Some(NOTIFY_RELOAD..) => "Type=notify-reload",
+        _ => {
             "# From systemd 253 on, Type=notify-reload is in the place of these two lines.\n\
                 Type=notify\nExecReload=/bin/kill -HUP $MAINPID"
         }
-        _ => "Type=notify-reload",
     }
 }
 
@@ -110,16 +128,16 @@ mod tests {
     fn an_old_systemd_is_told_how_to_reload() {
         let old = version("systemd 252 (252.38-1~deb12u1)\n+PAM +AUDIT");
         assert_eq!(old, Some(252));
-        assert!(kind(old).contains("\nType=notify\nExecReload="));
-        for new in [Some(253), None] {
-            assert_eq!(kind(new), "Type=notify-reload");
+        for unsure in [old, None] {
+            assert!(kind(unsure).contains("\nType=notify\nExecReload="));
         }
+        assert_eq!(kind(Some(253)), "Type=notify-reload");
         assert_eq!(version(""), None);
     }
 
     #[test]
     fn the_service_names_what_it_is_to_serve() {
-        for placeholder in [PROGRAM, ZONES, TYPE] {
+        for placeholder in [PROGRAM, ARGUMENTS, TYPE] {
             assert_eq!(SERVICE.matches(placeholder).count(), 1);
         }
     }
