@@ -40,39 +40,96 @@ fn systemd_is_content_with_the_units() {
     {
         return skip("what systemd says of the units: there is no systemd-analyze");
     }
-    let folder = tempfile::tempdir().unwrap();
-    let mut paths = Vec::new();
-    for (name, arguments) in [
-        ("shardns.service", &["unit"][..]),
-        ("shardns.socket", &["unit", "--socket"]),
-    ] {
-        let unit = Command::new(PROGRAM).args(arguments).output().unwrap();
-        assert!(unit.status.success(), "{}", text(&unit));
-        paths.push(folder.path().join(name));
-        fs::write(paths.last().unwrap(), unit.stdout).unwrap();
+    for arguments in [&["unit"][..], &["unit", "--config", "/etc/a b.toml"]] {
+        let folder = tempfile::tempdir().unwrap();
+        let mut paths = Vec::new();
+        for (name, arguments) in [
+            ("shardns.service", arguments),
+            ("shardns.socket", &["unit", "--socket"]),
+        ] {
+            paths.push(folder.path().join(name));
+            fs::write(paths.last().unwrap(), unit(arguments)).unwrap();
+        }
+        let verified = Command::new("systemd-analyze")
+            .arg("verify")
+            .args(&paths)
+            .output()
+            .unwrap();
+        assert!(
+            verified.status.success() && text(&verified).is_empty(),
+            "{}",
+            text(&verified)
+        );
+        let rated = Command::new("systemd-analyze")
+            .args(["security", "--offline=true", "--no-pager"])
+            .arg(&paths[0])
+            .output()
+            .unwrap();
+        let rated = text(&rated);
+        let exposure: f32 = rated
+            .split("Overall exposure level for shardns.service: ")
+            .nth(1)
+            .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
+            .unwrap_or_else(|| panic!("{rated}"));
+        assert!(exposure < EXPOSURE, "{rated}");
     }
-    let verified = Command::new("systemd-analyze")
-        .arg("verify")
-        .args(&paths)
-        .output()
-        .unwrap();
-    assert!(
-        verified.status.success() && text(&verified).is_empty(),
-        "{}",
-        text(&verified)
+}
+
+fn unit(arguments: &[&str]) -> String {
+    let unit = Command::new(PROGRAM).args(arguments).output().unwrap();
+    assert!(unit.status.success(), "{}", text(&unit));
+    String::from_utf8(unit.stdout).unwrap()
+}
+
+#[test]
+fn a_service_is_reached_where_ctl_looks_for_it() {
+    let unit = unit(&["unit"]);
+    let start = unit.lines().find(|line| line.starts_with("ExecStart="));
+    let (_, control) = start.unwrap().split_once(" --control ").unwrap();
+    let help = text(
+        &Command::new(PROGRAM)
+            .args(["ctl", "--help"])
+            .output()
+            .unwrap(),
     );
-    let rated = Command::new("systemd-analyze")
-        .args(["security", "--offline=true", "--no-pager"])
-        .arg(&paths[0])
-        .output()
-        .unwrap();
-    let rated = text(&rated);
-    let exposure: f32 = rated
-        .split("Overall exposure level for shardns.service: ")
-        .nth(1)
-        .and_then(|rest| rest.split_whitespace().next()?.parse().ok())
-        .unwrap_or_else(|| panic!("{rated}"));
-    assert!(exposure < EXPOSURE, "{rated}");
+    let path = control.split(' ').next().unwrap();
+    // The line may be broken before it.
+    assert!(help.contains(&format!("{path}]\n")), "{help}");
+    assert!(EXAMPLE.contains(&format!("\ncontrol = {path:?}\n")));
+}
+
+/// The configuration that the package brings.
+const EXAMPLE: &str = include_str!("../src/cli/package/shardns.toml");
+
+#[test]
+fn every_line_of_the_example_can_be_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let write = |name: &str, text: &str| {
+        let path = folder.path().join(name);
+        fs::write(&path, text).unwrap();
+        path.display().to_string()
+    };
+    let zone = "$ORIGIN a.test.\n@ 60 SOA a. b. 1 2 3 4 5\n@ 60 NS ns.b.test.\n";
+    write("a.zone", zone);
+    // What is said about the keys has a space behind its #.
+    let is_key = |line: &str| line.starts_with(|c: char| c.is_ascii_lowercase());
+    let in_use = |line: &'static str| line.strip_prefix('#').filter(|rest| is_key(rest));
+    let all: Vec<&str> = EXAMPLE
+        .lines()
+        .map(|line| in_use(line).unwrap_or(line))
+        .collect();
+    let keys = all.iter().filter(|line| is_key(line)).count();
+    assert!(keys > 15, "{all:?}");
+    let zones = folder.path().display().to_string();
+    for text in [EXAMPLE, &all.join("\n")] {
+        let text = text.replace("/etc/shardns/zones", &zones);
+        let config = write("shardns.toml", &text);
+        let checked = Command::new(PROGRAM)
+            .args(["check", "--config", &config])
+            .output()
+            .unwrap();
+        assert!(checked.status.success(), "{text}\n{checked:?}");
+    }
 }
 
 /// A server that was handed sockets, and the manager that it tells about itself.
