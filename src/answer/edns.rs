@@ -1,11 +1,11 @@
-//! EDNS(0), in and out: sizes, DO, NSID, cookies and extended errors (RFC 6891,
-//! RFC 3225, RFC 5001, RFC 7873, RFC 8914). An OPT record answers an OPT record and
-//! nothing else.
+//! EDNS(0), in and out: sizes, DO, NSID, cookies, how long connections last and
+//! extended errors (RFC 6891, RFC 3225, RFC 5001, RFC 7873, RFC 7828, RFC 8914). An
+//! OPT record answers an OPT record and nothing else.
 
 use std::num::NonZeroU16;
 
 use super::cookie;
-use super::terms::MIN_UDP;
+use super::terms::{MIN_UDP, Via};
 use crate::wire::header::HEADER;
 use crate::wire::{Cursor, Rcode, RecordOctets, RrType};
 
@@ -15,6 +15,8 @@ pub const OPT: usize = 11;
 const OPTION: usize = 4;
 /// Octets of an extended error without text.
 const EXTENDED_ERROR: usize = OPTION + 2;
+/// Octets of the edns-tcp-keepalive option of a reply.
+const KEEPALIVE_OPTION: usize = OPTION + 2;
 /// Octets of the COOKIE option of a reply.
 pub const COOKIE_OPTION: usize = OPTION + cookie::BOTH;
 
@@ -23,12 +25,17 @@ const ROOT: &[u8] = b"\0";
 
 const NSID: u16 = 3;
 const COOKIE: u16 = 10;
+const KEEPALIVE: u16 = 11;
 const EDE: u16 = 15;
 const DO: u8 = 0x80;
 /// The NSID option is there. No flag of the record: there, it means nothing yet.
 const HAS_NSID: u8 = 1;
 /// The same for the COOKIE option.
 const HAS_COOKIE: u8 = 2;
+/// The same for the edns-tcp-keepalive option.
+const HAS_KEEPALIVE: u8 = 4;
+/// There is one that tells a timeout, which is the server's to tell.
+const BAD_KEEPALIVE: u8 = 8;
 
 /// What a request's OPT record says: four octets, and no more where there may
 /// be none, so that it travels in a register.
@@ -88,10 +95,37 @@ impl Edns {
         self.flags & HAS_COOKIE != 0
     }
 
+    /// The client asks how long its connection may be idle.
+    #[inline]
+    pub fn asks_for_keepalive(self) -> bool {
+        self.flags & HAS_KEEPALIVE != 0
+    }
+
+    /// The client says so itself: "Clients MUST specify an OPTION-LENGTH of 0 and
+    /// omit the TIMEOUT value" (RFC 7828 §3.2.1).
+    #[inline]
+    pub fn has_bad_keepalive(self) -> bool {
+        self.flags & BAD_KEEPALIVE != 0
+    }
+
+    /// The same without what means nothing where the request has come by: a server
+    /// ignores the edns-tcp-keepalive option in a datagram, and sends none in
+    /// another (RFC 7828 §3.3.1, §3.3.2).
+    pub fn over(self, via: Via) -> Edns {
+        let meaningless = match via {
+            Via::Udp(_) => HAS_KEEPALIVE | BAD_KEEPALIVE,
+            Via::Tcp => 0,
+        };
+        Edns {
+            flags: self.flags & !meaningless,
+            ..self
+        }
+    }
+
     /// There is more to it than a size and DO.
     #[inline(always)]
     pub fn is_unusual(self) -> bool {
-        self.version != 0 || self.flags & (HAS_NSID | HAS_COOKIE) != 0
+        self.version != 0 || self.flags & !DO != 0
     }
 
     /// Reads the additional section, which ends the message. `None` where it
@@ -157,10 +191,12 @@ impl Edns {
     /// the end.
     fn with_options(self, options: &[u8]) -> Option<Edns> {
         let mut flags = self.flags;
-        each_option(options, |code, _| {
+        each_option(options, |code, data| {
             flags |= match code {
                 NSID => HAS_NSID,
                 COOKIE => HAS_COOKIE,
+                KEEPALIVE if data.is_empty() => HAS_KEEPALIVE,
+                KEEPALIVE => BAD_KEEPALIVE,
                 _ => 0,
             };
         })?;
@@ -211,6 +247,8 @@ pub fn cookie(message: &[u8]) -> Option<&[u8]> {
 pub struct ReplyOptions<'a> {
     /// The client's cookie and ours, where it sent one.
     pub cookie: Option<&'a [u8; cookie::BOTH]>,
+    /// How long the connection may be idle, in units of 100 ms, where that was asked.
+    pub keepalive: Option<u16>,
     /// The server's name, where it was asked for.
     pub nsid: Option<&'a [u8]>,
     /// What is to be said about the reply.
@@ -221,14 +259,18 @@ impl ReplyOptions<'_> {
     /// Their octets.
     pub fn octets(&self) -> usize {
         let cookie = self.cookie.map_or(0, |_| COOKIE_OPTION);
+        let keepalive = self.keepalive.map_or(0, |_| KEEPALIVE_OPTION);
         let nsid = self.nsid.map_or(0, |identity| OPTION + identity.len());
-        cookie + nsid + self.error.map_or(0, |_| EXTENDED_ERROR)
+        cookie + keepalive + nsid + self.error.map_or(0, |_| EXTENDED_ERROR)
     }
 
     /// Writes them into `rest`, which has room for them.
     pub fn write(&self, mut rest: &mut [u8]) {
         if let Some(cookie) = self.cookie {
             rest = put_option(rest, COOKIE, cookie);
+        }
+        if let Some(timeout) = self.keepalive {
+            rest = put_option(rest, KEEPALIVE, &timeout.to_be_bytes());
         }
         if let Some(identity) = self.nsid {
             rest = put_option(rest, NSID, identity);

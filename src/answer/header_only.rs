@@ -21,8 +21,12 @@ pub fn reply(
 ) -> Outcome {
     // Those of another version may be laid out as they like.
     let known = edns.filter(|edns| edns.version == 0);
+    let known = known.map(|edns| edns.over(request.via));
+    let asks = known.is_some_and(Edns::asks_for_keepalive);
+    let is_bad = known.is_some_and(Edns::has_bad_keepalive);
     let cookies = known.map_or(Ok(None), |edns| cookie::read(edns, request, settings));
     let rcode = match (rcode, &cookies) {
+        (Rcode::BadCookie, _) if is_bad => Rcode::FormErr,
         (Rcode::BadCookie, Ok(Some((cookie, _)))) => cookie_alone(*cookie),
         (Rcode::BadCookie, Ok(None) | Err(Malformed)) => Rcode::FormErr,
         (rcode, _) => rcode,
@@ -32,6 +36,7 @@ pub fn reply(
     if let Some(edns) = edns {
         let options = ReplyOptions {
             cookie: cookies.as_ref().map(|(_, ours)| ours),
+            keepalive: settings.keepalive().filter(|_| asks),
             nsid: None,
             error: None,
         };

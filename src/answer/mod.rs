@@ -316,4 +316,41 @@ sub NS ns.sub
             assert_eq!(source(name, rtype, class), expected, "{name} {rtype}");
         }
     }
+
+    /// A refusal over TCP with all options there are, and room for ever more of
+    /// them: each goes where it and those before it fit.
+    #[test]
+    fn options_go_where_they_fit_in_their_order() {
+        let settings = Settings {
+            identity: b"server".into(),
+            cookies: Some(Secrets {
+                current: [7; cookie::SECRET],
+                previous: None,
+            }),
+            tcp_idle: Some(Duration::from_millis(2_345)),
+            ..Settings::default()
+        };
+        let mut octets = b"\0\0\0\0\0\x01\0\0\0\0\0\x01\x01a\0\0\x01\0\x01".to_vec();
+        let question = octets.len();
+        octets.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\x14");
+        octets.extend(b"\0\x03\0\0\0\x0b\0\0\0\x0a\0\x08a client");
+        let request = Request {
+            octets: &octets,
+            peer: (Ipv4Addr::LOCALHOST, 53).into(),
+            local: Ipv4Addr::LOCALHOST.into(),
+            via: Via::Tcp,
+            now: Duration::ZERO,
+        };
+        // The cookie has room always: a client without one may get no answer.
+        let least = question + edns::OPT + edns::COOKIE_OPTION;
+        for room in 0..=24 {
+            let (mut name, mut out) = (LookupName::new(), vec![0; least + room]);
+            let zones = Zones::default();
+            let outcome = respond(&zones, &settings, &request, &mut name, &mut out);
+            let options = &out[least..outcome.length()];
+            let all = b"\0\x0b\0\x02\0\x17\0\x03\0\x06server\0\x0f\0\x02\0\x14";
+            let fitting = [22, 16, 6, 0].into_iter().find(|&end| end <= room);
+            assert_eq!(options, &all[..fitting.unwrap()], "room for {room}");
+        }
+    }
 }

@@ -269,13 +269,15 @@ impl<'o> Reply<'o> {
     }
 
     /// Writes what follows the OPT record; returns its octets. There is room for a
-    /// cookie. Explanations and names are worth something, but not a longer reply:
-    /// they go where they fit, and the name first.
+    /// cookie. The rest is worth something, but not a longer reply: it goes where it
+    /// fits, how long the connection lasts first, then the name, then explanations.
     #[cold]
     #[inline(never)]
     fn write_options(&mut self, edns: Edns, settings: &Settings) -> usize {
         let identity = &settings.identity[..];
-        let asked = edns.asks_for_nsid() && edns.version == 0 && !identity.is_empty();
+        let is_known = edns.version == 0;
+        let asked = edns.asks_for_nsid() && is_known && !identity.is_empty();
+        let asks_how_long = edns.asks_for_keepalive() && is_known;
         let mut ours = [0; cookie::BOTH];
         let mut room = self.room;
         if self.notes.cookie() != Cookie::None {
@@ -284,6 +286,7 @@ impl<'o> Reply<'o> {
         }
         let mut options = ReplyOptions {
             cookie: (room != self.room).then_some(&ours),
+            keepalive: settings.keepalive().filter(|_| asks_how_long),
             nsid: asked.then_some(identity),
             error: self.error,
         };
@@ -292,6 +295,9 @@ impl<'o> Reply<'o> {
         }
         if self.at + options.octets() > room {
             options.nsid = None;
+        }
+        if self.at + options.octets() > room {
+            options.keepalive = None;
         }
         options.write(&mut self.out[self.at + OPT..]);
         options.octets()

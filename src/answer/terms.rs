@@ -65,6 +65,18 @@ pub struct Settings {
     /// What server cookies are made with (RFC 7873); `None` where clients' cookies
     /// are not looked at.
     pub cookies: Option<Secrets>,
+    /// How long a connection may be idle, for clients that ask (RFC 7828); `None`
+    /// where they are not told.
+    pub tcp_idle: Option<Duration>,
+}
+
+impl Settings {
+    /// `tcp_idle` as messages have it: in units of 100 ms, and never longer than it
+    /// is.
+    pub(super) fn keepalive(&self) -> Option<u16> {
+        let units = self.tcp_idle?.as_millis() / 100;
+        Some(units.try_into().unwrap_or(u16::MAX))
+    }
 }
 
 impl Default for Settings {
@@ -74,6 +86,7 @@ impl Default for Settings {
             identity: Vec::new(),
             version: concat!("shardns ", env!("CARGO_PKG_VERSION")).into(),
             cookies: None,
+            tcp_idle: None,
         }
     }
 }

@@ -22,6 +22,10 @@ pub fn finish(
     name: &mut LookupName,
     out: &mut [u8],
 ) -> Outcome {
+    let query = Query {
+        edns: query.edns.map(|edns| edns.over(request.via)),
+        ..query
+    };
     let prepared = Prepared {
         query: Ok(query),
         zones,
@@ -53,14 +57,12 @@ fn heed(
         return Some(Rcode::BadVers);
     }
     match cookie::read(edns, request, settings) {
-        Ok(None) => None,
-        Ok(Some((cookie, ours))) => {
-            reply.keep_cookie(cookie, &ours);
-            None
-        }
+        Ok(None) => {}
+        Ok(Some((cookie, ours))) => reply.keep_cookie(cookie, &ours),
         // RFC 7873 §5.2.2.
-        Err(Malformed) => Some(Rcode::FormErr),
+        Err(Malformed) => return Some(Rcode::FormErr),
     }
+    edns.has_bad_keepalive().then_some(Rcode::FormErr)
 }
 
 impl Prepared<'_> {
@@ -85,8 +87,9 @@ impl Prepared<'_> {
         debug_assert!(known.is_some(), "the request has been read");
         let mut reply = Reply::begin(&query, name, request, settings, out);
         reply.set_source(Source::Server);
-        let edns = query.edns.filter(|edns| edns.is_unusual());
-        let rcode = match edns.and_then(|edns| heed(edns, request, settings, &mut reply)) {
+        let edns = query.edns.map(|edns| edns.over(request.via));
+        let unusual = edns.filter(|edns| edns.is_unusual());
+        let rcode = match unusual.and_then(|edns| heed(edns, request, settings, &mut reply)) {
             Some(rcode) => rcode,
             None if reply.notes().cookie() != Cookie::None => Rcode::BadCookie,
             None => {
@@ -94,7 +97,7 @@ impl Prepared<'_> {
                 Rcode::NoError
             }
         };
-        reply.finish(rcode, query.edns, settings)
+        reply.finish(rcode, edns, settings)
     }
 
     /// An answer for all classes cannot speak for all of them (RFC 1035 §6.2).

@@ -49,7 +49,7 @@ pub struct Config {
     /// Whether other processes may listen for TCP beside this one. They may for UDP
     /// where each worker has a socket of its own.
     pub join: bool,
-    /// How requests are answered.
+    /// How requests are answered; how long connections last is what `tcp` says.
     pub settings: Settings,
     /// Limits of DNS over TCP; `None` for none at all.
     pub tcp: Option<tcp::Limits>,
@@ -62,6 +62,16 @@ pub struct Config {
 pub const RECEIVE_BUFFER: usize = 4 << 20;
 /// Datagrams that a worker takes at once.
 pub const BATCH: usize = 32;
+
+impl Config {
+    /// How requests are answered, with what clients are told of the limits here.
+    pub(super) fn answers(&self) -> Settings {
+        Settings {
+            tcp_idle: self.tcp.map(|limits| limits.idle),
+            ..self.settings.clone()
+        }
+    }
+}
 
 impl Default for Config {
     fn default() -> Config {

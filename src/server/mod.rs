@@ -202,7 +202,7 @@ impl Server {
         let (events, told) = crossbeam_channel::bounded(MAX_EVENTS);
         let snapshots = Snapshots::new(Snapshot {
             zones,
-            settings: config.settings.clone(),
+            settings: config.answers(),
         });
         let shared = Shared {
             config: &config,

@@ -53,8 +53,10 @@ impl Snapshots {
     }
 
     /// Has another snapshot hold from now on. Each thread takes it before its next
-    /// batch.
-    pub fn replace(&mut self, snapshot: Snapshot) {
+    /// batch. How long connections may be idle is not decided anew, and so stays what
+    /// clients are told of it.
+    pub fn replace(&mut self, mut snapshot: Snapshot) {
+        snapshot.settings.tcp_idle = self.current.load().settings.tcp_idle;
         let before = self.current.swap(Arc::new(snapshot));
         self.replaced.push(before);
     }

@@ -7,9 +7,10 @@
 //!
 //! case TITLE
 //! ask NAME TYPE [CLASS] [+edns[=SIZE]] [+do] [+nsid] [+rd] [+tcp]
-//!                       [+version=N] [+option=CODE:HEX] [+cookie=HEX]
+//!                       [+version=N] [+option=CODE:HEX] [+cookie=HEX] [+keepalive]
 //! send HEX               instead of ask: a raw message
-//! is RCODE [aa] [tc] [rd] [opt] [cookie] [ede=N] [nsid=TEXT]
+//! send-tcp HEX           the same over TCP
+//! is RCODE [aa] [tc] [rd] [opt] [cookie] [ede=N] [nsid=TEXT] [keepalive=N]
 //! silence                instead of is
 //! answer | authority | additional
 //!     RECORD             in presentation form; the order does not matter
@@ -58,6 +59,7 @@ struct Expected {
     cookie: bool,
     ede: Option<u16>,
     nsid: Option<String>,
+    keepalive: Option<u16>,
     sections: [Vec<String>; 3],
 }
 
@@ -131,6 +133,7 @@ fn read(path: &Path) -> CaseFile {
             }
             ("ask", Some(case)) => (case.request, case.tcp) = ask(rest, &at),
             ("send", Some(case)) => case.request = hex(rest),
+            ("send-tcp", Some(case)) => (case.request, case.tcp) = (hex(rest), true),
             ("is", Some(case)) => case.expected = Some(expected(rest, &at)),
             ("silence", Some(_)) => {}
             ("answer", Some(_)) => section = Some(0u8),
@@ -178,6 +181,7 @@ fn ask(text: &str, at: &str) -> (Vec<u8>, bool) {
             "+version" => opt.1 = value.parse().unwrap(),
             "+do" => opt.2 = 0x80,
             "+nsid" => opt.3.extend([0, 3, 0, 0]),
+            "+keepalive" => opt.3.extend([0, 11, 0, 0]),
             "+option" | "+cookie" => {
                 let (code, data) = match key {
                     "+cookie" => ("10", value),
@@ -242,6 +246,7 @@ fn expected(text: &str, at: &str) -> Expected {
         match word.split_once('=') {
             Some(("ede", code)) => expected.ede = Some(code.parse().unwrap()),
             Some(("nsid", name)) => expected.nsid = Some(name.into()),
+            Some(("keepalive", units)) => expected.keepalive = Some(units.parse().unwrap()),
             None if word == "opt" => expected.opt = true,
             None if word == "cookie" => expected.cookie = true,
             None if FLAGS.iter().any(|(name, _)| *name == word) => expected.flags.push(word.into()),
@@ -407,6 +412,13 @@ impl Case {
             ));
         }
         check_cookie(expected.cookie, asked.as_ref(), option(10))?;
+        let keepalive = option(11).map(|data| u16::from_be_bytes([data[0], data[1]]));
+        if keepalive != expected.keepalive {
+            return Err(format!(
+                "expected the timeout {:?}, found {keepalive:?}",
+                expected.keepalive
+            ));
+        }
         let nsid = option(3).map(|data| String::from_utf8_lossy(&data).into_owned());
         if nsid != expected.nsid {
             return Err(format!(

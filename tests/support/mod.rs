@@ -22,6 +22,9 @@ use shardns::zone::{self, Zone, Zones};
 /// The name that servers under test have for themselves.
 pub const IDENTITY: &str = "test-server";
 
+/// How long their connections may be idle: as long as unless said otherwise.
+pub const TCP_IDLE: Duration = Duration::from_secs(10);
+
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -35,6 +38,7 @@ pub fn settings() -> Settings {
             current: *b"a secret of 16 o",
             previous: Some(*b"the one before i"),
         }),
+        tcp_idle: Some(TCP_IDLE),
         ..Settings::default()
     }
 }

@@ -255,6 +255,7 @@ impl AnswerOptions {
             identity: self.identity.clone().unwrap_or_else(host_name).into_bytes(),
             version,
             cookies: default.cookies,
+            tcp_idle: default.tcp_idle,
         }
     }
 }
