@@ -94,3 +94,32 @@ fn connections_that_get_nowhere_give_way_to_new_ones() {
     }
     drop(stalled);
 }
+
+#[test]
+fn clients_are_told_how_long_their_connection_may_be_idle() {
+    const OPTION: &[u8] = b"\0\x0b\0\x02\0\x14";
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.tcp = Some(tcp::Limits {
+        idle: Duration::from_secs(2),
+        ..tcp::Limits::default()
+    });
+    // Whatever is in the settings, the limit is what holds.
+    config.settings.tcp_idle = None;
+    let mut server = Server::start(&config, Arc::new(support::demo())).unwrap();
+    let mut request = query("www.example.com", 1);
+    request[11] = 1;
+    request.extend(b"\0\0\x29\x04\xd0\0\0\0\0\0\x04\0\x0b\0\0");
+    let mut stream = TcpStream::connect(server.addresses()[0]).unwrap();
+    let reply = ask_on(&mut stream, &request).unwrap();
+    assert!(reply.ends_with(OPTION), "{reply:02x?}");
+    let begun = Instant::now();
+    server.replace(shardns::server::snapshot::Snapshot::default());
+    let reply = ask_on(&mut stream, &request).unwrap();
+    assert_eq!(reply[3] & 15, 5, "from no zone");
+    assert!(
+        reply.windows(6).any(|octets| octets == OPTION),
+        "{reply:02x?}"
+    );
+    assert_eq!(stream.read(&mut [0]).unwrap(), 0);
+    assert!(begun.elapsed() >= Duration::from_millis(1900));
+}

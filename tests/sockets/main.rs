@@ -4,6 +4,7 @@
 mod distribution;
 mod faults;
 mod handed;
+mod hostile;
 mod limits;
 mod rate_limit;
 mod replacing;
