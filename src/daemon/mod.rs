@@ -36,6 +36,7 @@ use tracing::{error, info, warn};
 use crate::server::inherited::Taken;
 use crate::server::snapshot::Snapshot;
 use crate::server::{Config, Event, Server};
+use crate::sys::limits;
 pub use asks::{Ask, Asks};
 use control::Control;
 use dnstap::Dnstap;
@@ -165,6 +166,8 @@ impl Daemon {
     /// has taken over. Returns it as it was then, stopped, and whether it was the
     /// latter.
     pub fn run(mut self, wishes: &Receiver<Wish>) -> (Server, bool) {
+        // Who asks shall not wait for workers that have much to do.
+        let _ = limits::take_short_turns();
         let ticks = tick(TICK);
         let alive = self.notifier.interval().map(tick).unwrap_or_else(never);
         self.say_ready();

@@ -10,6 +10,7 @@ use super::answerer::Responder;
 use super::counters::Counters;
 use super::idle::Idle;
 use super::order::{Order, Orders};
+use crate::sys::limits;
 use crate::sys::port::{Port, Wait};
 
 /// How long a worker that stops goes on answering what is queued.
@@ -56,6 +57,8 @@ impl<R: Responder> Worker<R> {
     /// Serves until there is another order.
     pub fn run(&mut self) {
         self.counters.begin_thread();
+        // Long turns have more datagrams in a batch.
+        let _ = limits::take_usual_turns();
         while self.orders.current() == Order::Serve {
             let wait = self.idle.wait();
             if !self.exchange_all(wait) {

@@ -131,6 +131,7 @@ const THREADS: &[c_long] = &[
     libc::SYS_sched_getscheduler,
     libc::SYS_sched_setscheduler,
     libc::SYS_sched_getparam,
+    libc::SYS_sched_setattr,
     libc::SYS_getpriority,
     libc::SYS_setpriority,
     libc::SYS_ioprio_set,

@@ -19,7 +19,7 @@ use super::super::reload::What;
 use super::super::takeover;
 use super::super::{Ask, Asks};
 use super::{Command, Lines, MAX_REQUEST, Reply};
-use crate::sys::{poll, unix};
+use crate::sys::{limits, poll, unix};
 
 /// Connections at a time; one more is closed at once.
 const MAX_CONNECTIONS: usize = 16;
@@ -149,8 +149,13 @@ impl Control {
                 }
             }
         };
+        let work = move || {
+            // So do the threads that it starts.
+            let _ = limits::take_short_turns();
+            accept();
+        };
         let thread = thread::Builder::new().name("shardns-control".into());
-        self.thread = Some(thread.spawn(accept)?);
+        self.thread = Some(thread.spawn(work)?);
         Ok(())
     }
 

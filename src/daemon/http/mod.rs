@@ -17,6 +17,7 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use crate::sys::limits;
 use connection::{Connection, Next, Times};
 
 /// Connections at one time.
@@ -156,7 +157,11 @@ impl Http {
             listener,
             stop,
             waker,
-            thread: Some(thread.spawn(move || serving.run())?),
+            thread: Some(thread.spawn(move || {
+                // Whoever watches wants to know most when the CPUs are busy.
+                let _ = limits::take_short_turns();
+                serving.run();
+            })?),
         })
     }
 

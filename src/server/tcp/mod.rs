@@ -20,7 +20,7 @@ use mio::{Events, Interest, Poll, Token, Waker};
 
 use super::answerer::{Answerer, Responder};
 use super::order::{Order, Orders};
-use crate::sys::is_out_of_files;
+use crate::sys::{is_out_of_files, limits};
 use connection::{Connection, Ends, Next, Scratch, Turn};
 use roster::{Roster, client};
 
@@ -136,6 +136,9 @@ impl TcpServer {
     /// to serve who is there until they have gone, or are cut off as idle.
     pub fn run(&mut self) {
         self.answerer.counters().begin_thread();
+        // Where workers keep all CPUs busy, those who come by TCP, as a flood has them
+        // do, wait for no more than a turn.
+        let _ = limits::take_short_turns();
         let ended = match self.serve() {
             Ok(Order::LetGo) => self.serve_out(),
             Ok(_) => self.finish(FLUSH),
