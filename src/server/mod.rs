@@ -22,11 +22,12 @@ mod bound;
 mod event;
 mod handed;
 mod panics;
+mod threads;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Weak};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -40,9 +41,10 @@ use answerer::{Answerer, Responder};
 use counters::{Counters, Gauges, Totals};
 use order::{Order, Orders};
 use placement::{PlacementError, Seat};
-use rate_limit::{Balance, Limiter};
+use rate_limit::Limiter;
 use snapshot::{Snapshot, Snapshots, View};
 use tap::Tap;
+use threads::{LIMITS_THREAD, spawn_limits, spawn_tcp, spawn_worker};
 use worker::Worker;
 
 pub use bind::BindError;
@@ -51,10 +53,6 @@ pub use config::{BATCH, Config, Listen, RECEIVE_BUFFER, Sharing};
 pub use event::Event;
 pub use inherited::Sockets;
 
-/// The name of the TCP thread.
-const TCP_THREAD: &str = "shardns-tcp";
-/// The name of the thread that balances rate limits.
-const LIMITS_THREAD: &str = "shardns-limits";
 /// Events that wait to be told. A query that breaks the answering code may come
 /// a million times; what does not fit is only counted.
 const MAX_EVENTS: usize = 64;
@@ -559,59 +557,10 @@ impl Drop for Server {
     }
 }
 
-/// Starts a worker's thread. One that panics outside of answering is reported
-/// and run again on the same sockets.
-fn spawn_worker<R: Responder>(
-    mut worker: Worker<R>,
-    name: &str,
-    seat: Seat,
-    events: &Sender<Event>,
-) -> io::Result<JoinHandle<()>> {
-    let (name, events) = (name.to_owned(), events.clone());
-    thread::Builder::new().name(name.clone()).spawn(move || {
-        if !placement::take(seat) {
-            let _ = events.try_send(Event::NotPinned {
-                thread: name.clone(),
-                cpu: seat.cpu,
-            });
-        }
-        run_again(&name, &events, || worker.run());
-        worker.close();
-    })
-}
-
-/// Starts the TCP thread; as a worker, it is run again after a panic.
-fn spawn_tcp(mut server: tcp::TcpServer, events: Sender<Event>) -> io::Result<JoinHandle<()>> {
-    let thread = thread::Builder::new().name(TCP_THREAD.into());
-    thread.spawn(move || run_again(TCP_THREAD, &events, || server.run()))
-}
-
-/// Starts the thread that balances rate limits.
-fn spawn_limits(mut balance: Balance, orders: Arc<Orders>) -> io::Result<JoinHandle<()>> {
-    let thread = thread::Builder::new().name(LIMITS_THREAD.into());
-    thread.spawn(move || {
-        while orders.current() == Order::Serve {
-            balance.run(now().as_secs());
-            thread::park_timeout(rate_limit::TICK);
-        }
-    })
-}
-
 /// The time for requests and limits. A clock before 1970 is one that nobody has
 /// set.
 fn now() -> Duration {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()
-}
-
-fn run_again(name: &str, events: &Sender<Event>, mut run: impl FnMut()) {
-    while let Err((message, backtrace)) = panics::catch(&mut run) {
-        // Nobody may be listening, or too much may wait already.
-        let _ = events.try_send(Event::Panicked {
-            thread: name.into(),
-            message,
-            backtrace,
-        });
-    }
 }
