@@ -16,6 +16,7 @@ pub mod group;
 pub mod load;
 pub mod load_generator;
 pub mod page;
+pub mod process;
 pub mod question;
 pub mod result;
 pub mod rival;

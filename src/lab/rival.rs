@@ -10,19 +10,18 @@
 //! processes      socket, socket, …     each read by its process
 //! ```
 
-use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 
-use anyhow::{Context, bail};
+use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use signal_hook::consts::SIGUSR1;
 
 use super::group::{ANY_PORT, Group};
-use super::load::{self, APEX, ZONE};
+use super::load;
+use super::process::{self, Process};
 use super::tasks::Tasks;
 use crate::answer;
 use crate::server::answerer::{Answerer, Responder};
@@ -31,7 +30,6 @@ use crate::server::idle::IDLE_WAIT;
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::{BATCH, Config, RECEIVE_BUFFER, Server, Sharing};
 use crate::sys::epoll::Epoll;
-use crate::sys::lab::process::{end_with_parent, signal, unnamed_file};
 use crate::sys::port::{Port, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::zone::Zones;
@@ -132,7 +130,7 @@ impl Rival {
                 let counters = threads.counters.iter();
                 Ok(counters.map(|counters| counters.read().received).collect())
             }
-            Crew::Processes(processes) => processes.iter_mut().map(Process::received).collect(),
+            Crew::Processes(processes) => processes.iter_mut().map(received_by).collect(),
         }
     }
 }
@@ -298,82 +296,35 @@ impl Member {
     }
 }
 
-/// This program, serving in a process of its own with one worker.
-struct Process {
-    child: Child,
-    log: BufReader<ChildStderr>,
-}
-
 fn start_processes(count: usize) -> Started {
     // Holds the port until all have joined its group.
     let group = Group::bind(1)?;
     let address = group.address();
     let started: anyhow::Result<Vec<Process>> =
-        (0..count).map(|_| Process::start(address)).collect();
+        (0..count).map(|_| start_process(address)).collect();
     let mut processes = started?;
     let mut tasks = Tasks::default();
     for process in &mut processes {
-        process.read_until(|line| line.ends_with("ready"))?;
-        tasks = tasks.and(Tasks::of_process(process.child.id()));
+        process.ready()?;
+        tasks = tasks.and(Tasks::of_process(process.id()));
     }
     Ok((address, tasks, Crew::Processes(processes)))
 }
 
-impl Process {
-    fn start(address: SocketAddr) -> anyhow::Result<Process> {
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut command = Command::new(program);
-        command
-            .args([
-                "serve",
-                "--workers",
-                "1",
-                "--no-pin",
-                "--no-tcp",
-                "--busy-poll",
-                "0",
-            ])
-            .args(["--listen", &address.to_string()])
-            .arg(format!("{APEX}=/proc/self/fd/0"))
-            .stdin(unnamed_file(ZONE.as_bytes())?)
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped());
-        let mut child = end_with_parent(&mut command)
-            .spawn()
-            .context("cannot start one more process of this program")?;
-        let log = child.stderr.take().context("a process without a log")?;
-        let log = BufReader::new(log);
-        Ok(Process { child, log })
-    }
-
-    /// Requests that it has received, from the table that a signal asks it for:
-    /// `worker`, `cpu`, `received` are the first columns.
-    fn received(&mut self) -> anyhow::Result<u64> {
-        signal(&self.child, SIGUSR1)?;
-        self.read_until(|line| line.starts_with("worker") && line.contains("received"))?;
-        let row = self.read_until(|_| true)?;
-        let received = row.split_whitespace().nth(2);
-        let received = received.and_then(|number| number.parse().ok());
-        received.with_context(|| format!("no count of requests in `{row}`"))
-    }
-
-    fn read_until(&mut self, is_it: impl Fn(&str) -> bool) -> anyhow::Result<String> {
-        let mut line = String::new();
-        loop {
-            let last = std::mem::take(&mut line);
-            if self.log.read_line(&mut line)? == 0 {
-                bail!("a process of the group has ended: {}", last.trim());
-            }
-            if is_it(line.trim()) {
-                return Ok(line.trim().to_owned());
-            }
-        }
-    }
+/// With one worker.
+fn start_process(address: SocketAddr) -> anyhow::Result<Process> {
+    let mut command = process::this_program()?;
+    command.args(["--workers", "1", "--listen", &address.to_string()]);
+    Process::start(&mut command)
 }
 
-impl Drop for Process {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+/// Requests that a process has received, from the table that a signal asks it for:
+/// `worker`, `cpu`, `received` are the first columns.
+fn received_by(process: &mut Process) -> anyhow::Result<u64> {
+    process.signal(SIGUSR1)?;
+    process.wait_for(|line| line.starts_with("worker") && line.contains("received"))?;
+    let row = process.wait_for(|_| true)?;
+    let received = row.split_whitespace().nth(2);
+    let received = received.and_then(|number| number.parse().ok());
+    received.with_context(|| format!("no count of requests in `{row}`"))
 }

@@ -2,6 +2,8 @@
 //! exchanged for its successor.
 
 use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
@@ -10,11 +12,13 @@ use std::time::{Duration, Instant};
 use anyhow::Context;
 use crossbeam_channel::bounded;
 use serde::Serialize;
+use signal_hook::consts::SIGTERM;
 
 use crate::answer::DEFAULT_EDNS_SIZE;
 use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::ANY_PORT;
 use crate::lab::load_generator::{self, Pace, Plan};
+use crate::lab::process::{self, Process};
 use crate::lab::question;
 use crate::lab::result::{ExperimentResult, Table, rows};
 use crate::lab::statistics::{Ratio, Verdict, median};
@@ -38,16 +42,21 @@ pub const EXPERIMENT: Experiment = Experiment {
         replaced by another: closed, and 20 ms later opened again; by one that joins the \
         SO_REUSEPORT group first, the old one then being closed as it is, or when every thread \
         has answered what is queued, or each socket as soon as its thread has (as this server \
-        does); by one that gets the old one's sockets. Each request is followed by its message \
-        ID: lost is what has no answer after 400 ms. Errors are how often the kernel told a \
-        client of one, mostly that the port is unreachable, which may be once for several \
-        datagrams. Old and new server are threads of one process and share the descriptors; \
-        another process would get the same sockets over a Unix socket (SCM_RIGHTS). Not \
-        covered: the time that a real server takes to load its zones, and TCP.",
+        does); by one that gets the old one's sockets. There old and new server are threads of \
+        one process and share the descriptors. Twice they are this program itself, in a process \
+        each, started anew: with --join, where the first is told to end (SIGTERM) when the second \
+        is ready; and with --takeover, where the second gets the first one's sockets over a Unix \
+        socket (SCM_RIGHTS), and the first ends when it has seen the second live for a second. \
+        Each request is followed by its message ID: lost is what has no answer after 400 ms. \
+        Errors are how often the kernel told a client of one, mostly that the port is \
+        unreachable, which may be once for several datagrams. Not covered: the time that a real \
+        server takes to load large zones, and TCP.",
     expectation: "While nobody has the port, everything is lost. With an overlap only what is \
         queued on a socket when it is closed is lost. Draining answers that, but what comes \
         between a thread's last look and the close is lost still, the more the longer the \
-        socket stays open. A socket that is handed over keeps its queue, and nothing is lost.",
+        socket stays open. A socket that is handed over keeps its queue, and nothing is lost. \
+        Processes do as threads do, however long the second takes to start: a takeover loses \
+        nothing.",
     run,
 };
 
@@ -61,7 +70,7 @@ const IDLE: Duration = Duration::from_millis(10);
 /// When a request is lost: later than any thread waits for its CPU.
 const PATIENCE: Duration = Duration::from_millis(400);
 /// A restart does not take that long.
-const LONGEST: Duration = Duration::from_secs(10);
+const LONGEST: Duration = Duration::from_secs(60);
 /// What a small server needs until it has its port back.
 const START: Duration = Duration::from_millis(20);
 /// Requests and replies are shorter.
@@ -73,14 +82,18 @@ enum Way {
     Reopen,
     Overlap(Ending),
     HandOver,
+    Join,
+    Takeover,
 }
 
-const WAYS: [Way; 5] = [
+const WAYS: [Way; 7] = [
     Way::Reopen,
     Way::Overlap(Ending::Closed),
     Way::Overlap(Ending::Drained),
     Way::Overlap(Ending::DrainedEach),
     Way::HandOver,
+    Way::Join,
+    Way::Takeover,
 ];
 
 /// What a server does with its queues when it ends.
@@ -102,14 +115,8 @@ impl Way {
             Way::Overlap(Ending::Drained) => "overlap, drained",
             Way::Overlap(Ending::DrainedEach) => "overlap, drained one by one",
             Way::HandOver => "handed over",
-        }
-    }
-
-    fn ending(self) -> Ending {
-        match self {
-            Way::Reopen => Ending::Closed,
-            Way::Overlap(ending) => ending,
-            Way::HandOver => Ending::Closed,
+            Way::Join => "process, joined",
+            Way::Takeover => "process, taken over",
         }
     }
 }
@@ -155,7 +162,8 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
 }
 
 fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<Restart> {
-    let old = Service::open(ANY_PORT, sockets, way.ending())?;
+    let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
+    let old = Server::start(way, sockets, folder.path())?;
     // The slower rate leaves the smallest buffers room for a server that does
     // not get a CPU for a while.
     let rate = lab.choose(20_000, 2000);
@@ -172,18 +180,18 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
     };
     let around = Duration::from_millis(lab.choose(200, 50));
     thread::scope(|scope| {
-        let restarting = scope.spawn(|| {
-            thread::sleep(around);
-            let start = Instant::now();
-            let restarted = restart(way, old);
-            let took = start.elapsed();
-            thread::sleep(around);
-            // Relaxed: the flag is all that is passed on.
-            over.store(true, Ordering::Relaxed);
-            restarted.map(|(new, dropped)| (new, dropped, took))
-        });
-        let tally = load_generator::run(&plan).context("cannot open the client sockets")?;
-        let (new, dropped, took) = restarting.join().expect("the thread does not panic")?;
+        let asking = scope.spawn(|| load_generator::run(&plan));
+        thread::sleep(around);
+        let start = Instant::now();
+        // On this thread: a process ends with the one that has started it.
+        let restarted = old.restart(sockets, folder.path());
+        let took = start.elapsed();
+        thread::sleep(around);
+        // Relaxed: the flag is all that is passed on.
+        over.store(true, Ordering::Relaxed);
+        let tally = asking.join().expect("the thread does not panic");
+        let (new, dropped) = restarted?;
+        let tally = tally.context("cannot open the client sockets")?;
         Ok(Restart {
             way: way.name(),
             round,
@@ -193,33 +201,138 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
             sent: tally.sent,
             answered: tally.answered,
             lost: tally.lost,
-            dropped: dropped + new.dropped(),
+            dropped: dropped + new.end()?,
             errors_told: tally.errors,
             took_us: took.as_micros() as u64,
         })
     })
 }
 
-/// Replaces a server by another; says how much the sockets that are gone have
-/// dropped.
-fn restart(way: Way, old: Service) -> anyhow::Result<(Service, u64)> {
-    let (address, sockets, ending) = (old.address(), old.sockets.len(), way.ending());
-    match way {
-        Way::Reopen => {
-            let dropped = old.end();
-            thread::sleep(START);
-            Ok((Service::open(address, sockets, ending)?, dropped))
-        }
-        Way::Overlap(_) => {
-            let new = Service::open(address, sockets, ending)?;
-            Ok((new, old.end()))
-        }
-        Way::HandOver => {
-            let new = Service::on(old.sockets.clone(), ending)?;
-            old.end();
-            Ok((new, 0))
+/// What is replaced, and by what.
+enum Server {
+    Reopening(Service),
+    Overlapping(Service),
+    HandingOver(Service),
+    Joining(Program),
+    TakingOver(Program),
+}
+
+impl Server {
+    fn start(way: Way, sockets: usize, folder: &Path) -> anyhow::Result<Server> {
+        let open = |ending| Service::open(ANY_PORT, sockets, ending);
+        Ok(match way {
+            Way::Reopen => Server::Reopening(open(Ending::Closed)?),
+            Way::Overlap(ending) => Server::Overlapping(open(ending)?),
+            Way::HandOver => Server::HandingOver(open(Ending::Closed)?),
+            Way::Join => Server::Joining(Program::join(ANY_PORT, sockets)?),
+            Way::Takeover => Server::TakingOver(Program::start(ANY_PORT, sockets, folder)?),
+        })
+    }
+
+    fn address(&self) -> SocketAddr {
+        match self {
+            Server::Reopening(service)
+            | Server::Overlapping(service)
+            | Server::HandingOver(service) => service.address(),
+            Server::Joining(program) | Server::TakingOver(program) => program.address,
         }
     }
+
+    /// Replaces it by another; says how much the sockets that are gone have
+    /// dropped.
+    fn restart(self, sockets: usize, folder: &Path) -> anyhow::Result<(Server, u64)> {
+        let address = self.address();
+        Ok(match self {
+            Server::Reopening(old) => {
+                let (ending, dropped) = (old.ending, old.end());
+                thread::sleep(START);
+                let new = Service::open(address, sockets, ending)?;
+                (Server::Reopening(new), dropped)
+            }
+            Server::Overlapping(old) => {
+                let new = Service::open(address, sockets, old.ending)?;
+                (Server::Overlapping(new), old.end())
+            }
+            Server::HandingOver(old) => {
+                let new = Service::on(old.sockets.clone(), old.ending)?;
+                old.end();
+                (Server::HandingOver(new), 0)
+            }
+            Server::Joining(old) => {
+                let new = Program::join(address, sockets)?;
+                (Server::Joining(new), old.stop()?)
+            }
+            Server::TakingOver(old) => {
+                let new = Program::take_over(address, sockets, folder)?;
+                old.process.end()?;
+                (Server::TakingOver(new), 0)
+            }
+        })
+    }
+
+    /// Ends it; returns what had been dropped.
+    fn end(self) -> anyhow::Result<u64> {
+        match self {
+            Server::Reopening(service)
+            | Server::Overlapping(service)
+            | Server::HandingOver(service) => Ok(service.end()),
+            Server::Joining(program) | Server::TakingOver(program) => program.stop(),
+        }
+    }
+}
+
+/// This program, in a process of its own, as a server that refuses the question.
+struct Program {
+    process: Process,
+    address: SocketAddr,
+}
+
+impl Program {
+    /// As one of several on an address.
+    fn join(address: SocketAddr, sockets: usize) -> anyhow::Result<Program> {
+        let mut command = process::this_program()?;
+        Program::run(address, sockets, command.arg("--join"))
+    }
+
+    /// As one that another can take over from.
+    fn start(address: SocketAddr, sockets: usize, folder: &Path) -> anyhow::Result<Program> {
+        let mut command = process::this_program()?;
+        let command = command.arg("--control").arg(folder.join("control"));
+        Program::run(address, sockets, command)
+    }
+
+    fn take_over(address: SocketAddr, sockets: usize, folder: &Path) -> anyhow::Result<Program> {
+        let mut command = process::this_program()?;
+        let command = command.arg("--control").arg(folder.join("control"));
+        Program::run(address, sockets, command.arg("--takeover"))
+    }
+
+    fn run(address: SocketAddr, sockets: usize, command: &mut Command) -> anyhow::Result<Program> {
+        command
+            .args(["--listen", &address.to_string()])
+            .args(["--workers", &sockets.to_string()])
+            .args(["--receive-buffer", &BUFFER.to_string()]);
+        let mut process = Process::start(command)?;
+        let address = process.ready()?;
+        Ok(Program { process, address })
+    }
+
+    /// Ends it; returns how many datagrams its sockets have dropped.
+    fn stop(self) -> anyhow::Result<u64> {
+        self.process.signal(SIGTERM)?;
+        let said = self.process.end()?;
+        dropped_by(&said).context("a process that ends without its counters")
+    }
+}
+
+/// From the table that a server leaves: a column is flush right, and the last row
+/// of the first part sums it up.
+fn dropped_by(said: &[String]) -> Option<u64> {
+    const HEADING: &str = "kernel drops";
+    let mut rows = said.iter().skip_while(|line| !line.contains(HEADING));
+    let end = rows.next()?.find(HEADING)? + HEADING.len();
+    let sum = rows.find(|row| row.trim_start().starts_with("all"))?;
+    sum.get(..end)?.split_whitespace().last()?.parse().ok()
 }
 
 /// A server, as far as a datagram sees it: sockets of a group, and a worker for
@@ -398,12 +511,21 @@ fn finding(measured: &[Restart]) -> String {
         let ratio = Ratio::paired(&figures(Way::Overlap(ending)), &figures(plain));
         told(Way::Overlap(ending), Verdict::of(ratio))
     };
-    let handed_over = || of(measured, Way::HandOver);
+    let in_all = |way: Way| {
+        let sum = |figure: fn(&Restart) -> u64| of(measured, way).map(figure).sum::<u64>();
+        format!(
+            "{} of {} in all",
+            sum(|round| round.lost),
+            sum(|round| round.sent)
+        )
+    };
     format!(
         "Of some {:.0} datagrams a restart loses {} where nobody has the port for {} ms, {} \
             where the new server overlaps with one that is just closed; compared with that, {} \
             where that one drains first and {} where each of its threads then closes its own \
-            socket; and {} of {} in all where new threads go on reading the same sockets.",
+            socket; and {} where new threads go on reading the same sockets. Of this program in \
+            processes, a second that joins before the first ends loses {}, and one that takes \
+            over {}.",
         median(
             &measured
                 .iter()
@@ -415,7 +537,36 @@ fn finding(measured: &[Restart]) -> String {
         told(plain, Verdict::Different),
         beside(Ending::Drained),
         beside(Ending::DrainedEach),
-        handed_over().map(|round| round.lost).sum::<u64>(),
-        handed_over().map(|round| round.sent).sum::<u64>(),
+        in_all(Way::HandOver),
+        in_all(Way::Join),
+        in_all(Way::Takeover),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::counters::{BATCH_CLASSES, Totals};
+    use crate::server::table::{self, CounterRow};
+
+    #[test]
+    fn the_kernels_drops_are_read_from_the_table_that_a_server_leaves() {
+        let row = |drops| CounterRow {
+            name: "0".into(),
+            cpu: "any".into(),
+            totals: Totals {
+                drops,
+                received: 123_456_789,
+                idle_wakeups: 98_765,
+                batches: [7; BATCH_CLASSES.len()],
+                ..Totals::default()
+            },
+        };
+        let said: Vec<String> = format!("stopping\n{}", table::show(&[row(1200), row(34)]))
+            .lines()
+            .map(str::to_owned)
+            .collect();
+        assert_eq!(dropped_by(&said), Some(1234), "{said:#?}");
+        assert_eq!(dropped_by(&said[..1]), None);
+    }
 }
