@@ -10,7 +10,7 @@
 mod support;
 
 use std::fmt::Write as _;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, ExitCode};
 use std::time::Instant;
 use std::{env, fs};
@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use shardns::wire::LookupName;
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
+use support::report::{facts, save};
 use support::{BATCH, Kind, one_by_one, requests, together, zone_file};
 
 const SIZES: [usize; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
@@ -143,7 +144,7 @@ struct Report {
 
 /// Measures all sizes, each in its own process, and prints the table.
 fn compare(sizes: &[usize], rounds: usize) -> anyhow::Result<Report> {
-    let mut rows = vec![facts(rounds)];
+    let mut rows = vec![facts("growth", rounds)];
     let mut measured = Vec::new();
     for &names in sizes {
         let own = run(names, rounds)?;
@@ -209,60 +210,11 @@ fn table(sizes: &[Size]) -> anyhow::Result<String> {
     Ok(table)
 }
 
-/// What the numbers were measured with.
-fn facts(rounds: usize) -> Value {
-    let cpuinfo = fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
-    let model = cpuinfo
-        .lines()
-        .find_map(|line| line.strip_prefix("model name")?.split(": ").nth(1));
-    let cpus = std::thread::available_parallelism().map_or(1, usize::from);
-    let changed = match said("git", &["status", "--porcelain", "-uno"]).as_str() {
-        "" => "",
-        _ => ", changed",
-    };
-    json!({
-        "command": "cargo bench --bench growth",
-        "date": said("date", &["+%Y-%m-%d %H:%M:%S %z"]),
-        "commit": said("git", &["rev-parse", "HEAD"]) + changed,
-        "kernel": said("uname", &["-r"]),
-        "cpu": format!("{}, {cpus} CPUs", model.unwrap_or(env::consts::ARCH)),
-        "load_average_before": said("cut", &["-d", " ", "-f", "1-3", "/proc/loadavg"]),
-        "rounds": rounds,
-    })
-}
-
-/// What a command prints, nothing where there is none.
-fn said(program: &str, arguments: &[&str]) -> String {
-    let output = Command::new(program).args(arguments).output();
-    let told = output.map(|output| String::from_utf8_lossy(&output.stdout).trim().to_owned());
-    told.unwrap_or_default()
-}
-
 impl Report {
-    /// Rows, table and plot beside each other, in place of an earlier run's of
-    /// the same day.
+    /// Rows, table and plot beside each other.
     fn save(&self) -> anyhow::Result<()> {
-        let facts = self.rows[0].as_object().context("facts are an object")?;
-        let date = facts["date"].as_str().unwrap_or_default();
-        let day = date.split(' ').next().unwrap_or_default();
-        let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("benches/results");
-        let mut lines = String::new();
-        for row in &self.rows {
-            writeln!(lines, "{row}")?;
-        }
-        let mut page = String::new();
-        for (key, value) in facts {
-            let value = value.as_str().map_or(value.to_string(), str::to_owned);
-            writeln!(page, "- {key}: {value}")?;
-        }
-        let table = &self.table;
-        write!(page, "\nMedian (lowest–highest) of all rounds.\n\n{table}")?;
-        for (ending, content) in [("jsonl", &lines), ("md", &page), ("svg", &self.plot)] {
-            let path = folder.join(format!("{day}-growth.{ending}"));
-            fs::write(&path, content).with_context(|| path.display().to_string())?;
-            println!("{}", path.display());
-        }
-        Ok(())
+        let table = format!("Median (lowest–highest) of all rounds.\n\n{}", self.table);
+        save("growth", &self.rows, &table, &[("svg", &self.plot)])
     }
 }
 

@@ -2,6 +2,8 @@
 
 #![allow(dead_code)]
 
+pub mod report;
+
 use std::hint::black_box;
 use std::io::{BufWriter, Write};
 use std::net::Ipv4Addr;
