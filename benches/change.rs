@@ -31,7 +31,7 @@ use shardns::lab::load::{self, ZONE};
 use shardns::lab::load_generator::{self, LoadRequest, Pace, Plan, Tally};
 use shardns::lab::process::{Process, own_user};
 use signal_hook::consts::{SIGKILL, SIGTERM};
-use support::report::{facts, load_average, save};
+use support::report::{Spread, facts, load_average, save};
 use support::{Kind, requests, zone_file};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_shardns");
@@ -565,35 +565,4 @@ fn many_names_table(rows: &[Value]) -> anyhow::Result<String> {
         )?;
     }
     Ok(table)
-}
-
-/// Lowest, middle and highest of what was measured.
-struct Spread {
-    low: f64,
-    median: f64,
-    high: f64,
-}
-
-impl Spread {
-    fn of<'r>(rows: impl Iterator<Item = &'r Value>, key: &str) -> anyhow::Result<Spread> {
-        Spread::over(rows.filter_map(|row| row[key].as_f64()).collect())
-            .with_context(|| format!("no {key}"))
-    }
-
-    fn over(mut values: Vec<f64>) -> anyhow::Result<Spread> {
-        values.sort_by(f64::total_cmp);
-        let (Some(&low), Some(&high)) = (values.first(), values.last()) else {
-            bail!("nothing was measured");
-        };
-        let median = values[values.len() / 2];
-        Ok(Spread { low, median, high })
-    }
-
-    fn show(&self, digits: usize) -> String {
-        let Spread { low, median, high } = self;
-        if low == high {
-            return format!("{median:.digits$}");
-        }
-        format!("{median:.digits$} ({low:.digits$}–{high:.digits$})")
-    }
 }

@@ -15,7 +15,7 @@ use std::process::{Command, ExitCode};
 use std::time::Instant;
 use std::{env, fs};
 
-use anyhow::{Context, anyhow, ensure};
+use anyhow::{Context, ensure};
 use clap::Parser;
 use plotters::coord::Shift;
 use plotters::prelude::*;
@@ -23,7 +23,7 @@ use serde_json::{Value, json};
 use shardns::wire::LookupName;
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
-use support::report::{facts, save};
+use support::report::{Spread, facts, save};
 use support::{BATCH, Kind, one_by_one, requests, together, zone_file};
 
 const SIZES: [usize; 5] = [1_000, 10_000, 100_000, 1_000_000, 10_000_000];
@@ -119,14 +119,6 @@ fn pss_mib() -> anyhow::Result<f64> {
     Ok(kib / 1024.0)
 }
 
-/// Lowest, middle and highest of what was measured.
-#[derive(Clone, Copy)]
-struct Spread {
-    low: f64,
-    median: f64,
-    high: f64,
-}
-
 /// What a row of the table and a place on the plot's horizontal axis is.
 struct Size {
     names: usize,
@@ -170,15 +162,7 @@ fn run(names: usize, rounds: usize) -> anyhow::Result<Vec<Value>> {
 }
 
 fn summary(names: usize, rows: &[Value]) -> anyhow::Result<Size> {
-    let spread = |key: &str| {
-        let mut values: Vec<f64> = rows.iter().filter_map(|row| row[key].as_f64()).collect();
-        values.sort_by(f64::total_cmp);
-        let (Some(&low), Some(&high)) = (values.first(), values.last()) else {
-            return Err(anyhow!("no {key} for {names} names"));
-        };
-        let median = values[values.len() / 2];
-        Ok(Spread { low, median, high })
-    };
+    let spread = |key: &str| Spread::of(rows.iter(), key);
     Ok(Size {
         names,
         load_s: spread("load_s")?,
@@ -193,18 +177,15 @@ fn table(sizes: &[Size]) -> anyhow::Result<String> {
         "| names | load s | PSS MiB | ns a query, one by one | ns a query, in batches of 32 |\n\
          | ---: | ---: | ---: | ---: | ---: |\n",
     );
-    let shown = |Spread { low, median, high }: Spread, digits: usize| {
-        format!("{median:.digits$} ({low:.digits$}–{high:.digits$})")
-    };
     for size in sizes {
         writeln!(
             table,
             "| {} | {} | {:.1} | {} | {} |",
             size.names,
-            shown(size.load_s, 4),
+            size.load_s.show(4),
             size.pss_mib.median,
-            shown(size.one_by_one_ns, 0),
-            shown(size.together_ns, 0),
+            size.one_by_one_ns.show(0),
+            size.together_ns.show(0),
         )?;
     }
     Ok(table)

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::{env, fs};
 
-use anyhow::Context;
+use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
 /// What the numbers of a benchmark are measured with.
@@ -71,4 +71,39 @@ pub fn save(
         println!("{}", path.display());
     }
     Ok(())
+}
+
+/// Lowest, middle and highest of what was measured.
+#[derive(Clone, Copy)]
+pub struct Spread {
+    pub low: f64,
+    pub median: f64,
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of a column of rows; those that lack it are left out.
+    pub fn of<'r>(rows: impl Iterator<Item = &'r Value>, key: &str) -> anyhow::Result<Spread> {
+        Spread::over(rows.filter_map(|row| row[key].as_f64()).collect())
+            .with_context(|| format!("no {key}"))
+    }
+
+    /// Of values in any order.
+    pub fn over(mut values: Vec<f64>) -> anyhow::Result<Spread> {
+        values.sort_by(f64::total_cmp);
+        let (Some(&low), Some(&high)) = (values.first(), values.last()) else {
+            bail!("nothing was measured");
+        };
+        let median = values[values.len() / 2];
+        Ok(Spread { low, median, high })
+    }
+
+    /// `median (low–high)`, or the one that they all are.
+    pub fn show(&self, digits: usize) -> String {
+        let Spread { low, median, high } = self;
+        if low == high {
+            return format!("{median:.digits$}");
+        }
+        format!("{median:.digits$} ({low:.digits$}–{high:.digits$})")
+    }
 }

@@ -178,7 +178,7 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
         requests: &[question::request("example.")?],
         stop: &over,
     };
-    let around = Duration::from_millis(lab.choose(200, 50));
+    let around = Duration::from_millis(lab.choose(100, 50));
     thread::scope(|scope| {
         let asking = scope.spawn(|| load_generator::run(&plan));
         thread::sleep(around);
