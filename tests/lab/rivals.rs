@@ -3,7 +3,8 @@
 use std::fs;
 use std::io::{Write, stderr};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -72,15 +73,16 @@ fn children(process: u32) -> Option<Vec<String>> {
     Some(list.split_whitespace().map(str::to_owned).collect())
 }
 
-#[test]
-fn ctrl_c_ends_its_processes() {
+/// An experiment with three processes, once all of them are there; `None` where
+/// that cannot be seen.
+fn with_processes() -> Option<(Child, Vec<String>)> {
     let mut running = Command::new(env!("CARGO_BIN_EXE_shardns"))
         .args(["lab", "rivals", "--sockets", "3"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
         .unwrap();
-    let started = loop {
+    loop {
         match children(running.id()) {
             None => {
                 let _ = writeln!(
@@ -89,12 +91,19 @@ fn ctrl_c_ends_its_processes() {
                 );
                 running.kill().unwrap();
                 running.wait().unwrap();
-                return;
+                return None;
             }
-            Some(children) if children.len() == 3 => break children,
+            Some(children) if children.len() == 3 => return Some((running, children)),
             Some(_) => assert!(running.try_wait().unwrap().is_none(), "it ends too early"),
         }
         std::thread::yield_now();
+    }
+}
+
+#[test]
+fn ctrl_c_ends_its_processes() {
+    let Some((mut running, started)) = with_processes() else {
+        return;
     };
     let interrupt = Command::new("kill")
         .args(["-INT", &running.id().to_string()])
@@ -103,5 +112,31 @@ fn ctrl_c_ends_its_processes() {
     assert_eq!(running.wait().unwrap().code(), Some(1));
     for child in started {
         assert!(!Path::new("/proc").join(&child).exists(), "{child} is left");
+    }
+}
+
+/// Root's too, which might have become another user's by then.
+#[test]
+fn its_processes_end_with_it_even_where_it_is_killed() {
+    let Some((mut running, started)) = with_processes() else {
+        return;
+    };
+    let end = Instant::now() + Duration::from_secs(20);
+    // Workers are started when nothing is left to be given up.
+    let threads = |child: &str| fs::read_dir(format!("/proc/{child}/task")).map(Iterator::count);
+    while started.iter().any(|child| threads(child).unwrap() < 2) {
+        assert!(Instant::now() < end, "a process has no workers");
+        std::thread::yield_now();
+    }
+    running.kill().unwrap();
+    running.wait().unwrap();
+    // Whoever they belong to now may not have looked yet.
+    let is_left = |child: &String| {
+        let state = fs::read_to_string(format!("/proc/{child}/stat"));
+        state.is_ok_and(|state| !state.contains(") Z "))
+    };
+    while started.iter().any(is_left) {
+        assert!(Instant::now() < end, "of {started:?} there are some left");
+        std::thread::yield_now();
     }
 }
