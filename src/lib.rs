@@ -49,7 +49,8 @@
 //!
 //! A fourth sitting: `src/lab/mod.rs` says what an experiment is, and
 //! `src/lab/experiments/spread.rs` is the one to read first. Beside it lies what
-//! experiments share: sockets that nobody reads (`src/lab/group.rs`), who asks
+//! experiments share: sockets that nobody reads (`src/lab/group.rs`), servers in
+//! processes of their own (`src/lab/process.rs`), who asks
 //! (`src/lab/load_generator`, `src/lab/stub.rs`), what is computed
 //! (`src/lab/statistics.rs`, `src/lab/rounds.rs`), and how it is told
 //! (`src/lab/result.rs`, `src/lab/figure.rs`, `src/lab/page.rs`).
