@@ -243,3 +243,23 @@ fn metrics_are_had_over_http() {
     assert!(text.starts_with("HTTP/1.1 200 OK"), "{text}");
     assert!(text.contains("a.test."), "{text}");
 }
+
+/// As a terminal that is held, or a program that has stopped reading.
+#[test]
+fn a_log_that_nobody_reads_holds_nobody_up() {
+    let folder = Folder::new();
+    folder.zone("a.test.", 1, 1);
+    fs::write(folder.path("b.zone"), "x A 1.2.3\n".repeat(30)).unwrap();
+    let mut running = controlled(&folder, &[]);
+    let client = running.client();
+    // 20 faults of some 100 octets each; a pipe holds 64 KiB.
+    for _ in 0..40 {
+        let (code, said) = ctl(&folder, &["reload"]);
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains("1 failed"), "{said}");
+    }
+    assert_eq!(ask(&client, "a.test."), Ok(1));
+    assert_eq!(ctl(&folder, &["status"]).0, Some(0));
+    running.signal("TERM");
+    assert_eq!(running.child.wait().unwrap().code(), Some(0));
+}

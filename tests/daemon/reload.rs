@@ -311,3 +311,16 @@ fn a_subfolder_that_cannot_be_read_takes_no_other_with_it() {
     assert_eq!(ask(&other.client(), "a.test."), Ok(2));
     mode("sub", 0o700);
 }
+
+#[test]
+fn a_zone_whose_file_has_another_name_is_not_gone() {
+    let folder = Folder::new();
+    folder.zone("a.test.", 1, 1);
+    let mut running = serve(folder.0.path(), &[]);
+    fs::remove_file(folder.path("a.test.zone")).unwrap();
+    fs::write(folder.path("other.zone"), zone("a.test.", 2, 2)).unwrap();
+    let said = hang_up(&mut running);
+    assert!(said.contains("other.zone): serial 2 after 1"), "{said}");
+    assert!(said.contains("1 loaded, 0 unchanged, 0 removed"), "{said}");
+    assert_eq!(ask(&running.client(), "a.test."), Ok(2));
+}
