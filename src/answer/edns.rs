@@ -6,7 +6,6 @@ use std::num::NonZeroU16;
 
 use super::cookie;
 use super::terms::{MIN_UDP, Via};
-use crate::wire::header::HEADER;
 use crate::wire::{Cursor, Rcode, RecordOctets, RrType};
 
 /// Octets of an OPT record without options.
@@ -219,28 +218,13 @@ impl Edns {
 /// The data of the first COOKIE option of a message that has been read: "all
 /// others are ignored" (RFC 7873 §5.2).
 pub fn cookie(message: &[u8]) -> Option<&[u8]> {
-    let mut rest = Cursor::new(message);
-    rest.take(4)?;
-    let questions = rest.u16()?;
-    let records = u32::from(rest.u16()?) + u32::from(rest.u16()?) + u32::from(rest.u16()?);
-    debug_assert!(message.len() - rest.rest().len() == HEADER);
-    for _ in 0..questions {
-        rest.skip_name()?;
-        rest.take(4)?;
-    }
-    for _ in 0..records {
-        let record = rest.record()?;
-        if record.rtype == RrType::OPT {
-            let mut cookie = None;
-            each_option(record.data, |code, data| {
-                if code == COOKIE {
-                    cookie.get_or_insert(data);
-                }
-            })?;
-            return cookie;
+    let mut cookie = None;
+    each_option(RecordOctets::first_opt(message)?.data, |code, data| {
+        if code == COOKIE {
+            cookie.get_or_insert(data);
         }
-    }
-    None
+    })?;
+    cookie
 }
 
 /// The options of a reply.

@@ -7,7 +7,7 @@ use anyhow::bail;
 
 use super::tell;
 use crate::zone::Zones;
-use crate::zone::collection::{ChangeKind, Collection, Report};
+use crate::zone::collection::{Collection, Report};
 use crate::zone::load::{LoadError, Source};
 use crate::zone::sources::{self, FileNames, Found, PATTERN};
 use crate::zone::told::{IN_ALL, PER_FILE, Told};
@@ -74,9 +74,10 @@ impl ZoneArguments {
         if !report.faults.is_empty() {
             return Err(report.faults.swap_remove(0).into());
         }
-        let bad = failures(&report);
-        if let [(path, reason), rest @ ..] = &bad[..] {
-            match rest.len() {
+        let mut bad = report.failures();
+        if let Some((change, reason)) = bad.next() {
+            let path = change.path.display();
+            match bad.count() {
                 0 => bail!("cannot use {path}: {reason}"),
                 more => bail!("cannot use {path}: {reason}; and {more} more of the files"),
             }
@@ -106,17 +107,6 @@ impl ZoneArguments {
             tell(&words);
         }
     }
-}
-
-/// The files that cannot be served, and why.
-fn failures(report: &Report) -> Vec<(String, &str)> {
-    let failed = report.changes.iter().filter_map(|change| {
-        let ChangeKind::Failed { reason, .. } = &change.kind else {
-            return None;
-        };
-        Some((change.path.display().to_string(), &**reason))
-    });
-    failed.collect()
 }
 
 /// That faults were left out, where some were.

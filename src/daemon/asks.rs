@@ -134,3 +134,31 @@ fn wait<T>(answer: Receiver<T>, patience: Option<Duration>) -> Option<T> {
         None => answer.recv().ok(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_knows_the_status_is_asked_and_not_waited_for_without_end() {
+        let (whom, asked) = bounded(2);
+        let asks = Asks::new(whom);
+        let soon = Duration::from_millis(100);
+        let full = || Status {
+            pid: 7,
+            ..Status::default()
+        };
+        std::thread::scope(|scope| {
+            scope.spawn(|| match asked.recv().unwrap() {
+                Ask::Status(answer) => answer.send(full()).unwrap(),
+                _ => panic!("something else is asked"),
+            });
+            assert_eq!(asks.status(), Some(full()));
+        });
+        // Asked, and kept waiting; then with nobody there.
+        assert_eq!(asks.status_within(soon), None);
+        assert_eq!(asks.status_within(soon), None);
+        drop(asked);
+        assert_eq!(asks.status(), None);
+    }
+}

@@ -107,7 +107,7 @@ impl Daemon {
         let Stage::Handed = self.stage else {
             return None;
         };
-        let kept = match self.keep(taken, successor) {
+        let mut kept = match self.keep(taken, successor) {
             Ok(kept) => kept,
             Err(error) => {
                 error!("cannot let go of the sockets: {error}");
@@ -125,10 +125,8 @@ impl Daemon {
         }
         let (workers, tcp) = self.server.to_carry();
         let tcp = Box::new(tcp);
-        self.stage = Stage::LetGo(Box::new(Kept {
-            counted: tcp.clone(),
-            ..kept
-        }));
+        kept.counted = tcp.clone();
+        self.stage = Stage::LetGo(Box::new(kept));
         Some(Counted { workers, tcp })
     }
 

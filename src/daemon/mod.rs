@@ -28,6 +28,7 @@ mod handover;
 use std::collections::VecDeque;
 use std::io;
 use std::net::TcpListener;
+use std::ops::ControlFlow;
 use std::time::{Duration, Instant, SystemTime};
 
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
@@ -193,13 +194,9 @@ impl Daemon {
                     Ok(reloaded) => self.take(reloaded),
                     Err(_) => break,
                 },
-                recv(self.asks.1) -> ask => match ask {
-                    Ok(Ask::Stop(answer)) => {
-                        let _ = answer.send(());
-                        break;
-                    }
-                    Ok(ask) => self.answer(ask),
-                    Err(_) => break,
+                recv(self.asks.1) -> ask => match ask.map(|ask| self.answer(ask)) {
+                    Ok(ControlFlow::Continue(())) => {}
+                    Ok(ControlFlow::Break(())) | Err(_) => break,
                 },
                 recv(alive) -> _ => self.notifier.alive(),
                 recv(ticks) -> _ => {
@@ -239,12 +236,16 @@ impl Daemon {
         self.stop_dnstap();
     }
 
-    fn answer(&mut self, ask: Ask) {
+    /// Does what is asked; breaks where that is to end.
+    fn answer(&mut self, ask: Ask) -> ControlFlow<()> {
         // Whoever asked may have gone: then nobody gets the answer.
         match ask {
             Ask::Status(answer) => drop(answer.send(self.status())),
             Ask::Reload(what, answer) => self.reload(what, Some(answer)),
-            Ask::Stop(_) => {}
+            Ask::Stop(answer) => {
+                let _ = answer.send(());
+                return ControlFlow::Break(());
+            }
             Ask::Watch(every, answer) => {
                 let _ = answer.send(queries::watch(self.server.tap(), every));
             }
@@ -264,6 +265,7 @@ impl Daemon {
             Ask::Retire(answer) => self.retire(answer),
             Ask::CarryOn(counted) => self.server.carry_on(&counted.workers, &counted.tcp),
         }
+        ControlFlow::Continue(())
     }
 
     fn start_dnstap(&mut self) -> io::Result<()> {

@@ -51,11 +51,6 @@ impl Notifier {
         }
     }
 
-    /// True where somebody is told.
-    pub fn is_connected(&self) -> bool {
-        self.socket.is_some()
-    }
-
     /// The server answers; `status` is a line for people.
     pub fn ready(&self, status: &str) {
         self.tell(&format!("READY=1\nSTATUS={}", line(status)));
@@ -154,7 +149,7 @@ mod tests {
         let path = folder.path().join("notify");
         let manager = UnixDatagram::bind(&path).unwrap();
         let (notifier, note) = notifier(path.to_str().unwrap(), "", "");
-        assert!(note.is_none() && notifier.is_connected());
+        assert!(note.is_none() && notifier.socket.is_some());
         // The socket is connected; that its name goes matters no more.
         std::fs::remove_file(&path).unwrap();
         notifier.ready("4 zones\nsecond line");
@@ -191,11 +186,11 @@ mod tests {
     #[test]
     fn nobody_is_told_where_nobody_asked_or_listens() {
         let (silent, note) = notifier("", "2000000", "");
-        assert!(note.is_none() && !silent.is_connected() && silent.interval().is_none());
+        assert!(note.is_none() && silent.socket.is_none() && silent.interval().is_none());
         silent.ready("");
         for wrong in ["/nowhere/notify", "relative", "@"] {
             let (silent, note) = notifier(wrong, "", "");
-            assert!(!silent.is_connected());
+            assert!(silent.socket.is_none());
             assert!(note.unwrap().contains("NOTIFY_SOCKET"), "{wrong}");
         }
     }

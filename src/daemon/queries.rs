@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::server::tap::{Behind, Exchange, Subscription, Tap, Transport};
 use crate::wire::header::{HEADER, class, flag};
 use crate::wire::name::wire_length;
-use crate::wire::{Cursor, Name, Rcode, RrType};
+use crate::wire::{Cursor, Name, Rcode, RecordOctets, RrType};
 
 /// Queries that may wait for a viewer.
 const ROOM: usize = 1024;
@@ -154,21 +154,7 @@ fn header_flags(message: &[u8]) -> Option<u16> {
 
 /// The TTL of a message's OPT record, where it can be reached.
 fn opt_ttl(message: &[u8]) -> Option<u32> {
-    let mut rest = Cursor::new(message);
-    rest.take(4)?;
-    let questions = rest.u16()?;
-    let records = u32::from(rest.u16()?) + u32::from(rest.u16()?) + u32::from(rest.u16()?);
-    for _ in 0..questions {
-        rest.skip_name()?;
-        rest.take(4)?;
-    }
-    for _ in 0..records {
-        let record = rest.record()?;
-        if record.rtype == RrType::OPT {
-            return Some(record.ttl);
-        }
-    }
-    None
+    RecordOctets::first_opt(message).map(|opt| opt.ttl)
 }
 
 #[cfg(test)]

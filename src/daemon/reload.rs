@@ -199,7 +199,7 @@ impl Keeper {
             .iter()
             .any(|change| !matches!(change.kind, ChangeKind::Failed { kept: true, .. }));
         let zones = changed.then(|| Arc::new(self.collection.zones()));
-        said.served = self.collection.entries().filter_map(Entry::zone).count();
+        said.served = self.collection.served();
         said.seconds = start.elapsed().as_secs_f64();
         Reloaded {
             zones,

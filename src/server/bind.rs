@@ -12,7 +12,7 @@ use super::placement::Seat;
 use super::{Config, Listen, Sharing, StartError};
 use crate::sys::proc_net::{self, Protocol};
 use crate::sys::socket::{self, UdpOptions, UdpSocket};
-use crate::sys::{is_out_of_files, steer};
+use crate::sys::{is_out_of_files, steer, user};
 
 /// With port 0 the kernel chooses one for UDP that TCP may not have; so many
 /// are tried.
@@ -125,7 +125,7 @@ impl BindError {
         };
         match error.kind() {
             io::ErrorKind::AddrInUse => {
-                let own = proc_net::own_user();
+                let own = user::effective();
                 let other = proc_net::owners(Protocol::Udp, address)
                     .into_iter()
                     .find(|user| *user != own);

@@ -102,10 +102,10 @@ impl Inherited {
     /// Takes the sockets of an address, `most` of them at most. A port of 0 stands
     /// for any.
     pub fn take_group(&mut self, address: SocketAddr, most: usize) -> Vec<Arc<UdpSocket>> {
-        let fits = |(index, group): &(usize, &Vec<Arc<UdpSocket>>)| {
-            self.taken.groups[*index] == 0 && is_it(address, group[0].local())
+        let is_free = |(index, group): &(usize, &Vec<Arc<UdpSocket>>)| {
+            self.taken.groups[*index] == 0 && fits(address, group[0].local())
         };
-        let found = self.groups.iter().enumerate().find(fits);
+        let found = self.groups.iter().enumerate().find(is_free);
         let Some(index) = found.map(|(index, _)| index) else {
             return Vec::new();
         };
@@ -133,6 +133,7 @@ impl Inherited {
     }
 }
 
-fn is_it(wanted: SocketAddr, found: SocketAddr) -> bool {
+/// True where what was found is what is wanted; a port of 0 stands for any.
+pub fn fits(wanted: SocketAddr, found: SocketAddr) -> bool {
     wanted == found || (wanted.port() == 0 && wanted.ip() == found.ip())
 }

@@ -3,7 +3,6 @@
 //! the kernel tells over netlink besides is in `sock_diag`.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::unix::fs::MetadataExt;
 
 /// Transport protocols that an address can be held in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,11 +31,6 @@ pub fn listed(protocol: Protocol) -> Vec<(SocketAddr, u32)> {
         .map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
     let lines = texts.iter().flat_map(|text| text.lines().skip(1));
     lines.filter_map(|line| parse(line, listening)).collect()
-}
-
-/// The user that this process acts as.
-pub fn own_user() -> u32 {
-    std::fs::metadata("/proc/self").map_or(0, |metadata| metadata.uid())
 }
 
 /// `sl local remote st queues timers retransmits uid …`.
@@ -84,6 +78,7 @@ fn collide(held: SocketAddr, wanted: SocketAddr) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use super::super::user;
     use super::*;
 
     #[test]
@@ -92,13 +87,13 @@ mod tests {
             let socket = std::net::UdpSocket::bind(address).unwrap();
             let bound = socket.local_addr().unwrap();
             assert!(
-                owners(Protocol::Udp, bound).contains(&own_user()),
+                owners(Protocol::Udp, bound).contains(&user::effective()),
                 "{bound}"
             );
         }
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let bound = listener.local_addr().unwrap();
-        assert_eq!(owners(Protocol::Tcp, bound), [own_user()]);
+        assert_eq!(owners(Protocol::Tcp, bound), [user::effective()]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::size_of;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::ptr;
@@ -55,12 +55,6 @@ pub fn peer_user(stream: &UnixStream) -> io::Result<u32> {
         unsafe { libc::getsockopt(stream.as_raw_fd(), level, option, place, &mut length) };
     super::check(returned)?;
     Ok(peer.uid)
-}
-
-/// The user whose rights this process has.
-pub fn own_user() -> u32 {
-    // SAFETY: the call takes no pointer and cannot fail.
-    unsafe { libc::geteuid() }
 }
 
 /// Sends copies of descriptors, in as many messages as they take, each with one
@@ -155,21 +149,14 @@ fn message(vector: *mut libc::iovec, control: &mut [u64; CONTROL_WORDS]) -> libc
     message
 }
 
-/// One more descriptor of whatever it is.
-///
-/// # Errors
-///
-/// What the kernel says to `fcntl`.
-pub fn copy(descriptor: &impl AsFd) -> io::Result<OwnedFd> {
-    descriptor.as_fd().try_clone_to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs::File;
     use std::io::Read;
+    use std::os::fd::AsFd;
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::user;
     use super::*;
 
     #[test]
@@ -202,8 +189,8 @@ mod tests {
         let client = UnixStream::connect(&path).unwrap();
         listener.set_nonblocking(false).unwrap();
         let (served, _) = listener.accept().unwrap();
-        assert_eq!(peer_user(&served).unwrap(), own_user());
-        assert_eq!(peer_user(&client).unwrap(), own_user());
+        assert_eq!(peer_user(&served).unwrap(), user::effective());
+        assert_eq!(peer_user(&client).unwrap(), user::effective());
         assert!(listen(&path).is_err());
     }
 }

@@ -19,6 +19,28 @@ pub struct RecordOctets<'m> {
     pub data: &'m [u8],
 }
 
+impl<'m> RecordOctets<'m> {
+    /// The first OPT record of a message, if it can be read up to there.
+    pub fn first_opt(message: &'m [u8]) -> Option<RecordOctets<'m>> {
+        let mut rest = Cursor::new(message);
+        // The ID and the flags.
+        rest.take(4)?;
+        let questions = rest.u16()?;
+        let records = u32::from(rest.u16()?) + u32::from(rest.u16()?) + u32::from(rest.u16()?);
+        for _ in 0..questions {
+            rest.skip_name()?;
+            rest.take(4)?;
+        }
+        for _ in 0..records {
+            let record = rest.record()?;
+            if record.rtype == RrType::OPT {
+                return Some(record);
+            }
+        }
+        None
+    }
+}
+
 /// The unread rest of a message or of RDATA, integers in network byte order.
 #[derive(Clone, Copy, Debug)]
 pub struct Cursor<'m> {
@@ -130,6 +152,20 @@ mod tests {
         for length in 0..octets.len() {
             assert_eq!(Cursor::new(&octets[..length]).record(), None);
         }
+    }
+
+    #[test]
+    fn the_first_opt_record_is_found_behind_all_others() {
+        let head = b"\0\0\0\0\0\x01\0\x01\0\0\0\x02";
+        let question = b"\x01a\0\0\x01\0\x01";
+        let address = b"\xc0\x0c\0\x01\0\x01\0\0\0\0\0\x01x";
+        let opt = b"\0\0\x29\x04\xd0\0\0\x80\0\0\0";
+        let message = [&head[..], question, address, opt, opt].concat();
+        let found = RecordOctets::first_opt(&message).unwrap();
+        assert_eq!((found.class, found.ttl), (1232, 0x8000));
+        let whole = message.len() - opt.len();
+        assert!(RecordOctets::first_opt(&message[..whole]).is_some());
+        assert_eq!(RecordOctets::first_opt(&message[..whole - 1]), None);
     }
 
     #[test]

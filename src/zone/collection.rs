@@ -103,6 +103,14 @@ pub enum ChangeKind {
 }
 
 impl Report {
+    /// The files that cannot be served, and why.
+    pub fn failures(&self) -> impl Iterator<Item = (&Change, &str)> {
+        self.changes.iter().filter_map(|change| match &change.kind {
+            ChangeKind::Failed { reason, .. } => Some((change, &**reason)),
+            _ => None,
+        })
+    }
+
     /// A zone whose file has another name is not gone.
     fn join_moved(&mut self) {
         let removed = |change: &Change| match change.kind {
@@ -169,6 +177,11 @@ impl Collection {
         let mut report = Report::default();
         self.read(is_it, &mut report);
         Some(report)
+    }
+
+    /// How many zones are good.
+    pub fn served(&self) -> usize {
+        self.entries().filter_map(Entry::zone).count()
     }
 
     /// All that is good, as one set.

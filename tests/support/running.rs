@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt;
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 use std::time::Duration;
 
+pub use shardns::lab::process::own_user;
+
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_shardns");
 pub const NOBODY: u32 = 65_534;
 
@@ -16,14 +18,6 @@ pub fn run(arguments: &[&str]) -> Output {
         .args(arguments)
         .output()
         .unwrap()
-}
-
-/// What has root stay root: the tests' folders are its own.
-pub fn own_user() -> &'static [&'static str] {
-    match is_root() {
-        true => &["--user", "root"],
-        false => &[],
-    }
 }
 
 pub fn is_root() -> bool {

@@ -10,7 +10,7 @@ use crate::cli::ctl::DEFAULT_PATH;
 use crate::daemon::Equipment;
 use crate::daemon::control::Control;
 use crate::daemon::takeover::Takeover;
-use crate::server::inherited::Inherited;
+use crate::server::inherited::{self, Inherited};
 
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Control")]
@@ -85,10 +85,8 @@ impl ControlOptions {
 /// A listener at the address, which may be there already.
 fn listener(address: SocketAddr, there: Option<TcpListener>) -> anyhow::Result<TcpListener> {
     let is_it = |listener: &TcpListener| {
-        let local = listener.local_addr().ok();
-        local.is_some_and(|local| {
-            local == address || (address.port() == 0 && local.ip() == address.ip())
-        })
+        let local = listener.local_addr();
+        local.is_ok_and(|local| inherited::fits(address, local))
     };
     if let Some(listener) = there.filter(is_it) {
         return Ok(listener);

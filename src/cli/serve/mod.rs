@@ -24,7 +24,7 @@ use crate::daemon::takeover::Takeover;
 use crate::daemon::{Daemon, Equipment, activation, stderr};
 use crate::server::{Bound, Config, Server, placement};
 use crate::sys::limits;
-use crate::zone::collection::{ChangeKind, Collection, Report};
+use crate::zone::collection::{Collection, Report};
 use control::{ControlOptions, Predecessor};
 use log::LogOptions;
 use options::ServeOptions;
@@ -57,6 +57,12 @@ impl Serve {
     ///
     /// What keeps it from starting.
     pub fn run(self) -> anyhow::Result<()> {
+        let done = self.serve();
+        stderr::flush();
+        done
+    }
+
+    fn serve(self) -> anyhow::Result<()> {
         self.log.start();
         // What is in the environment is taken while there is one thread.
         let (notifier, note) = Notifier::from_environment();
@@ -101,7 +107,6 @@ impl Serve {
         if !self.log.quiet && !self.log.is_json() && !was_taken_over {
             stderr::print(&server.table());
         }
-        stderr::flush();
         Ok(())
     }
 
@@ -166,7 +171,7 @@ impl Serve {
             });
         }
         let bad = tell_failures(&report);
-        if bad > 0 && (self.strict || collection.zones().is_empty()) {
+        if bad > 0 && (self.strict || collection.served() == 0) {
             let zones = plural(bad, "zone");
             bail!("{bad} {zones} cannot be served; nothing is served until they are mended");
         }
@@ -213,15 +218,10 @@ impl Serve {
 
 /// A line for each file that cannot be served; returns how many there are.
 fn tell_failures(report: &Report) -> usize {
-    let is_failure = |kind: &ChangeKind| matches!(kind, ChangeKind::Failed { .. });
-    let failed = report
-        .changes
-        .iter()
-        .filter(|change| is_failure(&change.kind));
-    for change in failed.clone().take(LISTED) {
+    for (change, _) in report.failures().take(LISTED) {
         error!("{}", reload::sentence(change));
     }
-    let count = failed.count();
+    let count = report.failures().count();
     if count > LISTED {
         error!("and {} more that are not served", count - LISTED);
     }

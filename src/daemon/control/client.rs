@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::queries::LiveQuery;
 use super::{Command, Lines, MAX_REPLY, Reply};
-use crate::sys::unix;
+use crate::sys::{unix, user};
 
 /// Reading a million names takes some seconds, and many zones more.
 const RELOADING: Duration = Duration::from_secs(600);
@@ -74,8 +74,8 @@ impl ClientError {
 pub fn connect(path: &Path) -> Result<Lines, ClientError> {
     let failed = |error| ClientError::new(path, error);
     let stream = UnixStream::connect(path).map_err(failed)?;
-    let server = unix::peer_user(&stream).map_err(failed)?;
-    if server != 0 && server != unix::own_user() && unix::own_user() != 0 {
+    let (server, own) = (unix::peer_user(&stream).map_err(failed)?, user::effective());
+    if server != 0 && server != own && own != 0 {
         return Err(ClientError::NotAllowed(path.into()));
     }
     Lines::new(stream, MAX_REPLY).map_err(failed)

@@ -19,7 +19,7 @@ use super::super::reload::What;
 use super::super::takeover;
 use super::super::{Ask, Asks};
 use super::{Command, Lines, MAX_REQUEST, Reply};
-use crate::sys::{limits, poll, unix};
+use crate::sys::{limits, poll, unix, user};
 
 /// Connections at a time; one more is closed at once.
 const MAX_CONNECTIONS: usize = 16;
@@ -107,7 +107,7 @@ impl Control {
             listener,
             file: file(path),
             // Before any privilege is given up.
-            users: [0, unix::own_user()],
+            users: [0, user::effective()],
             ended: Arc::default(),
             thread: None,
         }

@@ -5,9 +5,7 @@ mod exported;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::time::Duration;
 
-use crossbeam_channel::Sender;
 use prometheus_client::encoding::{prometheus_text, text};
 use prometheus_client::registry::Registry;
 
@@ -18,9 +16,6 @@ use exported::Exported;
 /// Who comes to the root is shown the way.
 const POINTER: &str = "shardns: metrics are at /metrics\n";
 const TEXT: &str = "text/plain; charset=utf-8";
-
-/// How long a scrape waits for whoever knows the status.
-const ANSWER_TIME: Duration = Duration::from_secs(1);
 
 /// A text format, with the media type that it is announced by.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -80,16 +75,6 @@ impl Metrics {
     /// What the kernel says, as where no more files may be open.
     pub fn listener(&self) -> io::Result<TcpListener> {
         self.0.listener()
-    }
-}
-
-/// A source of the status for `Metrics::start`: whoever receives what is sent sends
-/// the status back. `None` where that takes longer than a second.
-pub fn asking(whom: Sender<Sender<Status>>) -> impl Fn() -> Option<Status> + Send + Sync {
-    move || {
-        let (answer, answered) = crossbeam_channel::bounded(1);
-        whom.send_timeout(answer, ANSWER_TIME).ok()?;
-        answered.recv_timeout(ANSWER_TIME).ok()
     }
 }
 
@@ -230,21 +215,6 @@ mod tests {
         let text = encode(Status::default(), Format::OpenMetrics);
         has(&text, "shardns_imbalance_ratio 1.0");
         has(&text, "shardns_zones 0");
-    }
-
-    #[test]
-    fn who_knows_the_status_is_asked_and_not_waited_for_without_end() {
-        let (whom, asked) = crossbeam_channel::bounded::<Sender<Status>>(1);
-        let ask = asking(whom);
-        std::thread::scope(|scope| {
-            scope.spawn(|| asked.recv().unwrap().send(full()).unwrap());
-            assert_eq!(ask(), Some(full()));
-        });
-        // Asked, and kept waiting; then with no room to ask; then with nobody there.
-        assert_eq!(ask(), None);
-        assert_eq!(ask(), None);
-        drop(asked);
-        assert_eq!(ask(), None);
     }
 
     #[test]

@@ -8,8 +8,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 
 use crate::sys::lab::bind::{Reuse, as_user, bind_tcp, bind_udp, multicast_sender, symbol};
-use crate::sys::proc_net::{Protocol, own_user};
+use crate::sys::proc_net::Protocol;
 use crate::sys::socket::connect_tcp;
+use crate::sys::user;
 
 /// The user `nobody` on most systems, who owns nothing.
 const NOBODY: u32 = 65534;
@@ -108,7 +109,7 @@ pub fn has_other_user() -> bool {
 
 /// Anyone but the user that this process acts as.
 fn other_user() -> u32 {
-    NOBODY - u32::from(own_user() == NOBODY)
+    NOBODY - u32::from(user::effective() == NOBODY)
 }
 
 /// True where what is sent to `narrow` may arrive at `wide`.
