@@ -23,6 +23,7 @@
 //! │      answer every request     Prepared::finish   src/answer/mod.rs   │
 //! │          name, type → found                      src/zone/lookup.rs  │
 //! │          record sets → octets                    src/answer/reply.rs │
+//! │      keep back what is too much     src/server/rate_limit/limited.rs │
 //! │  send the batch           sendmmsg           src/sys/port.rs         │
 //! │  count                                       src/server/counters.rs  │
 //! └──────────────────────────────────────────────────────────────────────┘

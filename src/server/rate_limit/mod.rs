@@ -13,14 +13,15 @@
 //!     └───────┴──►──────┴───────┴──►──────┴─────► balance, every 10 ms
 //! ```
 //!
-//! Each worker counts in a table of its own (`table`, `line`) and passes its share
-//! of a key in a second, the limit divided by the workers and rounded up. When
-//! three quarters of it are used, when all is, and now and then when replies are
-//! withheld, it reports the key (a share under four only then); a report that
-//! finds the channel full is lost. The balance (`balance`) reads what all workers have passed, lowers those that are
-//! not short to that and half of what they would have got of the rest, and
-//! divides what is left among those that are. Where nobody is near the limit it
-//! has nothing to do, and the workers write nothing that others read.
+//! Each worker counts in a table of its own (`table`, `line`) and passes its
+//! share of a key in a second, the limit divided by the workers and rounded up.
+//! When three quarters of it are used, when all is, and now and then when
+//! replies are withheld, it reports the key (a share under four only then); a
+//! report that finds the channel full is lost. The balance (`balance`) reads
+//! what all workers have passed, lowers those that are not short to that and
+//! half of what they would have got of the rest, and divides what is left among
+//! those that are. Where nobody is near the limit it has nothing to do, and the
+//! workers write nothing that others read.
 //!
 //! # How far off it can be
 //!
