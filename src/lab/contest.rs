@@ -13,7 +13,7 @@ use super::Lab;
 use super::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
 use super::load_generator::{LoadRequest, Pace};
 use super::rounds::Rounds;
-use super::statistics::median;
+use super::statistics::Sample;
 use super::tasks::Tasks;
 
 /// Queries a second that keep nobody busy.
@@ -256,9 +256,13 @@ impl<D> Visits<D> {
         Rounds::new(figures)
     }
 
-    /// A contestant's middle figure; 0 where it is not known.
+    /// What the rounds gave of a contestant; empty where it is not known.
+    pub fn sample(&self, contestant: usize, load: Load, measure: Measure<D>) -> Sample {
+        self.of(contestant, load).filter_map(measure).collect()
+    }
+
+    /// A contestant's median; 0 where it is not known.
     pub fn middle(&self, contestant: usize, load: Load, measure: Measure<D>) -> f64 {
-        let figures = self.of(contestant, load).filter_map(measure);
-        median(&figures.collect::<Vec<_>>())
+        self.sample(contestant, load, measure).middle()
     }
 }

@@ -3,10 +3,12 @@
 //! crate; nothing but the command line uses it.
 //!
 //! An experiment is one file in `experiments`: its question, method and
-//! expectation, and a function that measures. What it measured becomes rows
-//! (for programs), tables and a sentence (for people) and a figure, all in
-//! `result` and `figure`.
+//! expectation, what follows in practice, and a function that measures. What it
+//! measured becomes rows (for programs), tables and a finding (for people) and a
+//! figure, all in `result` and `figure`; `record` is how that is written down
+//! and read again, `report` the page of all, `compare` two of them side by side.
 
+pub mod compare;
 pub mod consistent_hash;
 pub mod contest;
 pub mod cpu_probe;
@@ -15,9 +17,11 @@ pub mod figure;
 pub mod group;
 pub mod load;
 pub mod load_generator;
-pub mod page;
+pub mod place;
 pub mod process;
 pub mod question;
+pub mod record;
+pub mod report;
 pub mod result;
 pub mod rival;
 pub mod rounds;
@@ -34,7 +38,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use result::ExperimentResult;
 
@@ -50,12 +54,23 @@ pub struct Experiment {
     pub method: &'static str,
     /// What should come out, and why.
     pub expectation: &'static str,
+    /// What follows for whoever runs servers.
+    pub practice: &'static [Practice],
     /// Does it.
     pub run: fn(&Lab) -> anyhow::Result<ExperimentResult>,
 }
 
+/// An option of this server or of another program, a setting of the kernel or of
+/// a network card, that an experiment says something of.
+pub struct Practice {
+    /// What to do, in one or two sentences.
+    pub advice: &'static str,
+    /// Where it is documented.
+    pub source: &'static str,
+}
+
 /// What the person at the terminal chose.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Conditions {
     /// Under 3 s, to see that it works, rather than under 30 s.
     pub quick: bool,

@@ -1,17 +1,20 @@
-//! What an experiment leaves: a sentence, tables for people, raw rows for
-//! programs, and a figure. Text, JSON and CSV are written here.
+//! What an experiment leaves: a finding and tables for people, raw rows for
+//! programs, and a figure. Text and CSV are written here, JSON in `record`.
 
 use std::fmt;
-use std::fs;
 use std::io::Write;
-use std::time::SystemTime;
 
 use comfy_table::{CellAlignment, presets};
-use serde::Serialize;
-use serde_json::{Map, Value, json};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
-use super::figure::Figure;
-use super::{Conditions, Experiment};
+use super::figure::{Figure, number};
+use super::place::Machine;
+
+/// The most words of a finding's sentence: what is read at a glance.
+pub const SENTENCE_WORDS: usize = 25;
+/// The most notes that follow it.
+pub const NOTES: usize = 3;
 
 /// What was measured once: names of the figures, and the figures.
 pub type Row = Map<String, Value>;
@@ -19,14 +22,85 @@ pub type Row = Map<String, Value>;
 /// What an experiment found.
 #[derive(Debug)]
 pub struct ExperimentResult {
-    /// One sentence, drawn from the figures.
-    pub finding: String,
+    /// What they say.
+    pub finding: Finding,
     /// The figures for people.
     pub tables: Vec<Table>,
     /// All figures, with the same names in every row.
     pub rows: Vec<Row>,
     /// The figures as a picture.
     pub figure: Figure,
+}
+
+/// What the figures say: one sentence with the one or two numbers that carry
+/// it, and at most three short ones where there is more to say. The same words
+/// stand in the terminal, in the report and in JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Finding {
+    /// At most `SENTENCE_WORDS` words.
+    pub sentence: String,
+    /// At most `NOTES` sentences.
+    pub notes: Vec<String>,
+}
+
+impl Finding {
+    /// A finding of one sentence.
+    pub fn new(sentence: impl Into<String>) -> Finding {
+        let sentence = sentence.into();
+        debug_assert!(words(&sentence) <= SENTENCE_WORDS, "long: {sentence}");
+        Finding {
+            sentence,
+            notes: Vec::new(),
+        }
+    }
+
+    /// Adds a sentence.
+    pub fn note(mut self, note: impl Into<String>) -> Finding {
+        let note = note.into();
+        debug_assert!(words(&note) <= SENTENCE_WORDS, "long: {note}");
+        debug_assert!(self.notes.len() < NOTES, "one too many: {note}");
+        self.notes.push(note);
+        self
+    }
+
+    /// Adds a sentence, where there is one.
+    pub fn note_where(self, note: Option<String>) -> Finding {
+        match note {
+            Some(note) => self.note(note),
+            None => self,
+        }
+    }
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", self.sentence)?;
+        self.notes
+            .iter()
+            .try_for_each(|note| write!(f, "\n- {note}"))
+    }
+}
+
+/// Words of a text, as a reader counts them: a number with its unit is one.
+pub fn words(text: &str) -> usize {
+    let is_word = |word: &&str| word.chars().any(char::is_alphanumeric);
+    text.split(' ').filter(is_word).count()
+}
+
+/// Names as a sentence has them: "a", "a and b", "a, b and c".
+pub fn listed(names: &[impl AsRef<str>]) -> String {
+    let names: Vec<&str> = names.iter().map(AsRef::as_ref).collect();
+    match names.as_slice() {
+        [] => "none".into(),
+        [only] => (*only).into(),
+        [first @ .., last] => format!("{} and {last}", first.join(", ")),
+    }
+}
+
+/// A count with its noun.
+pub fn counted(count: usize, noun: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{} {noun}{plural}", number(count as f64))
 }
 
 /// Turns what an experiment measured into rows.
@@ -91,54 +165,7 @@ impl fmt::Display for Table {
     }
 }
 
-/// Where and when something was measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Machine {
-    /// The kernel's release.
-    pub kernel: String,
-    /// The CPU's model.
-    pub cpu: String,
-    /// CPUs that the process may use.
-    pub cpus: usize,
-    /// The commit that the program was built from; `unknown` outside a clone.
-    pub commit: String,
-    /// When, in UTC.
-    pub date: String,
-}
-
-impl Machine {
-    /// Here and now.
-    pub fn here() -> Machine {
-        let read = |path: &str| fs::read_to_string(path).unwrap_or_default();
-        let cpuinfo = read("/proc/cpuinfo");
-        let model = cpuinfo
-            .lines()
-            .find_map(|line| line.strip_prefix("model name")?.split_once(": "));
-        Machine {
-            kernel: read("/proc/sys/kernel/osrelease").trim().to_owned(),
-            cpu: model
-                .map_or(std::env::consts::ARCH, |(_, model)| model)
-                .into(),
-            cpus: crate::server::placement::allowed_cpus().len(),
-            commit: env!("SHARDNS_COMMIT").into(),
-            date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-        }
-    }
-}
-
 impl ExperimentResult {
-    /// The whole result, for programs.
-    pub fn json(&self, experiment: &Experiment, conditions: &Conditions, place: &Machine) -> Value {
-        json!({
-            "experiment": experiment.name,
-            "question": experiment.question,
-            "finding": self.finding,
-            "place": place,
-            "conditions": conditions,
-            "rows": self.rows,
-        })
-    }
-
     /// The rows as CSV, each with where and when it was measured.
     ///
     /// # Errors
@@ -189,7 +216,7 @@ mod tests {
         let mut table = Table::new("Shares", &["name", "share"]);
         table.row(["a".into(), "0.5".into()]);
         ExperimentResult {
-            finding: "So it is.".into(),
+            finding: Finding::new("So it is.").note("More or less."),
             tables: vec![table],
             rows: rows(&measured),
             figure: Figure::default(),
@@ -227,9 +254,17 @@ mod tests {
     }
 
     #[test]
-    fn a_place_has_everything() {
-        let place = Machine::here();
-        assert!(!place.kernel.is_empty() && !place.cpu.is_empty() && place.cpus > 0);
-        assert!(place.date.starts_with("20") && place.date.ends_with('Z'));
+    fn a_finding_is_a_sentence_and_what_follows() {
+        assert_eq!(outcome().finding.to_string(), "So it is.\n- More or less.");
+        assert_eq!(listed(&["a", "b", "c"]), "a, b and c");
+        assert_eq!(
+            (listed(&["a", "b"]), listed(&["a"])),
+            ("a and b".into(), "a".into())
+        );
+        assert_eq!(
+            (counted(1, "CPU"), counted(1024, "CPU")),
+            ("1 CPU".into(), "1,024 CPUs".into())
+        );
+        assert_eq!(words("Among 4 sockets – of 8 – 64 do not."), 8);
     }
 }

@@ -3,6 +3,7 @@
 
 use rand::RngExt;
 use rand_chacha::ChaCha8Rng;
+use serde::{Deserialize, Serialize};
 use statrs::distribution::{ChiSquared, ContinuousCDF, StudentsT};
 use statrs::statistics::{Data, Distribution, OrderStatistics};
 
@@ -137,6 +138,50 @@ pub fn median(sample: &[f64]) -> f64 {
     Data::new(sample.to_vec()).median()
 }
 
+/// One figure as several rounds gave it. What is drawn, put into tables and
+/// told of it is the same: the median, and the smallest and largest round.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Sample(Vec<f64>);
+
+impl Sample {
+    /// A sample of these rounds, in their order.
+    pub fn new(each: Vec<f64>) -> Sample {
+        Sample(each)
+    }
+
+    /// Each round's.
+    pub fn each(&self) -> &[f64] {
+        &self.0
+    }
+
+    /// True where nothing was measured.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The median; 0 where nothing was measured.
+    pub fn middle(&self) -> f64 {
+        median(&self.0)
+    }
+
+    /// The smallest round; 0 where there is none.
+    pub fn low(&self) -> f64 {
+        self.0.iter().copied().min_by(f64::total_cmp).unwrap_or(0.0)
+    }
+
+    /// The largest round; 0 where there is none.
+    pub fn high(&self) -> f64 {
+        self.0.iter().copied().max_by(f64::total_cmp).unwrap_or(0.0)
+    }
+}
+
+impl FromIterator<f64> for Sample {
+    fn from_iter<T: IntoIterator<Item = f64>>(each: T) -> Sample {
+        Sample(each.into_iter().collect())
+    }
+}
+
 /// A mean, and where it is 95 times of 100.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Mean {
@@ -221,6 +266,42 @@ impl Ratio {
             mean: mean.exp(),
             low: low.exp(),
             high: high.exp(),
+        })
+    }
+
+    /// Compares samples of different runs, whose rounds have nothing to do with
+    /// each other: Welch's t on their logarithms, as one of so many comparisons
+    /// (B. Welch, "The Generalization of 'Student's' Problem when Several
+    /// Different Population Variances are Involved", Biometrika 34, 1947).
+    /// `None` as `paired`.
+    pub fn unpaired_as_one_of(
+        comparisons: usize,
+        figures: &[f64],
+        others: &[f64],
+    ) -> Option<Ratio> {
+        let moments = |figures: &[f64]| {
+            if figures.len() < 2 || figures.iter().any(|figure| *figure <= 0.0) {
+                return None;
+            }
+            let logarithms: Vec<f64> = figures.iter().map(|figure| figure.ln()).collect();
+            let (size, data) = (figures.len() as f64, Data::new(logarithms));
+            Some((data.mean()?, data.variance()? / size, size - 1.0))
+        };
+        let ((a, a_error, a_freedom), (b, b_error, b_freedom)) =
+            (moments(figures)?, moments(others)?);
+        let error = a_error + b_error;
+        // Rounds that are all the same differ by whatever their means do.
+        let freedom = match error > 0.0 {
+            true => error.powi(2) / (a_error.powi(2) / a_freedom + b_error.powi(2) / b_freedom),
+            false => a_freedom + b_freedom,
+        };
+        let confidence = 1.0 - (1.0 - CONFIDENCE) / comparisons.max(1) as f64;
+        let t = StudentsT::new(0.0, 1.0, freedom).ok()?;
+        let reach = t.inverse_cdf((1.0 + confidence) / 2.0) * error.sqrt();
+        Some(Ratio {
+            mean: (a - b).exp(),
+            low: (a - b - reach).exp(),
+            high: (a - b + reach).exp(),
         })
     }
 
@@ -322,6 +403,34 @@ mod tests {
         let test = fit(&[315, 108, 101, 32], &expected).unwrap();
         assert!(is_near(test.statistic, 0.470, 5e-4));
         assert!(is_near(test.p, 0.925, 5e-4));
+    }
+
+    #[test]
+    fn a_sample_is_told_by_its_median_and_its_ends() {
+        let sample = Sample::new(vec![3.0, 1.0, 2.0, 10.0]);
+        assert_eq!(
+            (sample.low(), sample.middle(), sample.high()),
+            (1.0, 2.5, 10.0)
+        );
+        let nothing = Sample::default();
+        assert!(nothing.is_empty() && nothing.middle() == 0.0 && nothing.high() == 0.0);
+    }
+
+    /// Welch's own kind of case: sizes and variances differ, and the degrees of
+    /// freedom lie between those of the smaller sample and of both.
+    #[test]
+    fn runs_are_compared_without_pairing_their_rounds() {
+        let (one, other) = ([100.0, 110.0, 90.0, 105.0], [205.0, 190.0, 210.0]);
+        let ratio = Ratio::unpaired_as_one_of(1, &one, &other).unwrap();
+        assert!(is_near(ratio.mean, 0.5, 0.01) && !ratio.is_noise());
+        let many = Ratio::unpaired_as_one_of(1000, &one, &other).unwrap();
+        assert!(many.low < ratio.low && many.high > ratio.high);
+        let same = Ratio::unpaired_as_one_of(1, &one, &[95.0, 112.0, 99.0]).unwrap();
+        assert!(same.is_noise());
+        assert_eq!(Ratio::unpaired_as_one_of(1, &one, &[1.0]), None);
+        assert_eq!(Ratio::unpaired_as_one_of(1, &one, &[0.0, 1.0]), None);
+        let exact = Ratio::unpaired_as_one_of(1, &[2.0, 2.0], &[1.0, 1.0]).unwrap();
+        assert_eq!((exact.low, exact.high), (exact.mean, exact.mean));
     }
 
     #[test]

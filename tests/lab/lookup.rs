@@ -39,6 +39,6 @@ fn groups_that_do_not_fit_are_named() {
     let output = Command::new("sh").args(["-c", &limited]).output().unwrap();
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success(), "{told}");
-    let left_out = "left out: 256 and 300 sockets, too many for `ulimit -n`.";
+    let left_out = "- Left out: 256 and 300 sockets, too many for `ulimit -n`.";
     assert!(told.contains(left_out), "{told}");
 }

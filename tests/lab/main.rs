@@ -3,6 +3,7 @@
 
 mod batch;
 mod bind;
+mod compare;
 mod interrupt;
 mod locality;
 mod lookup;
@@ -40,10 +41,22 @@ fn measure(name: &str, arguments: &[&str]) -> Value {
     assert!(output.status.success(), "{told}\n{faults}");
     let result: Value = serde_json::from_str(&fs::read_to_string(file).unwrap()).unwrap();
     assert_eq!(result["experiment"], name);
-    let finding = result["finding"].as_str().unwrap();
-    assert!(told.contains(finding) && finding.ends_with('.'), "{told}");
+    assert_eq!(result["schema"], 2);
+    short_sentences(&result["finding"], &told);
     same_names(rows(&result));
     result
+}
+
+/// A finding is read at a glance, and is the same wherever it stands.
+fn short_sentences(finding: &Value, told: &str) {
+    let notes = finding["notes"].as_array().unwrap();
+    assert!(notes.len() <= 3, "{finding}");
+    for sentence in std::iter::once(&finding["sentence"]).chain(notes) {
+        let sentence = sentence.as_str().unwrap();
+        assert!(shardns::lab::result::words(sentence) <= 25, "{sentence}");
+        assert!(sentence.ends_with('.'), "{sentence}");
+        assert!(told.contains(sentence), "{told}");
+    }
 }
 
 fn rows(result: &Value) -> &[Value] {

@@ -25,7 +25,13 @@ document.body.dataset.seen = JSON.stringify({
     ink: style.color,
     ground: style.backgroundColor,
     sections: page.querySelectorAll('section').length,
-    figures: [...page.querySelectorAll('svg')].filter(svg => svg.getBoundingClientRect().height > 50).length,
+    cards: page.querySelectorAll('.cards article').length,
+    figures: [...page.querySelectorAll('section figure')].filter(figure =>
+        [...figure.querySelectorAll('svg')].filter(svg => svg.getBoundingClientRect().height > 50).length == 1).length,
+    all_figures: page.querySelectorAll('section figure').length,
+    cut: [...page.querySelectorAll('svg')].filter(svg => svg.getBoundingClientRect().right > root.clientWidth + 1).length,
+    silent: [...page.querySelectorAll('section svg')].filter(svg => !(svg.getAttribute('aria-label') || '').length).length,
+    scrolled: [...page.querySelectorAll('.drawing')].filter(box => box.scrollWidth > box.clientWidth + 1).length,
     fetched: page.defaultView.performance.getEntriesByType('resource').length,
 });
 });
@@ -58,9 +64,14 @@ fn all_experiments_make_one_page() {
         assert!(result["place"]["kernel"].is_string() && rows > 0);
         assert!(read("csv").lines().count() > rows, "a heading and all rows");
         assert!(read("svg").starts_with("<svg"));
-        assert!(page.contains(&format!("<section id=\"{name}\">")));
+        assert!(page.contains(&format!("<section id=\"{name}\"")));
     }
     assert!(only_names_the_svg_format(&page));
+    assert!(page.contains("A quick run"), "its figures say little");
+    assert!(
+        page.contains("net.core.rmem_max"),
+        "what the figures depend on"
+    );
     look_at(folder.path(), &page, names.len());
 }
 
@@ -86,7 +97,18 @@ fn look_at(folder: &Path, page: &str, experiments: usize) {
         assert_eq!(seen["overflow"], 0, "{seen}");
         assert!(seen["width"].as_u64().unwrap() <= PHONE, "{seen}");
         assert_eq!(seen["sections"], experiments, "{seen}");
-        assert_eq!(seen["figures"], experiments, "{seen}");
+        assert_eq!(seen["cards"], experiments, "{seen}");
+        assert_eq!(
+            seen["figures"], seen["all_figures"],
+            "one form of each is shown: {seen}"
+        );
+        assert!(
+            seen["figures"].as_u64().unwrap() >= experiments as u64,
+            "{seen}"
+        );
+        for nothing in ["cut", "silent", "scrolled"] {
+            assert_eq!(seen[nothing], 0, "{nothing}: {seen}");
+        }
         assert_eq!(seen["fetched"], 0, "{seen}");
     }
     assert_ne!(light["ground"], dark["ground"]);

@@ -33,7 +33,7 @@ fn python_answers_part_of_the_flows() {
     assert_eq!(before["python"], 0);
     let beside = answered(&result, "beside");
     if beside.is_empty() {
-        let finding = result["finding"].as_str().unwrap();
+        let finding = result["finding"]["sentence"].as_str().unwrap();
         assert!(finding.contains("no python3"), "{finding}");
         let _ = writeln!(stderr(), "SKIPPED: there is no python3");
         return;

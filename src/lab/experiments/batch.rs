@@ -6,27 +6,27 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::lab::contest::{self, Contest, Contestant, Load};
-use crate::lab::figure::{Axis, Figure, Lines, Panel};
+use crate::lab::figure::{Axis, Drawing, Figure, Line, Lines, Panel, number};
 use crate::lab::load::{self, Measured};
-use crate::lab::result::{ExperimentResult, Table, rows};
+use crate::lab::result::{ExperimentResult, Finding, Table, rows};
 use crate::lab::rounds::{RoundOrder, Rounds};
 use crate::lab::statistics::Verdict;
 use crate::lab::tasks::Tasks;
-use crate::lab::{Experiment, Lab};
+use crate::lab::{Experiment, Lab, Practice};
 use crate::server::counters::Totals;
 use crate::server::{Config, Server};
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
     name: "batch",
-    question: "What does batching buy and cost?",
+    question: "What does it bring to take many datagrams with one call?",
     method: "Eight servers of one worker, which take up to 1, 2, 4 … 128 datagrams with one \
         recvmmsg and send their replies with one sendmmsg, are asked one at a time, in rounds \
         of random order, over 4 flows from one thread of this process: first as fast as answers \
         come, 64 waiting on each flow, then all at the same rate, half of what batch 1 managed, \
-        where latency counts from when a request was due. The best is the one ahead by its \
-        geometric mean over the rounds; each other is compared with it round by round, with 95 \
-        % confidence for the seven comparisons together. Receives and sends are the batches \
+        where latency counts from when a request was due. The batch with the \
+        best median is compared with each other round by round, with 95 % confidence for the \
+        seven comparisons together; the narrowest that is not told apart from it is named. Receives and sends are the batches \
         that the worker counts, times 2: one call to receive it and one to send its replies, so \
         long as the kernel refuses none; waits that end with nothing are told apart. The load \
         generator, which sends 32 at a time at most, competes for the CPUs, and on loopback a \
@@ -37,6 +37,23 @@ pub const EXPERIMENT: Experiment = Experiment {
         cost is the kernel's way through its network stack, which each datagram still goes \
         alone: the gain is modest and ends early. A worker takes what is there and does not \
         wait for more, so that batching costs no latency.",
+    practice: &[
+        Practice {
+            advice: "`--batch N` is how many datagrams a worker takes and sends with one call; \
+                waiting for more is not part of it, so that a wide one costs no latency.",
+            source: "README, `shardns serve`; recvmmsg(2)",
+        },
+        Practice {
+            advice: "A load test shows it only if enough queries wait: dnsperf's `-q` is how many \
+                it keeps outstanding.",
+            source: "dnsperf(1), -q",
+        },
+        Practice {
+            advice: "On a network card, interrupt moderation (`ethtool -C IF rx-usecs N`) decides \
+                how many datagrams come at once.",
+            source: "ethtool(8), --coalesce",
+        },
+    ],
     run,
 };
 
@@ -44,6 +61,10 @@ pub const EXPERIMENT: Experiment = Experiment {
 const WIDTHS: [usize; 8] = [1, 2, 4, 8, 16, 32, 64, 128];
 /// What the others are compared with, in `WIDTHS`.
 const ONE: usize = 0;
+/// The widest, in `WIDTHS`.
+const WIDEST: usize = WIDTHS.len() - 1;
+/// A batch that is filled less than this was not needed.
+const HALF_FULL: f64 = 0.5;
 const FLOWS: usize = 4;
 /// Requests of a flow that wait in the closed loop: 256 in all, so that the
 /// widest batch can be filled, and the smallest socket buffer holds them.
@@ -175,8 +196,9 @@ fn table(visits: &Visits) -> Table {
     let offered: Measure = |visit| visit.offered_per_s.map(|rate| rate as f64);
     let rate = visits.middle(ONE, Load::Half, offered);
     let title = format!(
-        "As fast as answers come, and latency in µs at {rate:.0} queries a second: medians of \
-            the rounds, ratio to batch 1 with 95 % confidence"
+        "As fast as answers come, and latency in µs at {} queries a second: medians of the \
+            rounds, ratio to batch 1 round by round (95 %)",
+        number(rate.round())
     );
     let mut table = Table::new(
         title,
@@ -201,14 +223,14 @@ fn table(visits: &Visits) -> Table {
         let ratio = ratio.filter(|_| index != ONE);
         table.row([
             batch.to_string(),
-            format!("{:.0}", most(RATE)),
+            number(most(RATE)),
             ratio.map_or(String::new(), |ratio| ratio.to_string()),
             format!("{:.3}", most(CALLS)),
             format!("{:.1}", most(FILLED)),
             format!("{:.2}", most(CPU)),
             format!("{:.2}", most(BUSY)),
-            format!("{:.0}", half(P50)),
-            format!("{:.0}", half(P99)),
+            number(half(P50).round()),
+            number(half(P99).round()),
             format!("{:.1}", half(FILLED)),
         ]);
     }
@@ -216,87 +238,117 @@ fn table(visits: &Visits) -> Table {
 }
 
 fn figure(visits: &Visits) -> Figure {
-    let line = |name: &str, load, measure| {
-        let point = |(index, &batch)| (batch as f64, visits.middle(index, load, measure));
-        let widths = WIDTHS.iter().enumerate();
-        (name.to_owned(), widths.map(point).collect())
+    let line = |name: &str, load, measure| Line {
+        name: name.into(),
+        points: (0..)
+            .zip(WIDTHS)
+            .map(|(index, batch)| (batch as f64, visits.sample(index, load, measure)))
+            .collect(),
     };
-    let panel = |title: &str, y: &str, series| {
-        Panel::Lines(Lines {
-            title: title.into(),
-            x: Axis::logarithmic("batch"),
+    let panel = |title: &str, y: &str, series| Panel {
+        title: title.into(),
+        drawing: Drawing::Lines(Lines {
+            x: Axis::logarithmic("batch: datagrams a call may take"),
             y: Axis::linear(y),
             series,
             band: None,
-        })
+        }),
     };
+    let most = |name: &str, measure| vec![line(name, Load::Most, measure)];
     let latency = vec![line("p50", Load::Half, P50), line("p99", Load::Half, P99)];
     Figure {
         panels: vec![
             panel(
                 "Answers, as fast as they come",
-                "per second",
-                vec![line("answers", Load::Most, RATE)],
+                "answers/s",
+                most("answers", RATE),
             ),
             panel(
-                "Receives and sends",
-                "a query",
-                vec![line("receives and sends", Load::Most, CALLS)],
+                "CPU time of the server",
+                "µs a query",
+                most("CPU time", CPU),
             ),
+            panel(
+                "System calls to receive and send",
+                "a query",
+                most("calls", CALLS),
+            ),
+            panel("What a receive brings", "datagrams", most("filled", FILLED)),
             panel("Latency at half the rate of batch 1", "µs", latency),
         ],
     }
 }
 
-fn finding(visits: &Visits) -> String {
-    let best = |load, measure, order, unit| match visits.rounds(load, measure) {
-        Some(rounds) => best(&rounds, order, unit),
-        None => "no batch, for this kernel does not tell".into(),
-    };
-    let most = best(Load::Most, RATE, RoundOrder::Highest, "/s");
-    let cheapest = best(Load::Most, CPU, RoundOrder::Lowest, " µs a query");
-    let widest = WIDTHS.len() - 1;
+fn finding(visits: &Visits) -> Finding {
+    let [calls_alone, calls] = [ONE, WIDEST].map(|index| visits.middle(index, Load::Most, CALLS));
+    let calls = format!(
+        "A query takes {} receives and sends at batch 1, {} at batch {}.",
+        number(calls_alone),
+        number(calls),
+        WIDTHS[WIDEST]
+    );
     let latency = visits.rounds(Load::Half, P99);
-    let latency = latency.and_then(|latency| latency.ratio(widest, ONE));
-    let latency = latency.map_or("not to be compared".into(), |ratio| ratio.to_string());
-    let at_most = |index: usize, measure| visits.middle(index, Load::Most, measure);
-    format!(
-        "Most answers come from {most}, and the least CPU time is that of {cheapest}; a query \
-            takes {:.2} receives and sends at batch 1 and {:.2} at batch {}, which is filled \
-            with {:.1} datagrams on average; its p99 against that of batch 1, both at half the \
-            rate of batch 1, is {latency}. As fast as answers came, the load generator alone \
-            kept {:.2} of a CPU busy at batch 1 and {:.2} at batch {}; near 1, the limit is its \
-            own.",
-        at_most(ONE, CALLS),
-        at_most(widest, CALLS),
-        WIDTHS[widest],
-        at_most(widest, FILLED),
-        at_most(ONE, BUSY),
-        at_most(widest, BUSY),
-        WIDTHS[widest],
-    )
+    let latency = latency.and_then(|latency| latency.ratio(WIDEST, ONE));
+    let latency = latency.map(|ratio| {
+        format!(
+            "At half the rate of batch 1, the p99 of batch {} is {ratio}.",
+            WIDTHS[WIDEST]
+        )
+    });
+    let finding = Finding::new(match visits.rounds(Load::Most, RATE) {
+        Some(rounds) => gain(&rounds),
+        None => "Nothing was answered.".into(),
+    });
+    finding
+        .note(calls)
+        .note_where(latency)
+        .note_where(unfilled(visits))
 }
 
-/// The best batch, and how it compares with batch 1 and with those between.
-fn best(rounds: &Rounds, order: RoundOrder, unit: &str) -> String {
-    let best = rounds.best(order);
-    let figure = rounds.median(best);
-    let digits = usize::from(figure < 100.0);
-    let text = format!("batch {} ({figure:.digits$}{unit}", WIDTHS[best]);
-    let against_one = match rounds.ratio_of_best(best, ONE) {
-        Some(ratio) if best != ONE => format!(", against batch 1 {ratio}"),
-        _ => String::new(),
-    };
-    let narrower = (0..best)
-        .rev()
-        .map(|index| (index, rounds.verdict(index, best)))
-        .take_while(|(_, verdict)| *verdict != Verdict::Different);
-    // The least telling verdict holds for all.
-    let narrower = narrower.reduce(|wider, next| (next.0, wider.1.max(next.1)));
-    let close = narrower.map_or(String::new(), |(index, verdict)| {
-        format!("; from batch {} on{verdict}", WIDTHS[index])
-    });
-    format!("{text}{against_one}{close})")
+/// From which batch on nothing is gained any more.
+fn gain(rounds: &Rounds) -> String {
+    let lead = rounds.lead(RoundOrder::Highest);
+    let figure = |index| rounds.sample(index).middle();
+    let narrowest = lead.ahead()[0];
+    let alone = number(figure(ONE));
+    if lead.verdict == Some(Verdict::Nothing) {
+        return format!(
+            "One round does not tell what batching gains: {}.",
+            rounds.range("/s")
+        );
+    }
+    if narrowest == ONE {
+        return format!(
+            "Batching gains nothing that can be told from noise here: batch 1 answers {alone}/s, \
+                all together {}.",
+            rounds.range("/s")
+        );
+    }
+    let gain = format!(
+        "Up to {} datagrams a call bring {} times the answers of one a call, {}/s against {alone}",
+        WIDTHS[narrowest],
+        number(figure(narrowest) / figure(ONE)),
+        number(figure(narrowest))
+    );
+    match (narrowest + 1..WIDTHS.len()).all(|wider| lead.ahead().contains(&wider)) {
+        true if narrowest < WIDEST => format!("{gain}; more bring nothing beyond noise."),
+        _ => format!("{gain}."),
+    }
+}
+
+/// Wide batches are not filled by a source that waits for its answers.
+fn unfilled(visits: &Visits) -> Option<String> {
+    let filled = |index: usize| visits.middle(index, Load::Most, FILLED);
+    let fullest = (0..WIDTHS.len()).max_by(|&a, &b| filled(a).total_cmp(&filled(b)))?;
+    (filled(WIDEST) < HALF_FULL * WIDTHS[WIDEST] as f64).then(|| {
+        format!(
+            "The queue is empty before batch {} is full: receives bring {} datagrams at most, at \
+                batch {}.",
+            WIDTHS[WIDEST],
+            number(filled(fullest)),
+            WIDTHS[fullest]
+        )
+    })
 }
 
 #[cfg(test)]

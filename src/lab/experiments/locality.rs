@@ -1,4 +1,7 @@
-//! `locality`: whether a worker runs on the CPU that received the datagram.
+//! `locality`: whether a worker runs on the CPU that received the datagram. What
+//! is measured is here; `told` says what it tells.
+
+mod told;
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,11 +12,10 @@ use rand::RngExt;
 use serde::Serialize;
 
 use crate::lab::cpu_probe::{CpuTally, ask, bind, connect, serve};
-use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::ANY_PORT;
-use crate::lab::result::{ExperimentResult, Table, rows};
+use crate::lab::result::{ExperimentResult, rows};
 use crate::lab::veth::Veth;
-use crate::lab::{Experiment, Lab};
+use crate::lab::{Experiment, Lab, Practice};
 use crate::server::placement::{Seat, allowed_cpus};
 use crate::sys::steer::{self, Steer};
 
@@ -31,14 +33,40 @@ pub const EXPERIMENT: Experiment = Experiment {
         leaves of it, since SO_INCOMING_CPU is noted for connected UDP sockets only; it is \
         read, too. Each datagram is a flow of its own, so that their choices are independent; a \
         share is called chance's where it differs from that of a worker drawn by lot for each \
-        datagram by no more than chance does 95 times of 100. Workers that are not held, and a \
-        single one, are not judged. Not covered: real network cards, CPUs beyond 1,390.",
+        datagram by no more than chance does, which keeps all of them together within these \
+        bounds 95 times of 100. Workers that are not held, and a single one, are not judged: \
+        where they run is up to the scheduler, from one round to the next. Not covered: real network cards, CPUs beyond 1,390.",
     expectation: "Without a network card a datagram is received on the CPU that sends it. hash, \
         query-id and random know nothing of CPUs: the worker is where the datagram was received \
         as often as chance has it. cpu chooses the worker held on the receiving CPU, always, \
         and with workers that are not held, only where the scheduler happens to run them there.",
+    practice: PRACTICE,
     run,
 };
+
+const PRACTICE: &[Practice] = &[
+    Practice {
+        advice: "--steer cpu brings each datagram to the worker on the CPU that received it. Leave \
+            workers pinned, and have one for each CPU that receives (--cpus).",
+        source: "shardns serve, --steer, --cpus, --no-pin",
+    },
+    Practice {
+        advice: "It spreads only what the card spreads: set the number of queues with ethtool -L, \
+            their shares with ethtool -X, and each queue's CPU in /proc/irq; where there are \
+            fewer queues than CPUs, rps_cpus.",
+        source: "ethtool(8); Documentation/networking/scaling.rst, RSS and RPS",
+    },
+    Practice {
+        advice: "Pinning alone, as with worker_cpu_affinity of nginx or cpu-affinity of NSD, \
+            brings no datagram to the right CPU: the hash goes on choosing.",
+        source: "nginx, ngx_core_module, worker_cpu_affinity; nsd.conf(5), cpu-affinity",
+    },
+    Practice {
+        advice: "Do not judge it by dnsperf on the same host: on loopback a datagram is received \
+            on the CPU that sent it, so that dnsperf's threads (-T) choose the workers.",
+        source: "dnsperf(1), -T",
+    },
+];
 
 /// The most workers, and the most CPUs that the client is held on.
 const MOST_WORKERS: usize = 64;
@@ -47,8 +75,6 @@ const MOST_CLIENT_CPUS: usize = 8;
 /// Flows from one CPU, of a datagram each.
 const FLOWS: usize = 256;
 const FLOWS_QUICK: usize = 100;
-/// Standard deviations within which 95 of 100 figures lie.
-const SURE: f64 = 1.96;
 
 const POLICIES: [(&str, Option<Steer>); 4] = [
     ("hash", None),
@@ -63,6 +89,13 @@ const NETWORKS: [&str; 3] = ["loopback", "veth", "spread veth"];
 struct Network<'v> {
     name: &'static str,
     veth: Option<&'v Veth>,
+}
+
+/// A network that is not there.
+struct LeftOut {
+    note: &'static str,
+    /// With what the kernel said.
+    reason: String,
 }
 
 /// A round of one policy with the client on one CPU.
@@ -93,18 +126,28 @@ struct Measured {
 fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let rounds = lab.choose(5, 1);
     lab.plan(3 * rounds * POLICIES.len() * 2);
-    let (mut measured, mut left_out) = (Vec::new(), Vec::new());
+    let (mut measured, mut left_out) = (Vec::new(), None);
     let mut meet = |name, veth| {
         let network = Network { name, veth };
         (0..rounds).try_for_each(|round| measure_round(lab, &network, round, &mut measured))
     };
     meet(NETWORKS[0], None)?;
     match Veth::new() {
-        Err(error) => left_out.push(format!("veth is left out, which needs root ({error:#})")),
+        Err(error) => {
+            left_out = Some(LeftOut {
+                note: "The virtual cable is left out, which needs root; the table says why.",
+                reason: format!("veth is left out, which needs root ({error:#})"),
+            });
+        }
         Ok(veth) => {
             meet(NETWORKS[1], Some(&veth))?;
             match veth.spread(&allowed_cpus()) {
-                Err(error) => left_out.push(format!("spread veth is left out ({error:#})")),
+                Err(error) => {
+                    left_out = Some(LeftOut {
+                        note: "Flows spread over CPUs are left out; the table says why.",
+                        reason: format!("spread veth is left out ({error:#})"),
+                    });
+                }
                 Ok(()) => meet(NETWORKS[2], Some(&veth))?,
             }
         }
@@ -118,11 +161,11 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
             !m.pinned,
         )
     });
-    let summaries = summaries(&measured);
+    let summaries = told::summaries(&measured);
     Ok(ExperimentResult {
-        finding: finding(&summaries, &measured, &left_out),
-        tables: vec![table(&summaries, &left_out)],
-        figure: figure(&summaries),
+        finding: told::finding(&summaries, &measured, left_out.as_ref()),
+        tables: vec![told::table(&summaries, left_out.as_ref())],
+        figure: told::figure(&summaries),
         rows: rows(&measured),
     })
 }
@@ -246,183 +289,9 @@ impl Network<'_> {
     }
 }
 
-/// A policy on a network, with all rounds and all of the client's CPUs.
-struct LocalitySummary {
-    network: &'static str,
-    policy: &'static str,
-    pinned: bool,
-    datagrams: u64,
-    local: f64,
-    /// The smallest and the largest share of a round.
-    rounds: (f64, f64),
-    on_client_cpu: f64,
-    told: f64,
-    /// The share that chance would have, within what chance does to it.
-    is_chance: bool,
-}
-
-fn summaries(measured: &[Measured]) -> Vec<LocalitySummary> {
-    let same = |a: &Measured, b: &Measured| {
-        (a.network, a.policy, a.pinned) == (b.network, b.policy, b.pinned)
-    };
-    measured.chunk_by(same).map(summary).collect()
-}
-
-fn summary(group: &[Measured]) -> LocalitySummary {
-    let share = |group: &[Measured], count| {
-        sum(group, count) as f64 / sum(group, |m| m.datagrams).max(1) as f64
-    };
-    let rounds = group.chunk_by(|a, b| a.round == b.round);
-    let (datagrams, local) = (sum(group, |m| m.datagrams), share(group, |m| m.local));
-    let chance = group
-        .iter()
-        .map(|m| m.chance * m.datagrams as f64)
-        .sum::<f64>();
-    let chance = chance / datagrams.max(1) as f64;
-    let by_round = rounds.map(|round| share(round, |m| m.local));
-    LocalitySummary {
-        network: group[0].network,
-        policy: group[0].policy,
-        pinned: group[0].pinned,
-        datagrams,
-        local,
-        rounds: by_round.fold((1.0, 0.0), |(low, high), share| {
-            (share.min(low), share.max(high))
-        }),
-        on_client_cpu: share(group, |m| m.on_client_cpu),
-        told: share(group, |m| m.told),
-        // Workers that are not held are moved about or not: nothing in that is
-        // independent from one datagram to the next.
-        is_chance: group[0].pinned && group[0].workers > 1 && is_chance(local, chance, datagrams),
-    }
-}
-
-fn sum(measured: &[Measured], count: fn(&Measured) -> u64) -> u64 {
-    measured.iter().map(count).sum()
-}
-
-/// True where so many independent draws may well have made the share, which
-/// they are expected to make `expected`.
-fn is_chance(share: f64, expected: f64, draws: u64) -> bool {
-    let deviation = (expected * (1.0 - expected) / draws.max(1) as f64).sqrt();
-    deviation > 0.0 && (share - expected).abs() <= SURE * deviation
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.0} %", share * 100.0)
-}
-
-fn by_round(summary: &LocalitySummary) -> String {
-    let (low, high) = summary.rounds;
-    match (percent(low), percent(high)) {
-        (low, high) if low == high => low,
-        (low, high) => format!("{}–{high}", low.trim_end_matches(" %")),
-    }
-}
-
-fn table(summaries: &[LocalitySummary], left_out: &[String]) -> Table {
-    let mut title = "Share of datagrams received on the worker's CPU".to_owned();
-    for reason in left_out {
-        title += &format!("; {reason}");
-    }
-    let header = [
-        "network",
-        "policy",
-        "workers",
-        "datagrams",
-        "on the worker's CPU",
-        "by round",
-        "on the client's CPU",
-        "SO_INCOMING_CPU right",
-    ];
-    let mut table = Table::new(title, &header);
-    for s in summaries {
-        let chance = if s.is_chance { ", as chance" } else { "" };
-        table.row([
-            s.network.into(),
-            s.policy.into(),
-            if s.pinned { "pinned" } else { "not pinned" }.into(),
-            s.datagrams.to_string(),
-            percent(s.local) + chance,
-            by_round(s),
-            percent(s.on_client_cpu),
-            percent(s.told),
-        ]);
-    }
-    table
-}
-
-fn figure(summaries: &[LocalitySummary]) -> Figure {
-    let panel = |own: &[LocalitySummary]| {
-        let bars = |name: &str, pinned: bool| {
-            let own = own.iter().filter(|s| s.pinned == pinned);
-            (name.to_owned(), own.map(|s| s.local).collect())
-        };
-        Panel::Bars(Bars {
-            title: format!("Received on the worker's CPU, {}", own[0].network),
-            y: "share of datagrams".into(),
-            groups: POLICIES.map(|(name, _)| name.to_owned()).into(),
-            series: vec![bars("pinned", true), bars("not pinned", false)],
-        })
-    };
-    let networks = summaries.chunk_by(|a, b| a.network == b.network);
-    Figure {
-        panels: networks.map(panel).collect(),
-    }
-}
-
-fn finding(summaries: &[LocalitySummary], measured: &[Measured], left_out: &[String]) -> String {
-    let networks = summaries.chunk_by(|a, b| a.network == b.network);
-    let said: Vec<String> = networks.map(finding_on).collect();
-    let all = sum(measured, |m| m.datagrams).max(1) as f64;
-    let told = percent(sum(measured, |m| m.told) as f64 / all);
-    let told_to_client = percent(sum(measured, |m| m.told_to_client) as f64 / all);
-    let mut finding = format!(
-        "Of all datagrams these are received on the worker's CPU: {}; SO_INCOMING_CPU names it \
-            for {told} on the workers' sockets, and names one for {told_to_client} on the \
-            clients', which are connected",
-        said.join("; ")
-    );
-    for reason in left_out {
-        finding += &format!("; {reason}");
-    }
-    finding + "."
-}
-
-fn finding_on(network: &[LocalitySummary]) -> String {
-    let join = |parts: Vec<String>| parts.join(", ");
-    let (by_chance, other): (Vec<&LocalitySummary>, Vec<&LocalitySummary>) = network
-        .iter()
-        .filter(|s| s.pinned)
-        .partition(|s| s.is_chance);
-    let of = |s: &&LocalitySummary| format!("{} {}", s.policy, percent(s.local));
-    let mut pinned: Vec<String> = other.iter().map(of).collect();
-    if !by_chance.is_empty() {
-        let names = by_chance.iter().map(|s| s.policy.to_owned()).collect();
-        pinned.push(format!("{} as many as chance has", join(names)));
-    }
-    let free = network.iter().filter(|s| !s.pinned);
-    let free = free.map(|s| format!("{} {}", s.policy, by_round(s)));
-    format!(
-        "on {} {}, and from round to round where workers are not pinned {}",
-        network[0].network,
-        join(pinned),
-        join(free.collect())
-    )
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn chance_has_a_range() {
-        // Half of 256, give or take 16.
-        assert!(is_chance(0.5, 0.5, 256) && is_chance(0.56, 0.5, 256));
-        assert!(!is_chance(0.57, 0.5, 256) && !is_chance(1.0, 0.5, 256));
-        // One CPU leaves nothing to chance.
-        assert!(!is_chance(1.0, 1.0, 256));
-    }
 
     #[test]
     fn chance_is_the_share_of_workers_seated_where_datagrams_arrive() {

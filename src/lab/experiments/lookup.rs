@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde::Serialize;
 
-use crate::lab::figure::{Axis, Figure, Lines, Panel};
+use crate::lab::figure::{Axis, Drawing, Figure, Line, Lines, Panel, number};
 use crate::lab::group::ANY_PORT;
-use crate::lab::result::{ExperimentResult, Table, rows};
-use crate::lab::statistics::{Mean, Range, Ratio, median, slope};
-use crate::lab::{Experiment, Lab};
+use crate::lab::result::{ExperimentResult, Finding, Table, rows};
+use crate::lab::statistics::{Mean, Ratio, Sample, Verdict, median, slope};
+use crate::lab::{Experiment, Lab, Practice};
 use crate::sys::is_out_of_files;
 use crate::sys::lab::client::{Flow, Inbox, Outbox};
 use crate::sys::port::Wait;
@@ -35,8 +35,27 @@ pub const EXPERIMENT: Experiment = Experiment {
         and the hash, or the program, is its index (net/core/sock_reuseport.c): flat since \
         Linux 4.5 (TCP: 4.6). Before, every socket of the group was scored, and the cost grew \
         with their number.",
+    practice: PRACTICE,
     run,
 };
+
+const PRACTICE: &[Practice] = &[
+    Practice {
+        advice: "Choose the number of workers by the CPUs that they shall use: how many sockets \
+            a group has does not matter to the kernel that chooses among them.",
+        source: "shardns serve, --workers; net/core/sock_reuseport.c",
+    },
+    Practice {
+        advice: "The same goes for nginx (worker_processes, with reuseport) and NSD \
+            (server-count, with reuseport: yes).",
+        source: "nginx, ngx_core_module, worker_processes; nsd.conf(5), server-count, reuseport",
+    },
+    Practice {
+        advice: "Each socket is an open file: for groups of hundreds raise ulimit -n, or \
+            LimitNOFILE= of a systemd service.",
+        source: "getrlimit(2), RLIMIT_NOFILE; systemd.exec(5), LimitNOFILE=",
+    },
+];
 
 /// The largest group, unless told otherwise.
 const SOCKETS: usize = 4096;
@@ -48,8 +67,9 @@ const STEP: usize = 4;
 const WIDTH: usize = 64;
 /// Octets of a datagram.
 const SIZE: usize = 64;
-/// Calls of a group in a round; their median is the round's figure.
-const CALLS: usize = 8;
+/// Calls of a group in a round; their median is the round's figure. They take
+/// some milliseconds, so that what else runs on the CPU disturbs few of them.
+const CALLS: usize = 32;
 /// Bytes that may wait on a socket: a limit, not memory.
 const BUFFER: usize = 1 << 18;
 /// How long a datagram on loopback may take.
@@ -73,6 +93,14 @@ impl LookupPolicy {
             LookupPolicy::QueryId => "query-id",
         }
     }
+
+    /// What is chosen by.
+    fn words(self) -> &'static str {
+        match self {
+            LookupPolicy::Hash => "hash",
+            LookupPolicy::QueryId => "message ID",
+        }
+    }
 }
 
 /// One group in one round.
@@ -89,7 +117,7 @@ struct LookupRound {
 }
 
 fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
-    let rounds = lab.choose(100, 10);
+    let rounds = lab.choose(25, 10);
     let sizes = sizes(lab.sockets(lab.choose(SOCKETS, SOCKETS_QUICK)));
     lab.plan(POLICIES.len() * rounds + 1);
     lab.step("binding")?;
@@ -257,7 +285,7 @@ impl Group {
 
 /// The rounds of one policy.
 struct LookupSummary {
-    policy: &'static str,
+    policy: LookupPolicy,
     sizes: Vec<Size>,
     /// Nanoseconds for each socket more, and for each doubling of the group.
     by_socket: Option<Mean>,
@@ -266,9 +294,8 @@ struct LookupSummary {
 
 struct Size {
     sockets: usize,
-    ns: Range,
     /// Nanoseconds by round.
-    times: Vec<f64>,
+    ns: Sample,
     /// Compared with one socket.
     ratio: Option<Ratio>,
 }
@@ -281,19 +308,18 @@ impl LookupSummary {
             .collect();
         let mut sizes: Vec<Size> = Vec::new();
         for group in own.chunk_by(|a, b| a.sockets == b.sockets) {
-            let times: Vec<f64> = group.iter().map(|m| m.ns).collect();
+            let ns: Sample = group.iter().map(|m| m.ns).collect();
             sizes.push(Size {
                 sockets: group[0].sockets,
-                ns: Range::of(times.clone()),
                 ratio: sizes
                     .first()
-                    .and_then(|one: &Size| Ratio::paired(&times, &one.times)),
-                times,
+                    .and_then(|one: &Size| Ratio::paired(ns.each(), one.ns.each())),
+                ns,
             });
         }
         let growth = |x: fn(f64) -> f64| {
-            let rounds = sizes.first().map_or(0, |size| size.times.len());
-            let point = |size: &Size, round| (x(size.sockets as f64), size.times[round]);
+            let rounds = sizes.first().map_or(0, |size| size.ns.each().len());
+            let point = |size: &Size, round: usize| (x(size.sockets as f64), size.ns.each()[round]);
             let slopes = (0..rounds).map(|round| {
                 let points: Vec<_> = sizes.iter().map(|size| point(size, round)).collect();
                 slope(&points)
@@ -301,7 +327,7 @@ impl LookupSummary {
             Mean::of(&slopes.collect::<Vec<_>>()).filter(|_| sizes.len() > 1)
         };
         LookupSummary {
-            policy: policy.name(),
+            policy,
             by_socket: growth(|sockets| sockets),
             by_doubling: growth(f64::log2),
             sizes,
@@ -309,113 +335,171 @@ impl LookupSummary {
     }
 
     fn table(&self, left_out: &[usize]) -> Table {
-        let mut title = format!("{}: ns to send and deliver one datagram", self.policy);
+        let mut title = format!("{}: ns to send and deliver a datagram", self.policy.name());
         if let Some(Mean { mean, low, high }) = self.by_doubling {
             title += &format!("; {mean:+.1} ({low:.1} to {high:.1}) for each doubling");
         }
-        title += &left_out_words(left_out);
-        let header = [
-            "sockets",
-            "median",
-            "95 of 100 rounds",
-            "times one socket's",
-        ];
+        if let Some(words) = left_out_words(left_out) {
+            title += &format!("; left out: {words}");
+        }
+        let header = ["sockets", "median", "by round", "times one socket's"];
         let mut table = Table::new(title, &header);
-        for size in &self.sizes {
+        for Size { sockets, ns, ratio } in &self.sizes {
             table.row([
-                size.sockets.to_string(),
-                format!("{:.0}", size.ns.median),
-                format!("{:.0}–{:.0}", size.ns.low, size.ns.high),
-                size.ratio.map_or(String::new(), |ratio| ratio.to_string()),
+                number(*sockets as f64),
+                number(ns.middle()),
+                format!("{}–{}", number(ns.low()), number(ns.high())),
+                ratio.map_or(String::new(), |ratio| ratio.to_string()),
             ]);
         }
         table
     }
 
-    fn finding(&self) -> Option<String> {
-        let last = self.sizes.last()?;
-        let (ratio, Mean { mean, low, high }) = (last.ratio?, self.by_socket?);
-        let verdict = if low > SEARCH_NS {
+    /// The smallest and the largest group, where there are two.
+    fn ends(&self) -> Option<(&Size, &Size)> {
+        match self.sizes.as_slice() {
+            [one, .., most] => Some((one, most)),
+            _ => None,
+        }
+    }
+
+    /// Whether the kernel looks at one socket after the other.
+    fn verdict(&self, most: &Size) -> &'static str {
+        let (Some(ratio), Some(Mean { low, high, .. })) = (most.ratio, self.by_socket) else {
+            return "one round tells nothing";
+        };
+        if low > SEARCH_NS {
             "the group is searched"
         } else if high > SEARCH_NS {
-            "too noisy to say whether the group is searched"
-        } else if ratio.is_noise() && low <= 0.0 {
-            "flat"
+            "too noisy to tell whether the group is searched"
+        } else if Verdict::of(Some(ratio)) == Verdict::WithinNoise {
+            "no difference beyond noise"
         } else {
-            "no search of the group"
+            "the group is not searched"
+        }
+    }
+
+    /// What a datagram takes in the largest group and with one socket.
+    fn beside_one(&self) -> Option<String> {
+        let (one, most) = self.ends()?;
+        Some(format!(
+            "By {}, a datagram takes {} ns among {} sockets and {} ns with one",
+            self.policy.words(),
+            number(most.ns.middle()),
+            number(most.sockets as f64),
+            number(one.ns.middle()),
+        ))
+    }
+
+    fn sentence(&self) -> String {
+        let told = self.beside_one().zip(self.ends());
+        match (told, self.sizes.first()) {
+            (Some((told, (_, most))), _) => format!("{told}: {}.", self.verdict(most)),
+            (None, Some(one)) => format!(
+                "One socket leaves nothing to choose; a datagram takes {} ns.",
+                number(one.ns.middle())
+            ),
+            (None, None) => "Nothing was measured.".into(),
+        }
+    }
+
+    fn growth(&self) -> Option<String> {
+        let (_, most) = self.ends()?;
+        let (Ratio { mean, low, high }, growth) = (most.ratio?, self.by_socket?);
+        let more = if growth.low > SEARCH_NS {
+            format!("{} to {} ns", number(growth.low), number(growth.high))
+        } else if growth.high < 0.001 {
+            "less than 0.001 ns".into()
+        } else {
+            format!("at most {} ns", number(growth.high))
         };
         Some(format!(
-            "under {} {} sockets cost {ratio}, compared with one, and {mean:.3} ns ({low:.3} to \
-                {high:.3}) for each socket more: {verdict}",
-            self.policy, last.sockets,
+            "Round by round that is {mean:.2} times ({low:.2}–{high:.2}); each socket more adds \
+                {more}, where a search adds {SEARCH_NS} or more."
         ))
+    }
+
+    fn ratio(&self) -> Option<String> {
+        let (_, most) = self.ends()?;
+        Some(format!("{}: {}.", self.beside_one()?, most.ratio?))
     }
 }
 
-fn left_out_words(left_out: &[usize]) -> String {
-    match left_out {
-        [] => String::new(),
-        sizes => {
-            let sizes: Vec<String> = sizes.iter().map(usize::to_string).collect();
-            let sizes = sizes.join(" and ");
-            format!("; left out: {sizes} sockets, too many for `ulimit -n`")
-        }
+/// The groups that were too large, where there are any.
+fn left_out_words(left_out: &[usize]) -> Option<String> {
+    let sizes: Vec<String> = left_out.iter().map(|&size| number(size as f64)).collect();
+    match sizes.is_empty() {
+        true => None,
+        false => Some(format!(
+            "{} sockets, too many for `ulimit -n`",
+            sizes.join(" and ")
+        )),
     }
 }
 
 fn figure(summaries: &[LookupSummary]) -> Figure {
     let line = |summary: &LookupSummary| {
-        let point = |size: &Size| (size.sockets as f64, size.ns.median);
-        let points = summary.sizes.iter().map(point).collect();
-        (summary.policy.to_owned(), points)
+        let point = |size: &Size| (size.sockets as f64, size.ns.clone());
+        Line {
+            name: format!("by {}", summary.policy.words()),
+            points: summary.sizes.iter().map(point).collect(),
+        }
     };
     let lines = Lines {
-        title: "Sending and delivering one datagram".into(),
         x: Axis::logarithmic("sockets of the group"),
-        y: Axis::linear("ns"),
+        y: Axis::linear("ns a datagram"),
         series: summaries.iter().map(line).collect(),
         band: None,
     };
+    let panel = Panel {
+        title: "Sending and delivering a datagram".into(),
+        drawing: Drawing::Lines(lines),
+    };
     Figure {
-        panels: vec![Panel::Lines(lines)],
+        panels: vec![panel],
     }
 }
 
-fn finding(summaries: &[LookupSummary], left_out: &[usize]) -> String {
-    let said: Vec<String> = summaries
-        .iter()
-        .filter_map(LookupSummary::finding)
-        .collect();
+fn finding(summaries: &[LookupSummary], left_out: &[usize]) -> Finding {
+    let [hash, id] = summaries else {
+        unreachable!("each policy has a summary");
+    };
     let left_out = left_out_words(left_out);
-    if said.is_empty() {
-        return format!("One socket leaves nothing to choose{left_out}.");
-    }
-    let mut said = said.join("; ");
-    said[..1].make_ascii_uppercase();
-    format!("{said}{left_out}.")
+    Finding::new(hash.sentence())
+        .note_where(hash.growth())
+        .note_where(id.ratio())
+        .note_where(left_out.map(|words| format!("Left out: {words}.")))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn measured(ns: impl Fn(usize) -> f64) -> LookupSummary {
+    /// Both policies in groups up to `largest`, in so many rounds.
+    fn measured(largest: usize, rounds: usize, ns: impl Fn(usize) -> f64) -> Vec<LookupSummary> {
         let mut measured = Vec::new();
-        for sockets in sizes(4096) {
-            for round in 0..10 {
-                // Rounds differ by a little, the same for all groups.
-                let ns = ns(sockets) + f64::from(round % 3);
-                measured.push(LookupRound {
-                    policy: "hash",
-                    sockets,
-                    round: round as usize,
-                    datagrams: 1,
-                    ns,
-                    ns_fastest: ns,
-                });
+        for policy in POLICIES {
+            for sockets in sizes(largest) {
+                for round in 0..rounds {
+                    // Rounds differ by a little, the same for all groups.
+                    let ns = ns(sockets) + (round % 3) as f64;
+                    measured.push(LookupRound {
+                        policy: policy.name(),
+                        sockets,
+                        round,
+                        datagrams: 1,
+                        ns,
+                        ns_fastest: ns,
+                    });
+                }
             }
         }
-        LookupSummary::new(&measured, LookupPolicy::Hash)
+        let of = |policy| LookupSummary::new(&measured, policy);
+        POLICIES.map(of).into()
+    }
+
+    fn told(ns: impl Fn(usize) -> f64) -> Finding {
+        finding(&measured(4096, 10, ns), &[])
     }
 
     #[test]
@@ -428,23 +512,57 @@ mod tests {
 
     #[test]
     fn a_search_is_told_from_what_is_flat() {
-        let flat = measured(|_| 1000.0).finding().unwrap();
-        assert!(flat.ends_with(": flat"), "{flat}");
-        let slow = measured(|sockets| 1000.0 + 10.0 * (sockets as f64).log2());
-        let slow = slow.finding().unwrap();
-        assert!(slow.ends_with(": no search of the group"), "{slow}");
-        let search = measured(|sockets| 1000.0 + 3.0 * sockets as f64)
-            .finding()
-            .unwrap();
-        assert!(search.ends_with(": the group is searched"), "{search}");
+        let flat = told(|_| 1000.0);
+        assert_eq!(
+            flat.sentence,
+            "By hash, a datagram takes 1,001 ns among 4,096 sockets and 1,001 ns with one: no \
+                difference beyond noise."
+        );
+        assert!(flat.notes[0].contains("1.00 times (1.00–1.00)"), "{flat}");
+        assert!(flat.notes[0].contains("less than 0.001 ns"), "{flat}");
+        let slow = told(|sockets| 1000.0 + 10.0 * (sockets as f64).log2());
+        assert!(slow.sentence.ends_with(": the group is not searched."));
+        assert!(slow.notes[0].contains("adds at most 0.0"), "{slow}");
+        assert!(slow.notes[1].starts_with("By message ID, a datagram takes 1,121 ns"));
+        let search = told(|sockets| 1000.0 + 3.0 * sockets as f64);
+        assert!(search.sentence.ends_with(": the group is searched."));
+        assert!(search.notes[0].contains("adds 3 to 3 ns"), "{search}");
+    }
+
+    #[test]
+    fn what_is_too_noisy_is_said_to_be() {
+        let mut summaries = measured(4096, 10, |_| 1000.0);
+        let wide = Mean {
+            mean: 1.0,
+            low: -3.0,
+            high: 5.0,
+        };
+        summaries[0].by_socket = Some(wide);
+        let sentence = finding(&summaries, &[]).sentence;
+        assert!(sentence.ends_with(": too noisy to tell whether the group is searched."));
+    }
+
+    #[test]
+    fn few_sockets_and_a_single_round_are_told_as_well() {
+        let one = finding(&measured(1, 10, |_| 1000.0), &[]);
+        assert_eq!(
+            one,
+            Finding::new("One socket leaves nothing to choose; a datagram takes 1,001 ns.")
+        );
+        let once = finding(&measured(4, 1, |_| 1000.0), &[]);
+        assert!(
+            once.sentence
+                .ends_with("with one: one round tells nothing.")
+        );
+        assert!(once.notes.is_empty());
     }
 
     #[test]
     fn what_is_left_out_is_said() {
-        assert_eq!(left_out_words(&[]), "");
-        let finding = finding(&[measured(|_| 1.0)], &[1024, 4096]);
-        assert!(finding.starts_with("Under hash"), "{finding}");
-        let end = "; left out: 1024 and 4096 sockets, too many for `ulimit -n`.";
-        assert!(finding.ends_with(end), "{finding}");
+        let finding = finding(&measured(256, 10, |_| 1000.0), &[1024, 4096]);
+        assert_eq!(
+            finding.notes[2],
+            "Left out: 1,024 and 4,096 sockets, too many for `ulimit -n`."
+        );
     }
 }

@@ -1,4 +1,7 @@
 //! `resize`: which flows change their socket when the group grows or shrinks.
+//! What is measured is here; `told` says what it tells.
+
+mod told;
 
 use std::net::UdpSocket as Client;
 
@@ -6,11 +9,10 @@ use anyhow::Context;
 use serde::Serialize;
 
 use crate::lab::consistent_hash::Buckets;
-use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::{Group, MAX_WAITING, clients};
-use crate::lab::result::{ExperimentResult, Table, rows};
-use crate::lab::statistics::{self, ChiSquare, fit, hottest, median};
-use crate::lab::{Experiment, Lab};
+use crate::lab::result::{ExperimentResult, rows};
+use crate::lab::statistics::hottest;
+use crate::lab::{Experiment, Lab, Practice};
 use crate::sys::lab::buckets;
 
 /// The experiment.
@@ -25,21 +27,47 @@ pub const EXPERIMENT: Experiment = Experiment {
         BPF program on the group with 256 buckets of flows, rewritten on each change so that \
         only the leaver's buckets, or just enough for the newcomer, change hands; beyond 256 \
         sockets some get none. Theory is how far the slices overlap into which the hash is \
-        divided before and after. Not covered: datagrams on their way during the change, and \
+        divided before and after; least, if even, is what must move so that all sockets have as \
+        many flows, though the one that leaves may happen to have had fewer. Not covered: datagrams on their way during the change, and \
         TCP.",
     expectation: "The kernel scales the hash to the number of sockets, so that another number \
         shifts every slice but the first: some half of the flows move. When a socket in the \
         middle leaves, the kernel also moves the last into its place. The table moves no \
         unaffected flow.",
+    practice: PRACTICE,
     run,
 };
+
+const PRACTICE: &[Practice] = &[
+    Practice {
+        advice: "To replace a running server, start the new one with --takeover and as many \
+            workers: it gets the sockets themselves, and no flow moves. With --join one group \
+            grows and shrinks, and half of the flows move twice.",
+        source: "shardns serve, --takeover, --join",
+    },
+    Practice {
+        advice: "Plain DNS over UDP does not mind: each datagram stands alone, and all workers of \
+            shardns together keep to a client's rate limit.",
+        source: "shardns serve, --rate-limit",
+    },
+    Practice {
+        advice: "QUIC does mind: nginx finds a connection's worker again by its ID with \
+            quic_bpf on, whatever the hash says.",
+        source: "nginx, ngx_http_v3_module, quic_bpf",
+    },
+    Practice {
+        advice: "TCP connections that a listener has not accepted are lost when it closes; with \
+            net.ipv4.tcp_migrate_req = 1 another one of the group gets them (Linux 5.14).",
+        source: "Documentation/networking/ip-sysctl.rst, tcp_migrate_req",
+    },
+];
 
 /// Sockets of the group before the change, unless told otherwise.
 const SOCKETS: usize = 8;
 /// Flows of a round.
 const FLOWS: usize = 1024;
-/// 95 of 100 lie within so many standard deviations.
-const DEVIATIONS: f64 = 1.96;
+/// Chance strays so far less often than once in a thousand runs.
+const UNLIKELY: f64 = 0.001;
 
 /// What happens to the group.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -55,6 +83,15 @@ impl Change {
             Change::Join => "join",
             Change::MiddleLeaves => "middle leaves",
             Change::LastLeaves => "last leaves",
+        }
+    }
+
+    /// What happens, for the figure.
+    fn words(self) -> &'static str {
+        match self {
+            Change::Join => "one joins",
+            Change::MiddleLeaves => "a middle one leaves",
+            Change::LastLeaves => "the last one leaves",
         }
     }
 
@@ -144,11 +181,11 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
             }
         }
     }
-    let summaries = summaries(&measured, changes);
+    let summaries = told::summaries(&measured, changes);
     Ok(ExperimentResult {
-        finding: finding(&summaries, sockets),
-        tables: vec![table(&summaries, sockets)],
-        figure: figure(&summaries, changes, sockets),
+        finding: told::finding(&summaries, sockets),
+        tables: vec![told::table(&summaries, sockets)],
+        figure: told::figure(&summaries, changes, sockets),
         rows: rows(&measured),
     })
 }
@@ -253,165 +290,6 @@ fn theory(change: Change, sockets: usize) -> f64 {
         }
     }
     1.0 - stay as f64 / unaffected as f64
-}
-
-/// The rounds of one policy and one change, taken together.
-struct ResizeSummary {
-    policy: ResizePolicy,
-    change: Change,
-    flows: usize,
-    moved: usize,
-    unaffected: usize,
-    unaffected_moved: usize,
-    theory: f64,
-    hottest_after: f64,
-}
-
-impl ResizeSummary {
-    fn share(&self) -> f64 {
-        self.unaffected_moved as f64 / self.unaffected.max(1) as f64
-    }
-
-    /// Where the share lies 95 times of 100 if theory is right.
-    fn band(&self) -> (f64, f64) {
-        let variance = self.theory * (1.0 - self.theory) / self.unaffected.max(1) as f64;
-        let reach = DEVIATIONS * variance.sqrt();
-        (
-            (self.theory - reach).max(0.0),
-            (self.theory + reach).min(1.0),
-        )
-    }
-
-    /// Whether those that moved and those that stayed are as many as in theory.
-    fn test(&self) -> Option<ChiSquare> {
-        let (all, moved) = (self.unaffected as f64, self.theory * self.unaffected as f64);
-        let counts = [
-            self.unaffected_moved as u64,
-            (self.unaffected - self.unaffected_moved) as u64,
-        ];
-        fit(&counts, &[moved, all - moved])
-    }
-
-    /// The share of all flows that must move, so that all sockets have as many.
-    fn least(&self, sockets: usize) -> f64 {
-        match self.change {
-            Change::Join => 1.0 / (sockets + 1) as f64,
-            Change::MiddleLeaves | Change::LastLeaves => 1.0 / sockets as f64,
-        }
-    }
-}
-
-fn summaries(measured: &[ResizeRound], changes: &[Change]) -> Vec<ResizeSummary> {
-    let cases = POLICIES
-        .into_iter()
-        .flat_map(|policy| changes.iter().map(move |&change| (policy, change)));
-    let summary = |(policy, change): (ResizePolicy, Change)| {
-        let own: Vec<&ResizeRound> = measured
-            .iter()
-            .filter(|round| (round.policy, round.change) == (policy.name(), change.name()))
-            .collect();
-        let sum = |figure: fn(&ResizeRound) -> usize| own.iter().map(|round| figure(round)).sum();
-        let after: Vec<f64> = own.iter().map(|round| round.hottest_after).collect();
-        ResizeSummary {
-            policy,
-            change,
-            flows: sum(|round| round.flows),
-            moved: sum(|round| round.moved),
-            unaffected: sum(|round| round.unaffected),
-            unaffected_moved: sum(|round| round.unaffected_moved),
-            theory: own.first().map_or(0.0, |round| round.theory),
-            hottest_after: median(&after),
-        }
-    };
-    cases.map(summary).collect()
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
-fn table(summaries: &[ResizeSummary], sockets: usize) -> Table {
-    let mut table = Table::new(
-        format!("Flows that move, {sockets} sockets before the change, all rounds together"),
-        &[
-            "choice",
-            "change",
-            "unaffected flows",
-            "of them moved",
-            "theory, 95 of 100",
-            "of all moved",
-            "least possible",
-            "hottest/mean after",
-        ],
-    );
-    for summary in summaries {
-        let (low, high) = summary.band();
-        table.row([
-            summary.policy.name().into(),
-            summary.change.name().into(),
-            summary.unaffected.to_string(),
-            percent(summary.share()),
-            format!("{}–{}", percent(low), percent(high)),
-            percent(summary.moved as f64 / summary.flows as f64),
-            percent(summary.least(sockets)),
-            format!("{:.2}", summary.hottest_after),
-        ]);
-    }
-    table
-}
-
-fn figure(summaries: &[ResizeSummary], changes: &[Change], sockets: usize) -> Figure {
-    let bars = |policy: ResizePolicy, figure: fn(&ResizeSummary) -> f64| {
-        let own = summaries.iter().filter(|summary| summary.policy == policy);
-        own.map(|summary| 100.0 * figure(summary)).collect()
-    };
-    let bars = Bars {
-        title: format!("Unaffected flows that move, {sockets} sockets before"),
-        y: "% of unaffected flows".into(),
-        groups: changes.iter().map(|change| change.name().into()).collect(),
-        series: vec![
-            (
-                "hash".into(),
-                bars(ResizePolicy::Hash, ResizeSummary::share),
-            ),
-            (
-                "hash, theory".into(),
-                bars(ResizePolicy::Hash, |summary| summary.theory),
-            ),
-            (
-                "consistent table".into(),
-                bars(ResizePolicy::Consistent, ResizeSummary::share),
-            ),
-        ],
-    };
-    Figure {
-        panels: vec![Panel::Bars(bars)],
-    }
-}
-
-fn finding(summaries: &[ResizeSummary], sockets: usize) -> String {
-    let of = |policy: ResizePolicy| summaries.iter().filter(move |s| s.policy == policy);
-    let shares: Vec<String> = of(ResizePolicy::Hash)
-        .map(|s| format!("{} ({})", percent(s.share()), s.change.name()))
-        .collect();
-    let tests: Vec<Option<ChiSquare>> = of(ResizePolicy::Hash).map(ResizeSummary::test).collect();
-    let theory: Vec<String> = of(ResizePolicy::Hash).map(|s| percent(s.theory)).collect();
-    let verdict = match statistics::pooled(&tests, 2) {
-        Some(test) if test.p > 0.001 => format!(", within noise (p = {:.3})", test.p),
-        Some(_) => ", which is not what was measured".into(),
-        None => String::new(),
-    };
-    let (moved, unaffected) = of(ResizePolicy::Consistent)
-        .fold((0, 0), |(moved, unaffected), s| {
-            (moved + s.unaffected_moved, unaffected + s.unaffected)
-        });
-    format!(
-        "With {sockets} sockets, the kernel's hash moves {} of the unaffected flows (equal \
-            slices of the hash: {}{verdict}); the consistent table moves {moved} of \
-            {unaffected}.",
-        shares.join(", "),
-        theory.join(", ")
-    )
 }
 
 #[cfg(test)]

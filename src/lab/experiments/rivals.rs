@@ -6,20 +6,20 @@ use std::time::Duration;
 use serde::Serialize;
 
 use crate::lab::contest::{self, Contest, Contestant, Load};
-use crate::lab::figure::{Bars, Figure, Panel};
+use crate::lab::figure::{Axis, BarSeries, Bars, Drawing, Figure, Panel, number};
 use crate::lab::load::{self, Measured};
-use crate::lab::result::{ExperimentResult, Table, rows};
+use crate::lab::result::{ExperimentResult, Finding, Table, counted, listed, rows};
 use crate::lab::rival::{Model, Rival};
-use crate::lab::rounds::{RoundOrder, Rounds};
-use crate::lab::statistics::{Verdict, hottest, jain, median};
+use crate::lab::rounds::RoundOrder;
+use crate::lab::statistics::{Sample, Verdict, hottest, jain};
 use crate::lab::tasks::Tasks;
-use crate::lab::{Experiment, Lab};
+use crate::lab::{Experiment, Lab, Practice};
 use crate::server::placement::usable_cpus;
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
     name: "rivals",
-    question: "Which way of sharing a port is best?",
+    question: "Which way of sharing a port answers most?",
     method: "Five rivals serve the same small zone with the same answering code, batch and \
         number of workers: a SO_REUSEPORT socket for each worker; one socket that all read; one \
         socket in one epoll instance that all wait in; one receiver that hands batches over \
@@ -28,9 +28,9 @@ pub const EXPERIMENT: Experiment = Experiment {
         over 64 flows from one thread of this process: first a little, then as fast as answers \
         come (4 waiting on each flow), then at 50 % and 90 % of the rival's own median rate, \
         where latency counts from when a request was due, and is that of the answers that came: \
-        rivals are compared at different rates there. The best is the one ahead by its \
-        geometric mean over the rounds; each other is compared with it round by round, with 95 \
-        % confidence for the four comparisons together. CPU time and context switches are those \
+        rivals are compared at different rates there. Who has the best median \
+        is named if each other is behind it round by round, with 95 % confidence for the four \
+        comparisons together; else those that are not told apart are named together. CPU time and context switches are those \
         of the rival's threads. The load generator competes with them for the CPUs, and on \
         loopback it pays for the delivery of requests and they for that of replies. Not \
         covered: pinned workers, a network card's queues, TCP, more than 32 workers.",
@@ -39,6 +39,23 @@ pub const EXPERIMENT: Experiment = Experiment {
         whoever is free, so that with few flows or few CPUs it is more even and its slowest \
         answers are faster. Threads and processes are the same to the kernel. What a common \
         queue costs shows with many cores only.",
+    practice: &[
+        Practice {
+            advice: "This server gives each worker a socket (`--sockets reuseport`); `--sockets \
+                shared` lets all read one.",
+            source: "README, `shardns serve`",
+        },
+        Practice {
+            advice: "NSD and BIND share a port this way with `reuseport: yes` and `reuseport yes;`, \
+                Knot always does where the kernel has it.",
+            source: "nsd.conf(5); BIND 9 Administrator Reference Manual, options; Knot DNS, Configuration reference",
+        },
+        Practice {
+            advice: "nginx opens a listening socket for each worker process with `listen … \
+                reuseport`.",
+            source: "nginx, ngx_http_core_module, listen",
+        },
+    ],
     run,
 };
 
@@ -152,7 +169,7 @@ const P999: Measure = |visit| Some(visit.latency.latency_us_p999);
 
 fn rates(visits: &Visits, workers: usize) -> Table {
     let title = format!(
-        "As fast as answers come, {}: medians of the rounds, ratio to reuseport with 95 % confidence",
+        "As fast as answers come, {}: medians, and ratio to reuseport round by round (95 %)",
         counted(workers, "worker")
     );
     let mut table = Table::new(
@@ -175,7 +192,7 @@ fn rates(visits: &Visits, workers: usize) -> Table {
         let ratio = ratio.filter(|_| index != REUSEPORT);
         table.row([
             model.name().into(),
-            format!("{:.0}", middle(RATE)),
+            number(middle(RATE)),
             ratio.map_or(String::new(), |ratio| ratio.to_string()),
             format!("{:.2}", middle(CPU)),
             format!("{:.3}", middle(SWITCHES)),
@@ -208,7 +225,7 @@ fn latencies(visits: &Visits) -> Table {
     for (index, model) in Model::ALL.into_iter().enumerate() {
         for load in [Load::Low, Load::Half, Load::High] {
             let middle = |measure| visits.middle(index, load, measure);
-            let whole = |measure| format!("{:.0}", middle(measure));
+            let whole = |measure| number(middle(measure).round());
             let [lost, sent] = lost_of_sent(visits, index, load);
             table.row([
                 model.name().into(),
@@ -220,7 +237,7 @@ fn latencies(visits: &Visits) -> Table {
                 whole(P999),
                 whole(|visit| Some(visit.latency.latency_us_deviation)),
                 format!("{:.2}", middle(CPU)),
-                format!("{lost} of {sent}"),
+                format!("{} of {}", number(lost as f64), number(sent as f64)),
             ]);
         }
     }
@@ -236,115 +253,146 @@ fn lost_of_sent(visits: &Visits, rival: usize, load: Load) -> [u64; 2] {
 
 fn figure(visits: &Visits) -> Figure {
     let names = || Model::ALL.map(|model| model.name().to_owned()).to_vec();
-    let bars = |load, measure| {
-        let rivals = 0..Model::ALL.len();
-        rivals
-            .map(|rival| visits.middle(rival, load, measure))
-            .collect()
+    let bars = |name: &str, load, measure| BarSeries {
+        name: name.into(),
+        samples: (0..Model::ALL.len())
+            .map(|rival| visits.sample(rival, load, measure))
+            .collect(),
     };
-    let panel = |title: &str, y: &str, series: &[(&str, Load, Measure)]| {
-        Panel::Bars(Bars {
-            title: title.into(),
-            y: y.into(),
+    let panel = |title: &str, x: Axis, series| Panel {
+        title: title.into(),
+        drawing: Drawing::Bars(Bars {
+            x,
             groups: names(),
-            series: series
-                .iter()
-                .map(|&(name, load, measure)| (name.to_owned(), bars(load, measure)))
-                .collect(),
-        })
+            series,
+            band: None,
+        }),
     };
     let latencies = |title: &str, load| {
-        let series = [("p50", load, P50), ("p90", load, P90), ("p99", load, P99)];
-        panel(title, "µs", &series)
+        let series = [("p50", P50), ("p90", P90), ("p99", P99)];
+        let series = series.map(|(name, measure): (_, Measure)| bars(name, load, measure));
+        panel(title, Axis::logarithmic("µs"), series.into())
     };
+    let most = |measure| vec![bars("", Load::Most, measure)];
     Figure {
         panels: vec![
             panel(
                 "Answers, as fast as they come",
-                "per second",
-                &[("answers", Load::Most, RATE)],
+                Axis::linear("answers/s"),
+                most(RATE),
             ),
             panel(
                 "CPU time of the server",
-                "µs a query",
-                &[("CPU time", Load::Most, CPU)],
+                Axis::linear("µs a query"),
+                most(CPU),
             ),
-            latencies("Latency at 50 % of the rival's rate", Load::Half),
-            latencies("Latency at 90 % of the rival's rate", Load::High),
+            latencies("Latency at half of each one's own rate", Load::Half),
+            latencies("Latency at 90 % of each one's own rate", Load::High),
         ],
     }
 }
 
-fn finding(visits: &Visits, workers: usize) -> String {
-    let leader = |load, measure, order, unit| match visits.rounds(load, measure) {
-        Some(rounds) => leader(&rounds, order, unit),
-        None => "nobody, for this kernel does not tell".into(),
+fn finding(visits: &Visits, workers: usize) -> Finding {
+    let note = |what: &str, load, measure, unit| {
+        let rounds = visits.rounds(load, measure)?;
+        Some(format!(
+            "{what}: {}.",
+            rounds.told(RoundOrder::Lowest, name, unit)
+        ))
     };
-    let most = leader(Load::Most, RATE, RoundOrder::Highest, "/s");
-    let cheapest = leader(Load::Most, CPU, RoundOrder::Lowest, " µs a query");
-    let fastest = leader(Load::Half, P99, RoundOrder::Lowest, " µs");
-    let most_visits = visits.all().iter().filter(|visit| visit.load == Load::Most);
-    let busy = median(&most_visits.filter_map(BUSY).collect::<Vec<_>>());
-    let cpus = usable_cpus();
-    let hidden = if cpus <= FEW_CPUS {
-        format!(
-            ", and {} for all this hides what many workers at once cost each other",
-            counted(cpus, "CPU")
-        )
-    } else {
-        String::new()
+    Finding::new(most(visits, workers))
+        .note_where(note("Least CPU time a query", Load::Most, CPU, " µs"))
+        .note_where(note(
+            "Lowest p99 at half of its own rate",
+            Load::Half,
+            P99,
+            " µs",
+        ))
+        .note_where(lost(visits).or_else(|| shared_cpus(visits)))
+}
+
+fn name(index: usize) -> String {
+    Model::ALL[index].name().into()
+}
+
+/// Who answers most.
+fn most(visits: &Visits, workers: usize) -> String {
+    let Some(rounds) = visits.rounds(Load::Most, RATE) else {
+        return "Nothing was answered.".into();
     };
+    let with = format!("With {}", counted(workers, "worker"));
+    let lead = rounds.lead(RoundOrder::Highest);
+    if lead.is_shared_by_all() {
+        let cpus = counted(usable_cpus(), "CPU");
+        let range = rounds.range("/s");
+        return match lead.verdict {
+            Some(Verdict::Nothing) => {
+                format!("One round does not tell which way answers most: {range}.")
+            }
+            Some(Verdict::WithinNoise) => {
+                format!("{with} on {cpus}, all ways answer alike within noise: {range}.")
+            }
+            _ => {
+                format!("{with} on {cpus} it is too noisy to tell which way answers most: {range}.")
+            }
+        };
+    }
+    let all = || 0..Model::ALL.len();
+    let ahead = lead.ahead();
+    let names = |of: &[usize]| listed(&of.iter().map(|&index| name(index)).collect::<Vec<_>>());
+    let behind: Vec<usize> = all().filter(|index| !ahead.contains(index)).collect();
+    let medians = |of: &[usize]| -> Sample {
+        of.iter()
+            .map(|&index| rounds.sample(index).middle())
+            .collect()
+    };
+    if ahead.len() > 1 {
+        let rates = medians(&ahead);
+        return format!(
+            "{with}, {} answer most, not told apart: {} to {}/s; behind them: {}.",
+            names(&ahead),
+            number(rates.low()),
+            number(rates.high()),
+            names(&behind)
+        );
+    }
+    let (rate, next) = (medians(&ahead).middle(), medians(&behind).high());
+    let is_next = |index: &usize| rounds.sample(*index).middle() == next;
+    let second: Vec<usize> = behind.into_iter().filter(is_next).take(1).collect();
     format!(
-        "With {}, most answers come from {most}, the least CPU time is that of {cheapest}, and \
-            the lowest p99, each at half its own rate, that of {fastest}{}; the load generator \
-            alone kept {busy:.2} of a CPU busy{hidden}.",
-        counted(workers, "worker"),
-        losses(visits),
+        "{with}, {} answers most, {}/s; {} comes next with {} times that.",
+        names(&ahead),
+        number(rate),
+        names(&second),
+        number(next / rate)
     )
 }
 
 /// Who has lost so much at half its rate that its latency, which is that of the
 /// answers that came, looks better than it was.
-fn losses(visits: &Visits) -> String {
+fn lost(visits: &Visits) -> Option<String> {
     let rivals = Model::ALL.into_iter().enumerate();
     let shares = rivals.filter_map(|(index, model)| {
         let [lost, sent] = lost_of_sent(visits, index, Load::Half);
         let share = lost as f64 / sent.max(1) as f64;
-        (share > TOLD_LOSS).then(|| format!("{:.1} % ({})", share * 100.0, model.name()))
+        (share > TOLD_LOSS).then(|| format!("{} % ({})", number(share * 100.0), model.name()))
     });
     let shares: Vec<String> = shares.collect();
-    match shares.as_slice() {
-        [] => String::new(),
-        shares => format!(
-            ", of the answers that came; not answered: {}",
-            shares.join(", ")
-        ),
-    }
+    (!shares.is_empty())
+        .then(|| format!("That is of answers that came; lost: {}.", listed(&shares)))
 }
 
-fn counted(count: usize, word: &str) -> String {
-    let plural = if count == 1 { "" } else { "s" };
-    format!("{count} {word}{plural}")
-}
-
-/// Who is ahead, with which figure, and of whom that is not sure.
-fn leader(rounds: &Rounds, order: RoundOrder, unit: &str) -> String {
-    let best = rounds.best(order);
-    let figure = rounds.median(best);
-    let digits = usize::from(figure < 100.0);
-    let mut text = format!("{} ({figure:.digits$}{unit}", Model::ALL[best].name());
-    if let Some(ratio) = rounds.ratio_of_best(best, REUSEPORT)
-        && Verdict::of(Some(ratio)) == Verdict::Different
-    {
-        text += &format!(", {:.2} times reuseport's", ratio.mean);
-    }
-    for verdict in [Verdict::WithinNoise, Verdict::TooNoisy, Verdict::Nothing] {
-        let so = (0..Model::ALL.len())
-            .filter(|&other| other != best && rounds.verdict(best, other) == verdict);
-        let so: Vec<&str> = so.map(|other| Model::ALL[other].name()).collect();
-        if !so.is_empty() {
-            text += &format!("; {}: {}", verdict.words(), so.join(", "));
-        }
-    }
-    text + ")"
+/// What a small machine cannot show.
+fn shared_cpus(visits: &Visits) -> Option<String> {
+    let cpus = usable_cpus();
+    let most_visits = visits.all().iter().filter(|visit| visit.load == Load::Most);
+    let busy: Sample = most_visits.filter_map(BUSY).collect();
+    (cpus <= FEW_CPUS && !busy.is_empty()).then(|| {
+        format!(
+            "{} for all, of which the load generator takes {:.2}, hide what many workers cost \
+                each other.",
+            counted(cpus, "CPU"),
+            busy.middle()
+        )
+    })
 }

@@ -91,6 +91,7 @@ fn open_three(protocol: Protocol) -> anyhow::Result<(Vec<TrialEnd>, u16)> {
 
 /// The lists, side by side.
 pub fn table(listings: &[Listing]) -> Table {
+    // Who sees two of the three may have a tool that shows each address once.
     let mut table = Table::new(
         "Two sockets at 127.0.0.1 and one at 0.0.0.0 on one port with SO_REUSEPORT: what is listed",
         &["list", "sockets", "addresses", "at 127.0.0.1", "at 0.0.0.0"],
@@ -133,20 +134,4 @@ fn cells(list: String, locals: &[SocketAddr]) -> [String; 5] {
         at(SPECIFIC),
         at(WILDCARD),
     ]
-}
-
-/// Why somebody may see fewer than there are.
-pub fn finding(listings: &[Listing]) -> String {
-    let addresses = listings.iter().map(Listing::addresses).max().unwrap_or(0);
-    if !listings.iter().all(Listing::is_complete) {
-        return format!("the kernel does not list all {SOCKETS} sockets that share a port");
-    }
-    let netlink = match listings.iter().all(|listing| listing.netlink.is_some()) {
-        true => "/proc/net and netlink each list",
-        false => "/proc/net lists",
-    };
-    format!(
-        "{netlink} all {SOCKETS} sockets that share a port, two at 127.0.0.1 and one at \
-            0.0.0.0, so that who sees {addresses} may have a tool that shows each address once"
-    )
 }

@@ -1,7 +1,10 @@
 //! `bind`: who may bind beside whom, and who then receives. What is tried is
-//! here; `trial` tries it, `shown` makes tables and the figure of it, and
-//! `listing` asks what the kernel lists of three that share a port.
+//! here; `trial` tries it, `found` says what it tells, `shown` makes tables and
+//! `drawn` the figure of it, and `listing` asks what the kernel lists of three
+//! that share a port.
 
+mod drawn;
+mod found;
 mod listing;
 mod published;
 mod shown;
@@ -12,11 +15,11 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use serde::Serialize;
 
 use crate::lab::result::{ExperimentResult, rows};
-use crate::lab::{Experiment, Lab};
+use crate::lab::{Experiment, Lab, Practice};
 use crate::sys::lab::bind::Reuse;
 use crate::sys::proc_net::Protocol;
 use listing::Listing;
-use trial::{Case, GROUP, Part, Receiver, Verdict, attempt};
+use trial::{Case, GROUP, Part, Verdict, attempt};
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -33,16 +36,45 @@ pub const EXPERIMENT: Experiment = Experiment {
         Where both serve, datagrams or connections go to 127.0.0.1, 127.0.0.2 and ::1, from \
         many client ports where the address belongs to both; both also join a multicast group \
         on loopback. Last, what /proc/net and netlink list of two sockets at 127.0.0.1 and one \
-        at 0.0.0.0. There are always two sockets, whatever --sockets says. Not covered: \
-        IPV6_V6ONLY, SO_BINDTODEVICE, network namespaces, groups with a BPF program; BSD is \
-        quoted, not measured.",
+        at 0.0.0.0. There are always two sockets, whatever --sockets says. The published table \
+        is that for Linux 2.6.32, of TCP over IPv4. Not covered: IPV6_V6ONLY, SO_BINDTODEVICE, \
+        network namespaces, groups with a BPF program; BSD is quoted, not measured.",
     expectation: "Both sockets must set SO_REUSEPORT, and belong to one user, to share a port \
         by flow; on one alone it does nothing. SO_REUSEADDR on both never lets two listen on \
         TCP; it passes TIME_WAIT. On UDP it lets the last binder take every datagram of the \
         same address. Where addresses overlap, the more specific socket gets its address's \
-        share. Each member of a multicast group gets a copy.",
+        share. Each member of a multicast group gets a copy. Of what SO_REUSEADDR allows, the \
+        last binder is first in the kernel's list; but an IPv6 socket with SO_REUSEPORT is put \
+        at its end (udp_lib_get_port in net/ipv4/udp.c), so that there one with both options, \
+        bound after one with SO_REUSEADDR, gets nothing.",
+    practice: PRACTICE,
     run,
 };
+
+const PRACTICE: &[Practice] = &[
+    Practice {
+        advice: "Set SO_REUSEPORT on every socket of the port before it is bound, the first one \
+            included, all as the same user. A second shardns joins if both were started with \
+            --join by one user.",
+        source: "socket(7), SO_REUSEPORT; shardns serve, --join",
+    },
+    Practice {
+        advice: "nginx opens such a socket for each worker process where listen says reuseport; \
+            Envoy does for each worker thread unless enable_reuse_port is false.",
+        source: "nginx, ngx_http_core_module, listen; Envoy, config.listener.v3.Listener, \
+            enable_reuse_port",
+    },
+    Practice {
+        advice: "Do not set SO_REUSEADDR on a UDP server's socket, unless for multicast: whoever \
+            sets it too may take every datagram, as another user even.",
+        source: "socket(7), SO_REUSEADDR",
+    },
+    Practice {
+        advice: "Set SO_REUSEADDR on TCP listeners, so that a restart need not wait for \
+            connections in TIME_WAIT.",
+        source: "ip(7), DESCRIPTION",
+    },
+];
 
 /// Client ports that something is sent from before one socket is believed to
 /// get everything: of two that share, chance takes the same as often once in
@@ -147,9 +179,9 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let mut measured: Vec<TrialRow> = tried.iter().map(row).collect();
     measured.extend(listings.iter().map(listing_row));
     Ok(ExperimentResult {
-        finding: finding(&tried, &listings),
+        finding: found::finding(&tried),
         tables: shown::tables(&tried, &listings),
-        figure: shown::figure(&tried),
+        figure: drawn::figure(&tried),
         rows: rows(&measured),
     })
 }
@@ -242,123 +274,4 @@ fn listing_row(listing: &Listing) -> TrialRow {
         listed_by_netlink: listing.netlink.as_ref().map(Vec::len),
         listed_addresses: Some(listing.addresses()),
     }
-}
-
-fn finding(tried: &[Tried], listings: &[Listing]) -> String {
-    let (compared, differing) = compared(tried);
-    let parts = [
-        claim(tried),
-        format!(
-            "{differing} of {compared} combinations of TCP differ from the table for Linux 2.6.32"
-        ),
-        taken_over(tried),
-        other_user(tried),
-        multicast(tried),
-        listing::finding(listings),
-    ];
-    let missing: Vec<String> = ADDRESSES
-        .iter()
-        .filter(|ip| !tried.iter().any(|tried| tried.case.addresses.contains(ip)))
-        .map(|ip| format!("; {ip} was not tried, for this machine does not have it"))
-        .collect();
-    parts.join("; ") + &missing.concat() + "."
-}
-
-fn compared(tried: &[Tried]) -> (usize, usize) {
-    let differs: Vec<bool> = tried.iter().filter_map(Tried::differs).collect();
-    (
-        differs.len(),
-        differs.iter().filter(|&&differs| differs).count(),
-    )
-}
-
-/// Who is right on how many must set `SO_REUSEPORT`.
-fn claim(tried: &[Tried]) -> String {
-    let (neither, port) = (reuse(false, false), reuse(false, true));
-    let share = |options: [Reuse; 2]| {
-        let of = |tried: &&Tried| {
-            let case = &tried.case;
-            case.part == Part::Serving && case.options == options && shown::overlap(case)
-        };
-        let of: Vec<&Tried> = tried.iter().filter(of).collect();
-        let works = of.iter().filter(|tried| tried.works()).count();
-        (works, of.len())
-    };
-    let (both, first, second) = (
-        share([port, port]),
-        share([port, neither]),
-        share([neither, port]),
-    );
-    let judgement = if both.0 < both.1 {
-        "SO_REUSEPORT does not share every port"
-    } else if first.0 == 0 && second.0 == 0 {
-        "Both sockets must set SO_REUSEPORT, and who asks it of the first binder only is wrong"
-    } else if first.0 == first.1 {
-        "It is enough that the first binder sets SO_REUSEPORT"
-    } else {
-        "SO_REUSEPORT on one socket is sometimes enough"
-    };
-    format!(
-        "{judgement} (of {} pairs of overlapping addresses {} bind with it on both, {} on the \
-            first alone, {} on the second alone)",
-        both.1, both.0, first.0, second.0
-    )
-}
-
-/// What `SO_REUSEADDR` does to a UDP socket.
-fn taken_over(tried: &[Tried]) -> String {
-    let by_address_alone = |tried: &&Tried| {
-        let [first, second] = tried.case.options;
-        tried.is_part(Part::Serving, Protocol::Udp)
-            && first.address
-            && second.address
-            && !(first.port && second.port)
-            && tried.case.addresses[0] == tried.case.addresses[1]
-            && tried.works()
-    };
-    let ways: Vec<&Tried> = tried.iter().filter(by_address_alone).collect();
-    let taken_by = |one: Receiver| {
-        let takes_all = |tried: &&&Tried| shown::contested(tried).all(|got| got == one);
-        ways.iter().filter(takes_all).count()
-    };
-    format!(
-        "of two UDP sockets at one address that have only SO_REUSEADDR in common, one takes \
-            every datagram, in {} of {} ways the last binder, in {} the first",
-        taken_by(Receiver::Second),
-        ways.len(),
-        taken_by(Receiver::First)
-    )
-}
-
-fn other_user(tried: &[Tried]) -> String {
-    let is_refused = |protocol, options: Reuse| {
-        let of = |tried: &&Tried| {
-            tried.is_part(Part::OtherUser, protocol) && tried.case.options == [options; 2]
-        };
-        tried.iter().find(of).map(|tried| !tried.works())
-    };
-    let port = reuse(false, true);
-    let refused = [Protocol::Udp, Protocol::Tcp].map(|protocol| is_refused(protocol, port));
-    let stolen = is_refused(Protocol::Udp, reuse(true, false)) == Some(false);
-    match refused {
-        [None, _] | [_, None] => "another user was not tried, for only root can".into(),
-        [Some(true), Some(true)] if stolen => {
-            "another user is kept out of a SO_REUSEPORT group but not from UDP with SO_REUSEADDR"
-                .into()
-        }
-        [Some(true), Some(true)] => "another user is kept out of a SO_REUSEPORT group".into(),
-        _ => "another user may join a SO_REUSEPORT group".into(),
-    }
-}
-
-fn multicast(tried: &[Tried]) -> String {
-    let got: Vec<Receiver> = tried
-        .iter()
-        .filter_map(|tried| tried.verdict.received_by_group)
-        .collect();
-    let each = got.iter().filter(|&&got| got == Receiver::Each).count();
-    format!(
-        "both members of a multicast group get a copy in {each} of {} ways to bind them",
-        got.len()
-    )
 }

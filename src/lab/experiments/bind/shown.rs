@@ -1,5 +1,5 @@
-//! The matrix for people: grids that gather address pairs, the published tables
-//! beside what came out, who receives, and the whole as a figure.
+//! Tables for people: grids that gather address pairs, the published tables
+//! beside what came out, and who receives.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -7,8 +7,7 @@ use std::net::IpAddr;
 use super::listing::{self, Listing};
 use super::published::bsd;
 use super::trial::{Case, DESTINATIONS, Part, Receiver, covers};
-use super::{OPTIONS, SPECIFIC, Tried, WILDCARD, pairs, reuse};
-use crate::lab::figure::{Figure, Matrix, Panel, Shade};
+use super::{ADDRESSES, OPTIONS, SPECIFIC, Tried, WILDCARD, pairs, reuse};
 use crate::lab::result::Table;
 use crate::sys::lab::bind::Reuse;
 use crate::sys::proc_net::Protocol;
@@ -50,16 +49,6 @@ pub fn options(options: Reuse) -> &'static str {
         (true, false) => "SO_REUSEADDR",
         (false, true) => "SO_REUSEPORT",
         (true, true) => "both",
-    }
-}
-
-/// The options in one character.
-fn short(options: Reuse) -> &'static str {
-    match (options.address, options.port) {
-        (false, false) => "·",
-        (true, false) => "A",
-        (false, true) => "P",
-        (true, true) => "AP",
     }
 }
 
@@ -105,8 +94,14 @@ pub fn tables(tried: &[Tried], listings: &[Listing]) -> Vec<Table> {
 }
 
 fn grids(tried: &[Tried]) -> Table {
-    let title = "Address pairs that overlap on which the second socket works; its options \
-        across, the first's down";
+    let mut title = "Address pairs that overlap on which the second socket works; its options \
+        across, the first's down"
+        .to_owned();
+    for ip in ADDRESSES {
+        if !tried.iter().any(|tried| tried.case.addresses.contains(&ip)) {
+            title += &format!("; {ip} was not tried, for this machine does not have it");
+        }
+    }
     let mut table = Table::new(
         title,
         &[
@@ -252,64 +247,4 @@ fn receivers(tried: &[Tried]) -> Table {
         ]);
     }
     table
-}
-
-/// Every combination of addresses and options.
-pub fn figure(tried: &[Tried]) -> Figure {
-    let wanted = [
-        (Part::Serving, Protocol::Udp),
-        (Part::Serving, Protocol::Tcp),
-        (Part::TimeWait, Protocol::Tcp),
-    ];
-    let panel = |(part, protocol)| Panel::Matrix(matrix(tried, part, protocol));
-    Figure {
-        panels: wanted.into_iter().map(panel).collect(),
-    }
-}
-
-fn matrix(tried: &[Tried], kind: Part, transport: Protocol) -> Matrix {
-    let own: Vec<&Tried> = tried
-        .iter()
-        .filter(|tried| tried.is_part(kind, transport))
-        .collect();
-    let rows = own.chunk_by(|a, b| a.case.addresses == b.case.addresses);
-    let name = |[first, second]: [IpAddr; 2]| format!("{first}, {second}");
-    let column = |[first, second]: [Reuse; 2]| format!("{},{}", short(first), short(second));
-    let colours = match transport {
-        Protocol::Tcp => "; yellow: unlike 2.6.32",
-        Protocol::Udp => "",
-    };
-    Matrix {
-        title: format!(
-            "{}, {}: who receives (A SO_REUSEADDR, P SO_REUSEPORT{colours})",
-            protocol(transport),
-            part(kind)
-        ),
-        rows: rows
-            .clone()
-            .map(|row| name(row[0].case.addresses))
-            .collect(),
-        columns: pairs(OPTIONS).map(column).collect(),
-        cells: rows
-            .map(|row| row.iter().map(|tried| cell(tried)).collect())
-            .collect(),
-    }
-}
-
-/// The receiver of what is sent to an address of both: 1, 2, or both by flow.
-fn cell(tried: &Tried) -> (String, Shade) {
-    let mut contested = contested(tried);
-    let word = match (tried.works(), contested.next()) {
-        (false, _) => "–",
-        (true, Some(Receiver::First)) => "1",
-        (true, Some(Receiver::Second)) => "2",
-        (true, Some(Receiver::Shared | Receiver::Each)) => "1+2",
-        (true, Some(Receiver::Nobody) | None) => "✓",
-    };
-    let shade = match (tried.differs(), tried.works()) {
-        (Some(true), _) => Shade::Marked,
-        (_, true) => Shade::Good,
-        (_, false) => Shade::Bad,
-    };
-    (word.into(), shade)
 }

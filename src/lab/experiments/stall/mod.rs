@@ -1,5 +1,7 @@
 //! `stall`: what clients notice when one worker stands still for a while.
 
+mod shown;
+
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::thread;
@@ -9,12 +11,10 @@ use anyhow::Context;
 use hdrhistogram::Histogram;
 use serde::Serialize;
 
-use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::load;
-use crate::lab::result::{ExperimentResult, Table, rows};
-use crate::lab::statistics::{Ratio, Verdict};
+use crate::lab::result::{ExperimentResult, rows};
 use crate::lab::stub::{self, StubPlan, StubQuestion, StubReply};
-use crate::lab::{Experiment, Lab};
+use crate::lab::{Experiment, Lab, Practice};
 use crate::server::answerer::{Answerer, Responder};
 use crate::server::placement::MAX_WORKERS;
 use crate::server::{Config, Server, Sharing};
@@ -39,6 +39,28 @@ pub const EXPERIMENT: Experiment = Experiment {
         now and then, and a retry with the same ID helps as little. random: everybody is hit, \
         but a retry most likely comes to another worker. One shared socket: only what the \
         worker has in hand waits, since the others go on reading.",
+    practice: &[
+        Practice {
+            advice: "shardns: `serve --sockets shared` lets the other workers go on where one may \
+                stand still. What it costs otherwise, rivals measures.",
+            source: "README, `shardns serve`",
+        },
+        Practice {
+            advice: "BIND: `reuseport no` lets other threads take what waits for one that a long \
+                operation keeps busy.",
+            source: "BIND 9 Administrator Reference Manual, reuseport",
+        },
+        Practice {
+            advice: "Resolvers: ask again from a new port rather than from the same one; the hash \
+                then mostly chooses another worker.",
+            source: "RFC 5452, section 9.2",
+        },
+        Practice {
+            advice: "dnsperf: give it many ports (`-c 200`), or its queries meet the slow worker \
+                all or not at all.",
+            source: "dnsperf(1), -c",
+        },
+    ],
     run,
 };
 
@@ -56,12 +78,12 @@ const RETRIES: u8 = 2;
 const PATIENCE: Duration = Duration::from_secs(1);
 /// The longest latency that is told from longer ones, in microseconds.
 const LONGEST: u64 = 60_000_000;
-/// Workers that a table has room for.
-const SHOWN_WORKERS: usize = 8;
 
 /// How datagrams come to workers.
 struct StallPolicy {
     name: &'static str,
+    /// The same, for people.
+    shown: &'static str,
     sharing: Sharing,
     steer: Option<Steer>,
 }
@@ -69,21 +91,25 @@ struct StallPolicy {
 const POLICIES: [StallPolicy; 4] = [
     StallPolicy {
         name: "hash",
+        shown: "by hash",
         sharing: Sharing::Reuseport,
         steer: None,
     },
     StallPolicy {
         name: "query-id",
+        shown: "by message ID",
         sharing: Sharing::Reuseport,
         steer: Some(Steer::QueryId),
     },
     StallPolicy {
         name: "random",
+        shown: "by chance",
         sharing: Sharing::Reuseport,
         steer: Some(Steer::Random),
     },
     StallPolicy {
         name: "one shared socket",
+        shown: "one shared socket",
         sharing: Sharing::Shared,
         steer: None,
     },
@@ -204,7 +230,7 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
         every: milliseconds(lab.choose(500, 300)),
         length: milliseconds(lab.choose(100, 150)),
     };
-    let (rounds, periods) = (lab.choose(3, 1), lab.choose(3, 1));
+    let (rounds, periods) = (lab.choose(4, 1), lab.choose(3, 1));
     lab.plan(rounds * POLICIES.len());
     let mut measured = Vec::new();
     for round in 0..rounds {
@@ -218,12 +244,12 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
         }
     }
     Ok(ExperimentResult {
-        finding: finding(&measured, workers, stalls, periods),
+        finding: shown::finding(&measured, workers, stalls),
         tables: vec![
-            table(&measured, workers, stalls),
-            by_worker(&measured, workers, stalls),
+            shown::table(&measured, workers, stalls),
+            shown::by_worker(&measured, workers, stalls),
         ],
-        figure: figure(&measured, stalls),
+        figure: shown::figure(&measured, stalls),
         rows: rows(&raw(&measured, workers, stalls)),
     })
 }
@@ -261,39 +287,30 @@ fn ask(
     stub::run(&plan, &mut lab.random())
 }
 
-/// Looks at the questions of some rounds: those that `worker` answered, or all.
-fn look<'r>(
-    rounds: impl Iterator<Item = &'r StallRound>,
-    asking: Asking,
-    worker: Option<u16>,
-    stalls: Stalls,
-) -> Figures {
+/// Looks at the questions of a round: those that `worker` answered, or all.
+fn look(round: &StallRound, asking: Asking, worker: Option<u16>, stalls: Stalls) -> Figures {
     let mut latency_us = Histogram::<u64>::new_with_max(LONGEST, 3).expect("the bounds are good");
     let (mut questions, mut late, mut late_of_stalled) = (0, 0, 0);
     let (mut clients, mut hit) = (BTreeSet::new(), BTreeSet::new());
-    for round in rounds {
-        for question in &round.questions {
-            let reply = asking.reply(question);
-            if worker.is_some() && reply.map(|reply| reply.worker) != worker {
-                continue;
-            }
-            questions += 1;
-            // Every round has clients of its own.
-            let client = (round.round, question.stub);
-            clients.insert(client);
-            if let Some(reply) = reply {
-                latency_us.saturating_record(reply.latency.as_micros() as u64);
-            }
-            match reply {
-                Some(reply) if reply.latency <= stalls.late() => continue,
-                Some(reply) => {
-                    late += 1;
-                    late_of_stalled += u64::from(reply.worker == STALLED);
-                }
-                None => {}
-            }
-            hit.insert(client);
+    for question in &round.questions {
+        let reply = asking.reply(question);
+        if worker.is_some() && reply.map(|reply| reply.worker) != worker {
+            continue;
         }
+        questions += 1;
+        clients.insert(question.stub);
+        if let Some(reply) = reply {
+            latency_us.saturating_record(reply.latency.as_micros() as u64);
+        }
+        match reply {
+            Some(reply) if reply.latency <= stalls.late() => continue,
+            Some(reply) => {
+                late += 1;
+                late_of_stalled += u64::from(reply.worker == STALLED);
+            }
+            None => {}
+        }
+        hit.insert(question.stub);
     }
     let at = |quantile| latency_us.value_at_quantile(quantile) as f64 / 1000.0;
     Figures {
@@ -311,12 +328,14 @@ fn look<'r>(
 }
 
 impl Figures {
-    fn late_share(&self) -> f64 {
-        self.late as f64 / self.answered.max(1) as f64
+    /// Of a hundred answers.
+    fn late_percent(&self) -> f64 {
+        100.0 * self.late as f64 / self.answered.max(1) as f64
     }
 
-    fn hit_share(&self) -> f64 {
-        self.clients_hit as f64 / self.clients.max(1) as f64
+    /// Of a hundred clients.
+    fn hit_percent(&self) -> f64 {
+        100.0 * self.clients_hit as f64 / self.clients.max(1) as f64
     }
 }
 
@@ -334,154 +353,12 @@ fn raw(measured: &[StallRound], workers: usize, stalls: Stalls) -> Vec<StallRow>
                     every_ms: stalls.every.as_millis() as u64,
                     asked: asking.name(),
                     worker,
-                    figures: look(std::iter::once(round), asking, worker, stalls),
+                    figures: look(round, asking, worker, stalls),
                 });
             }
         }
     }
     raw
-}
-
-fn of<'r>(
-    measured: &'r [StallRound],
-    policy: &StallPolicy,
-) -> impl Iterator<Item = &'r StallRound> {
-    let name = policy.name;
-    measured.iter().filter(move |round| round.policy == name)
-}
-
-fn percent(share: f64) -> String {
-    format!("{:.1} %", share * 100.0)
-}
-
-fn table(measured: &[StallRound], workers: usize, stalls: Stalls) -> Table {
-    let mut table = Table::new(
-        format!(
-            "One of {workers} workers stalls {} ms every {} ms: milliseconds of all rounds, late after {} ms",
-            stalls.length.as_millis(),
-            stalls.every.as_millis(),
-            stalls.late().as_millis()
-        ),
-        &[
-            "policy",
-            "asked",
-            "p50",
-            "p99",
-            "p99.9",
-            "max",
-            "late",
-            "missing",
-            "clients hit",
-        ],
-    );
-    for policy in &POLICIES {
-        for asking in ASKING {
-            let figures = look(of(measured, policy), asking, None, stalls);
-            table.row([
-                policy.name.into(),
-                asking.name().into(),
-                format!("{:.2}", figures.p50_ms),
-                format!("{:.1}", figures.p99_ms),
-                format!("{:.1}", figures.p999_ms),
-                format!("{:.1}", figures.max_ms),
-                percent(figures.late_share()),
-                (figures.questions - figures.answered).to_string(),
-                percent(figures.hit_share()),
-            ]);
-        }
-    }
-    table
-}
-
-fn by_worker(measured: &[StallRound], workers: usize, stalls: Stalls) -> Table {
-    let mut table = Table::new(
-        format!("By the worker that answered, asked once; worker {STALLED} stalls"),
-        &[
-            "policy", "worker", "answers", "p50", "p99", "p99.9", "max", "late",
-        ],
-    );
-    for policy in &POLICIES {
-        for worker in 0..workers.min(SHOWN_WORKERS) {
-            let one = Some(worker as u16);
-            let figures = look(of(measured, policy), Asking::Once, one, stalls);
-            table.row([
-                policy.name.into(),
-                worker.to_string(),
-                figures.answered.to_string(),
-                format!("{:.2}", figures.p50_ms),
-                format!("{:.1}", figures.p99_ms),
-                format!("{:.1}", figures.p999_ms),
-                format!("{:.1}", figures.max_ms),
-                figures.late.to_string(),
-            ]);
-        }
-    }
-    table
-}
-
-fn figure(measured: &[StallRound], stalls: Stalls) -> Figure {
-    let bars = |title: &str, y: &str, figure: fn(&Figures) -> f64| {
-        let bars = |asking: Asking| {
-            let of_policy = |policy| figure(&look(of(measured, policy), asking, None, stalls));
-            POLICIES.iter().map(of_policy).collect()
-        };
-        Panel::Bars(Bars {
-            title: title.into(),
-            y: y.into(),
-            groups: POLICIES.iter().map(|policy| policy.name.into()).collect(),
-            series: vec![
-                ("asked once".into(), bars(Asking::Once)),
-                ("with retry".into(), bars(Asking::WithRetry)),
-            ],
-        })
-    };
-    Figure {
-        panels: vec![
-            bars("Clients hit by one stalling worker", "% of clients", |f| {
-                100.0 * f.hit_share()
-            }),
-            bars("Late answers", "% of answers", |f| 100.0 * f.late_share()),
-        ],
-    }
-}
-
-fn finding(measured: &[StallRound], workers: usize, stalls: Stalls, periods: u32) -> String {
-    let told: Vec<String> = POLICIES
-        .iter()
-        .map(|policy| {
-            let look = |asking| look(of(measured, policy), asking, None, stalls);
-            let (once, retried) = (look(Asking::Once), look(Asking::WithRetry));
-            let verdict = Verdict::of(retry_helps(measured, policy, stalls));
-            format!(
-                "{}: {} and {} (with retry {} and {}{verdict})",
-                policy.name,
-                percent(once.late_share()),
-                percent(once.hit_share()),
-                percent(retried.late_share()),
-                percent(retried.hit_share()),
-            )
-        })
-        .collect();
-    let plural = if periods == 1 { "" } else { "s" };
-    format!(
-        "When one of {workers} workers stands still for {} ms of every {} ms, so many answers \
-            are late and so many clients hit within {periods} stall{plural}: {}.",
-        stalls.length.as_millis(),
-        stalls.every.as_millis(),
-        told.join(", ")
-    )
-}
-
-/// How many times as many answers are late with a retry, by round.
-fn retry_helps(measured: &[StallRound], policy: &StallPolicy, stalls: Stalls) -> Option<Ratio> {
-    let late = |asking: Asking| -> Vec<f64> {
-        let late = |round| look(std::iter::once(round), asking, None, stalls).late;
-        // One more each, so that none is 0.
-        of(measured, policy)
-            .map(|round| late(round) as f64 + 1.0)
-            .collect()
-    };
-    Ratio::paired(&late(Asking::WithRetry), &late(Asking::Once))
 }
 
 #[cfg(test)]
@@ -530,7 +407,7 @@ mod tests {
             round: 0,
             questions,
         };
-        let look = |asking, worker| look([&round].into_iter(), asking, worker, stalls);
+        let look = |asking, worker| look(&round, asking, worker, stalls);
         let once = look(Asking::Once, None);
         assert_eq!((once.questions, once.answered), (4, 3));
         assert_eq!((once.late, once.late_of_stalled), (2, 1));

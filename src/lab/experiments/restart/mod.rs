@@ -1,6 +1,8 @@
 //! `restart`: what becomes of the datagrams that come while a server is
 //! exchanged for its successor.
 
+mod shown;
+
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
@@ -15,14 +17,12 @@ use serde::Serialize;
 use signal_hook::consts::SIGTERM;
 
 use crate::answer::DEFAULT_EDNS_SIZE;
-use crate::lab::figure::{Bars, Figure, Panel};
 use crate::lab::group::ANY_PORT;
 use crate::lab::load_generator::{self, Pace, Plan};
 use crate::lab::process::{self, Process};
 use crate::lab::question;
-use crate::lab::result::{ExperimentResult, Table, rows};
-use crate::lab::statistics::{Ratio, Verdict, median};
-use crate::lab::{Experiment, Lab};
+use crate::lab::result::{ExperimentResult, rows};
+use crate::lab::{Experiment, Lab, Practice};
 use crate::server::BATCH;
 use crate::server::answerer::Answerer;
 use crate::server::counters::Counters;
@@ -38,7 +38,7 @@ pub const EXPERIMENT: Experiment = Experiment {
     name: "restart",
     question: "How many datagrams does a restart lose?",
     method: "64 flows on loopback ask at a steady rate, 20,000 a second, whether they are \
-        answered or not. Meanwhile the server, N threads (1,024 at most) with a socket each, is \
+        answered or not; how many a busy machine kept up with says the column sent. Meanwhile the server, N threads (1,024 at most) with a socket each, is \
         replaced by another: closed, and 20 ms later opened again; by one that joins the \
         SO_REUSEPORT group first, the old one then being closed as it is, or when every thread \
         has answered what is queued, or each socket as soon as its thread has (as this server \
@@ -57,6 +57,31 @@ pub const EXPERIMENT: Experiment = Experiment {
         socket stays open. A socket that is handed over keeps its queue, and nothing is lost. \
         Processes do as threads do, however long the second takes to start: a takeover loses \
         nothing.",
+    practice: &[
+        Practice {
+            advice: "shardns: `serve --takeover --control PATH` takes the sockets of the running \
+                server. Without a control socket, start both with `--join`, and end the old one \
+                when the new one is ready.",
+            source: "README, \"Replace it while it runs\"",
+        },
+        Practice {
+            advice: "systemd: a socket unit keeps the sockets while the service restarts, and what \
+                comes meanwhile waits in their buffers.",
+            source: "systemd.socket(5)",
+        },
+        Practice {
+            advice: "nginx: USR2 and then QUIT to the old master process, rather than stop and \
+                start. HAProxy: `expose-fd listeners` on the stats socket, and `-x` for the new \
+                process.",
+            source: "nginx, Controlling nginx, Upgrading Executable on the Fly; HAProxy Management \
+                Guide, -x",
+        },
+        Practice {
+            advice: "TCP: `net.ipv4.tcp_migrate_req=1` gives connections that still wait on a \
+                closed listener to others of its group.",
+            source: "Documentation/networking/ip-sysctl.rst, tcp_migrate_req",
+        },
+    ],
     run,
 };
 
@@ -110,13 +135,13 @@ enum Ending {
 impl Way {
     fn name(self) -> &'static str {
         match self {
-            Way::Reopen => "closed, opened again",
+            Way::Reopen => "closed, reopened",
             Way::Overlap(Ending::Closed) => "overlap, closed",
             Way::Overlap(Ending::Drained) => "overlap, drained",
-            Way::Overlap(Ending::DrainedEach) => "overlap, drained one by one",
+            Way::Overlap(Ending::DrainedEach) => "overlap, one by one",
             Way::HandOver => "handed over",
-            Way::Join => "process, joined",
-            Way::Takeover => "process, taken over",
+            Way::Join => "process joins",
+            Way::Takeover => "process takes over",
         }
     }
 }
@@ -154,9 +179,9 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
         }
     }
     Ok(ExperimentResult {
-        finding: finding(&measured),
-        tables: vec![table(&measured, sockets)],
-        figure: figure(&measured),
+        finding: shown::finding(&measured),
+        tables: vec![shown::table(&measured, sockets)],
+        figure: shown::figure(&measured),
         rows: rows(&measured),
     })
 }
@@ -426,121 +451,6 @@ impl Drop for Service {
     fn drop(&mut self) {
         self.join();
     }
-}
-
-fn of(measured: &[Restart], way: Way) -> impl Iterator<Item = &Restart> {
-    measured.iter().filter(move |round| round.way == way.name())
-}
-
-/// The middle, the least and the most of a figure over the rounds of a way.
-fn range(measured: &[Restart], way: Way, figure: fn(&Restart) -> f64) -> (f64, f64, f64) {
-    let figures: Vec<f64> = of(measured, way).map(figure).collect();
-    let low = figures.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = figures.iter().copied().fold(0.0, f64::max);
-    (median(&figures), low, high)
-}
-
-fn lost(round: &Restart) -> f64 {
-    round.lost as f64
-}
-
-fn table(measured: &[Restart], sockets: usize) -> Table {
-    let rate = measured.first().map_or(0, |round| round.rate);
-    let mut table = Table::new(
-        format!("Datagrams of one restart at {rate}/s, {sockets} sockets: median of the rounds"),
-        &[
-            "way",
-            "sent",
-            "lost",
-            "least–most",
-            "errors told",
-            "buffer full",
-            "restart, ms",
-        ],
-    );
-    for way in WAYS {
-        let (middle, low, high) = range(measured, way, lost);
-        let median = |figure| range(measured, way, figure).0;
-        table.row([
-            way.name().into(),
-            format!("{:.0}", median(|round| round.sent as f64)),
-            format!("{middle:.1}"),
-            format!("{low:.0}–{high:.0}"),
-            format!("{:.1}", median(|round| round.errors_told as f64)),
-            format!("{:.1}", median(|round| round.dropped as f64)),
-            format!("{:.1}", median(|round| round.took_us as f64 / 1000.0)),
-        ]);
-    }
-    table
-}
-
-fn figure(measured: &[Restart]) -> Figure {
-    let panel = |title: &str, ways: &[Way]| {
-        let bars = |figure: fn((f64, f64, f64)) -> f64| {
-            let bar = |&way: &Way| figure(range(measured, way, lost));
-            ways.iter().map(bar).collect()
-        };
-        Panel::Bars(Bars {
-            title: title.into(),
-            y: "datagrams".into(),
-            groups: ways.iter().map(|way| way.name().into()).collect(),
-            series: vec![
-                ("median".into(), bars(|(median, _, _)| median)),
-                ("most".into(), bars(|(_, _, most)| most)),
-            ],
-        })
-    };
-    Figure {
-        panels: vec![
-            panel("What a restart loses", &WAYS),
-            panel("The same while somebody always has the port", &WAYS[1..]),
-        ],
-    }
-}
-
-fn finding(measured: &[Restart]) -> String {
-    let told = |way: Way, verdict: Verdict| {
-        let (middle, low, high) = range(measured, way, lost);
-        format!("{middle:.0} ({low:.0}–{high:.0}{verdict})")
-    };
-    // One more each, so that none is 0.
-    let figures =
-        |way: Way| -> Vec<f64> { of(measured, way).map(|round| lost(round) + 1.0).collect() };
-    let plain = Way::Overlap(Ending::Closed);
-    let beside = |ending: Ending| {
-        let ratio = Ratio::paired(&figures(Way::Overlap(ending)), &figures(plain));
-        told(Way::Overlap(ending), Verdict::of(ratio))
-    };
-    let in_all = |way: Way| {
-        let sum = |figure: fn(&Restart) -> u64| of(measured, way).map(figure).sum::<u64>();
-        format!(
-            "{} of {} in all",
-            sum(|round| round.lost),
-            sum(|round| round.sent)
-        )
-    };
-    format!(
-        "Of some {:.0} datagrams a restart loses {} where nobody has the port for {} ms, {} \
-            where the new server overlaps with one that is just closed; compared with that, {} \
-            where that one drains first and {} where each of its threads then closes its own \
-            socket; and {} where new threads go on reading the same sockets. Of this program in \
-            processes, a second that joins before the first ends loses {}, and one that takes \
-            over {}.",
-        median(
-            &measured
-                .iter()
-                .map(|round| round.sent as f64)
-                .collect::<Vec<_>>()
-        ),
-        told(Way::Reopen, Verdict::Different),
-        START.as_millis(),
-        told(plain, Verdict::Different),
-        beside(Ending::Drained),
-        beside(Ending::DrainedEach),
-        in_all(Way::HandOver),
-        in_all(Way::Join),
-        in_all(Way::Takeover),
-    )
 }
 
 #[cfg(test)]

@@ -10,8 +10,11 @@ use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
 
-use crate::lab::page::{self, PagePart};
-use crate::lab::result::{ExperimentResult, Machine};
+use crate::lab::compare::Comparison;
+use crate::lab::place::{Machine, Surroundings};
+use crate::lab::record::Record;
+use crate::lab::report::{Part, Report};
+use crate::lab::result::ExperimentResult;
 use crate::lab::{Conditions, EXPERIMENTS, Experiment, Interrupted, Lab, experiments};
 use crate::sys::limits::raise_open_files;
 
@@ -31,6 +34,9 @@ pub struct Arguments {
     /// A folder for the report and the raw rows of all experiments
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// Another report's folder: says what differs from it beyond noise
+    #[arg(long, value_name = "DIR")]
+    compare: Option<PathBuf>,
     /// Write the result as JSON
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -103,36 +109,40 @@ impl Arguments {
         for path in [&self.json, &self.csv, &self.svg].into_iter().flatten() {
             check_folder(path)?;
         }
-        let (lab, place) = (self.lab()?, Machine::here());
+        let there = self.other_record(experiment)?;
+        let (lab, here) = (self.lab()?, Here::look());
         introduce(experiment)?;
         let outcome = lab.run(experiment)?;
         if let Some(path) = &self.json {
             write(path, |out| {
-                self.write_json(experiment, &outcome, &place, out)
+                write_json(&here.record(experiment, &outcome, &self.conditions()), out)
             })?;
         }
         if let Some(path) = &self.csv {
-            write(path, |out| outcome.csv(&place, out))?;
+            write(path, |out| outcome.csv(&here.place, out))?;
         }
         if let Some(path) = &self.svg {
             let svg = outcome.figure.svg()?;
             write(path, |out| Ok(out.write_all(svg.as_bytes())?))?;
         }
-        tell(&outcome)
+        let comparison = there.map(|there| Comparison::new(&outcome, there));
+        tell(&outcome, comparison.as_ref())
     }
 
-    fn write_json(
-        &self,
-        experiment: &Experiment,
-        outcome: &ExperimentResult,
-        place: &Machine,
-        out: &mut dyn Write,
-    ) -> anyhow::Result<()> {
-        serde_json::to_writer_pretty(
-            &mut *out,
-            &outcome.json(experiment, &self.conditions(), place),
-        )?;
-        Ok(writeln!(out)?)
+    /// What the other report has of an experiment.
+    fn other_record(&self, experiment: &Experiment) -> anyhow::Result<Option<Record>> {
+        let Some(folder) = &self.compare else {
+            return Ok(None);
+        };
+        let record = Record::find(folder, experiment)?;
+        if record.is_none() && self.name.as_deref() != Some(ALL) {
+            bail!(
+                "{} has no {}.json, which `shardns lab all --out` writes",
+                folder.display(),
+                experiment.name
+            );
+        }
+        Ok(record)
     }
 
     fn run_all(&self) -> anyhow::Result<()> {
@@ -145,10 +155,19 @@ impl Arguments {
                     are for one experiment"
             );
         }
+        self.check_report(folder)?;
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
-        let (lab, place) = (self.lab()?, Machine::here());
+        // Read first: the other report may be the one that is written over.
+        let there = EXPERIMENTS
+            .iter()
+            .map(|experiment| self.other_record(experiment));
+        let mut there = there.collect::<anyhow::Result<Vec<_>>>()?;
+        if self.compare.is_some() && there.iter().all(Option::is_none) {
+            bail!("--compare: there is no report of `shardns lab all --out` in that folder");
+        }
+        let (lab, here) = (self.lab()?, Here::look());
         let (mut done, mut failed) = (Vec::new(), Vec::new());
-        for experiment in EXPERIMENTS {
+        for (experiment, there) in EXPERIMENTS.iter().zip(&mut there) {
             introduce(experiment)?;
             let outcome = match lab.run(experiment) {
                 Ok(outcome) => outcome,
@@ -160,28 +179,27 @@ impl Arguments {
                     continue;
                 }
             };
-            let svg = outcome.figure.svg()?;
-            let path = |ending: &str| folder.join(format!("{}.{ending}", experiment.name));
-            write(&path("json"), |out| {
-                self.write_json(experiment, &outcome, &place, out)
-            })?;
-            write(&path("csv"), |out| outcome.csv(&place, out))?;
-            write(&path("svg"), |out| Ok(out.write_all(svg.as_bytes())?))?;
-            tell(&outcome)?;
-            done.push((experiment, outcome, svg));
+            let comparison = there.take().map(|there| Comparison::new(&outcome, there));
+            let record = here.record(experiment, &outcome, &self.conditions());
+            write_parts(folder, &record, &outcome)?;
+            tell(&outcome, comparison.as_ref())?;
+            done.push((experiment, outcome, comparison));
         }
-        let parts: Vec<PagePart<'_>> = done
-            .iter()
-            .map(|(experiment, outcome, svg)| PagePart {
-                experiment,
-                outcome,
-                svg,
-            })
-            .collect();
+        let parts = done.iter().map(|(experiment, outcome, comparison)| Part {
+            experiment,
+            outcome,
+            comparison: comparison.as_ref(),
+        });
+        let page = Report {
+            place: &here.place,
+            surroundings: &here.surroundings,
+            conditions: &self.conditions(),
+            parts: &parts.collect::<Vec<Part<'_>>>(),
+            failed: &failed,
+        }
+        .page()?;
         let report = folder.join("report.html");
-        write(&report, |out| {
-            Ok(out.write_all(page::page(&place, &parts, &failed).as_bytes())?)
-        })?;
+        write(&report, |out| Ok(out.write_all(page.as_bytes())?))?;
         say(&report.display().to_string())?;
         if !failed.is_empty() {
             let names: Vec<&str> = failed
@@ -195,6 +213,64 @@ impl Arguments {
         }
         Ok(())
     }
+
+    /// A quick run says little, and does not take the place of one that says more.
+    fn check_report(&self, folder: &Path) -> anyhow::Result<()> {
+        let is_full = |experiment: &Experiment| {
+            let record = Record::find(folder, experiment).ok().flatten();
+            record.is_some_and(|record| !record.conditions.quick)
+        };
+        if self.quick && EXPERIMENTS.iter().any(is_full) {
+            bail!(
+                "{} holds a full report, which a quick run would write over; give another folder",
+                folder.display()
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Where all is measured that one command measures.
+struct Here {
+    place: Machine,
+    surroundings: Surroundings,
+}
+
+impl Here {
+    fn look() -> Here {
+        Here {
+            place: Machine::here(),
+            surroundings: Surroundings::here(),
+        }
+    }
+
+    fn record(
+        &self,
+        experiment: &Experiment,
+        outcome: &ExperimentResult,
+        conditions: &Conditions,
+    ) -> Record {
+        Record::new(
+            experiment,
+            outcome,
+            conditions,
+            (&self.place, &self.surroundings),
+        )
+    }
+}
+
+fn write_json(record: &Record, out: &mut dyn Write) -> anyhow::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, record)?;
+    Ok(writeln!(out)?)
+}
+
+/// What is kept of an experiment beside the page.
+fn write_parts(folder: &Path, record: &Record, outcome: &ExperimentResult) -> anyhow::Result<()> {
+    let path = |ending: &str| folder.join(format!("{}.{ending}", record.experiment));
+    let svg = outcome.figure.svg()?;
+    write(&path("json"), |out| write_json(record, out))?;
+    write(&path("csv"), |out| outcome.csv(&record.place, out))?;
+    write(&path("svg"), |out| Ok(out.write_all(svg.as_bytes())?))
 }
 
 fn find(name: &str) -> anyhow::Result<&'static Experiment> {
@@ -250,9 +326,14 @@ fn for_people(text: &str) -> String {
     textwrap::fill(text, textwrap::termwidth().min(MAX_WIDTH))
 }
 
-fn tell(outcome: &ExperimentResult) -> anyhow::Result<()> {
+fn tell(outcome: &ExperimentResult, comparison: Option<&Comparison>) -> anyhow::Result<()> {
     for table in &outcome.tables {
         say(&format!("{table}\n"))?;
+    }
+    if let Some(comparison) = comparison {
+        say(&format!("{}\n", comparison.table()))?;
+        let beside = format!("Beside {}: {}\n", comparison.place(), comparison.sentence());
+        say(&for_people(&beside))?;
     }
     say(&for_people(&format!("Finding: {}\n", outcome.finding)))
 }

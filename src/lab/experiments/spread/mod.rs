@@ -1,4 +1,7 @@
-//! `spread`: how evenly flows come out over the sockets of a group.
+//! `spread`: how evenly flows come out over the sockets of a group. `told` makes
+//! tables, a figure and a finding of the draws.
+
+mod told;
 
 use std::collections::BTreeSet;
 use std::net::{TcpListener, TcpStream};
@@ -8,14 +11,14 @@ use anyhow::Context;
 use rand::RngExt;
 use serde::Serialize;
 
-use crate::lab::figure::{Axis, Band, Figure, Lines, Panel};
 use crate::lab::group::{ANY_PORT, Group, MAX_WAITING, clients};
-use crate::lab::result::{ExperimentResult, Table, rows};
-use crate::lab::statistics::{self, ChiSquare, Range, chi_square, hottest, ideal, jain};
-use crate::lab::{Experiment, Lab};
+use crate::lab::result::{ExperimentResult, rows};
+use crate::lab::statistics::{Range, chi_square, hottest, ideal, jain};
+use crate::lab::{Experiment, Lab, Practice};
 use crate::sys::epoll::Epoll;
 use crate::sys::socket::{connect_tcp, listen_grouped};
 use crate::sys::steer::Steer;
+use told::{Told, figure, table};
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -32,6 +35,28 @@ pub const EXPERIMENT: Experiment = Experiment {
         socket, and few flows come out as unevenly as chance has it. query-id and random decide \
         for each datagram and spread even a single flow. cpu follows the sender on loopback, \
         where a datagram is received on the CPU that sends it.",
+    practice: &[
+        Practice {
+            advice: "Load a server from many client ports: dnsperf opens one socket for each of \
+                its clients, `-c N`.",
+            source: "dnsperf(1), -c",
+        },
+        Practice {
+            advice: "Resolvers ask from ports of their own for each query, so that a server in \
+                use has flows enough.",
+            source: "RFC 5452, section 9.2",
+        },
+        Practice {
+            advice: "Where a few clients ask all, `--steer query-id` chooses by message ID, for \
+                each datagram anew.",
+            source: "README, `shardns serve`; socket(7), SO_ATTACH_REUSEPORT_CBPF",
+        },
+        Practice {
+            advice: "A network card chooses its queue by a hash of its own, for UDP often of \
+                addresses alone: `ethtool -N IF rx-flow-hash udp4 sdfn` adds the ports.",
+            source: "ethtool(8), rx-flow-hash; Documentation/networking/scaling.rst",
+        },
+    ],
     run,
 };
 
@@ -51,8 +76,6 @@ const TRIALS: usize = 2000;
 const EVEN: f64 = 1.1;
 /// The most client ports that one address has room for.
 const MOST_PORTS: usize = 1 << 16;
-/// Shares that a table has room for.
-const SHOWN_SHARES: usize = 8;
 
 /// What chose the socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -144,12 +167,17 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     lab.step("how many ports a load test needs")?;
     let ports = ports_needed(lab, trials, sockets);
     Ok(ExperimentResult {
-        finding: finding(&measured, sockets, ports),
+        finding: Told {
+            measured: &measured,
+            sockets,
+            ports,
+        }
+        .finding(),
         tables: policies
             .iter()
             .map(|policy| table(&measured, *policy, sockets))
             .collect(),
-        figure: figure(&measured, sockets, policies),
+        figure: figure(lab, &measured, policies),
         rows: rows(&measured),
     })
 }
@@ -342,132 +370,6 @@ fn judge(load: &Load, round: usize, counted: Counted) -> SpreadRound {
     }
 }
 
-/// The rounds of one policy and one number of flows, taken together.
-struct SpreadSummary {
-    flows: usize,
-    hottest: f64,
-    jain: f64,
-    test: Option<ChiSquare>,
-    ideal: Range,
-    rounds: usize,
-    rounds_in_band: usize,
-    first_shares: Vec<u64>,
-}
-
-fn summaries(measured: &[SpreadRound], policy: SpreadPolicy) -> Vec<SpreadSummary> {
-    let own: Vec<&SpreadRound> = measured
-        .iter()
-        .filter(|round| round.policy == policy.name())
-        .collect();
-    let same_flows = own.chunk_by(|a, b| a.flows == b.flows);
-    same_flows.filter_map(summary).collect()
-}
-
-fn summary(rounds: &[&SpreadRound]) -> Option<SpreadSummary> {
-    let first = rounds.first()?;
-    let middle = |figure: fn(&SpreadRound) -> f64| {
-        statistics::median(&rounds.iter().map(|round| figure(round)).collect::<Vec<_>>())
-    };
-    let tests: Vec<Option<ChiSquare>> = rounds
-        .iter()
-        .map(|round| chi_square(&round.shares))
-        .collect();
-    let ideal = Range {
-        low: first.ideal_hottest_low,
-        median: first.ideal_hottest_median,
-        high: first.ideal_hottest_high,
-    };
-    Some(SpreadSummary {
-        flows: first.flows,
-        hottest: middle(|round| round.hottest),
-        jain: middle(|round| round.jain),
-        test: statistics::pooled(&tests, first.sockets),
-        ideal,
-        rounds: rounds.len(),
-        rounds_in_band: rounds.iter().filter(|r| ideal.holds(r.hottest)).count(),
-        first_shares: first.shares.clone(),
-    })
-}
-
-fn table(measured: &[SpreadRound], policy: SpreadPolicy, sockets: usize) -> Table {
-    let title = format!(
-        "{}, {sockets} sockets: median of the rounds, p of all rounds together",
-        policy.name()
-    );
-    let mut table = Table::new(
-        title,
-        &[
-            "flows",
-            "hottest/mean",
-            "ideal, 95 of 100",
-            "rounds in it",
-            "Jain",
-            "chi-square",
-            "p",
-            "shares of the first round",
-        ],
-    );
-    for summary in summaries(measured, policy) {
-        let shares = summary
-            .first_shares
-            .iter()
-            .take(SHOWN_SHARES)
-            .map(u64::to_string);
-        let more = if sockets > SHOWN_SHARES { " …" } else { "" };
-        table.row([
-            summary.flows.to_string(),
-            format!("{:.2}", summary.hottest),
-            format!("{:.2}–{:.2}", summary.ideal.low, summary.ideal.high),
-            format!("{} of {}", summary.rounds_in_band, summary.rounds),
-            format!("{:.3}", summary.jain),
-            summary
-                .test
-                .map_or(String::new(), |test| format!("{:.1}", test.statistic)),
-            summary
-                .test
-                .map_or(String::new(), |test| probability(test.p)),
-            shares.collect::<Vec<_>>().join(" ") + more,
-        ]);
-    }
-    table
-}
-
-fn probability(p: f64) -> String {
-    if p < 0.001 {
-        "< 0.001".into()
-    } else {
-        format!("{p:.3}")
-    }
-}
-
-fn figure(measured: &[SpreadRound], sockets: usize, policies: &[SpreadPolicy]) -> Figure {
-    let line = |policy: &SpreadPolicy| {
-        let points = summaries(measured, *policy)
-            .iter()
-            .map(|s| (s.flows as f64, s.hottest))
-            .collect();
-        (policy.name().to_owned(), points)
-    };
-    let by_flow = policies.iter().find(|policy| policy.chooses_by_flow());
-    let band = by_flow.map(|policy| {
-        let ends = |s: &SpreadSummary| (s.flows as f64, s.ideal.low, s.ideal.high);
-        Band {
-            name: "one round of an ideal hash, 95 of 100".into(),
-            ends: summaries(measured, *policy).iter().map(ends).collect(),
-        }
-    });
-    let lines = Lines {
-        title: format!("The busiest of {sockets} sockets, median of the rounds"),
-        x: Axis::logarithmic("flows"),
-        y: Axis::linear("times the mean"),
-        series: policies.iter().map(line).collect(),
-        band,
-    };
-    Figure {
-        panels: vec![Panel::Lines(lines)],
-    }
-}
-
 /// Client ports with which an ideal hash is even 39 times of 40, as a power of
 /// two; `None` where no number of ports does.
 fn ports_needed(lab: &Lab, trials: usize, sockets: usize) -> Option<usize> {
@@ -476,57 +378,4 @@ fn ports_needed(lab: &Lab, trials: usize, sockets: usize) -> Option<usize> {
     powers
         .take_while(|&ports| ports <= MOST_PORTS)
         .find(|&ports| ideal(trials, ports, sockets, &mut random, hottest).high <= EVEN)
-}
-
-fn finding(measured: &[SpreadRound], sockets: usize, ports: Option<usize>) -> String {
-    let by_flow = || {
-        measured
-            .iter()
-            .filter(|round| round.policy.starts_with("hash"))
-    };
-    let of_a_flow = by_flow().filter_map(|round| round.sockets_of_a_flow).max();
-    let tests: Vec<Option<ChiSquare>> = by_flow().map(|round| chi_square(&round.shares)).collect();
-    let kept = match of_a_flow {
-        None => "",
-        Some(1) => "each flow lands on one socket, and ",
-        Some(_) => "some flows land on several sockets, and ",
-    };
-    let spread = match statistics::pooled(&tests, sockets) {
-        Some(test) if test.p > 0.001 => format!(
-            "the hash spreads flows over {sockets} sockets as chance would (p = {})",
-            probability(test.p)
-        ),
-        Some(test) => format!(
-            "the hash is not what chance would be (p {})",
-            probability(test.p)
-        ),
-        None if sockets == 1 => "there is nothing to choose".into(),
-        None => "there were too few flows to judge the hash".into(),
-    };
-    let within = (EVEN - 1.0) * 100.0;
-    let advice = match ports {
-        Some(ports) => format!(
-            "a load test needs some {ports} client ports for the busiest socket to stay within \
-                {within:.0} % of the mean, 39 times of 40"
-        ),
-        None => format!(
-            "not even 65,536 client ports, all that one address has, bring {sockets} sockets \
-                within {within:.0} % of the mean"
-        ),
-    };
-    let single = |policy: &str| {
-        measured
-            .iter()
-            .find(|round| round.policy == policy && round.flows == 1)
-    };
-    let steered = single("query-id").and_then(|round| round.sockets_of_a_flow);
-    let steered = match steered {
-        Some(reached) if sockets > 1 => {
-            format!("; query-id spreads even one flow, over {reached} of the sockets")
-        }
-        _ => String::new(),
-    };
-    let mut finding = format!("{kept}{spread}{steered}; {advice}.");
-    finding[..1].make_ascii_uppercase();
-    finding
 }
