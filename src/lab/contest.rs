@@ -14,7 +14,7 @@ use super::load::{self, Demand, IMPATIENCE, Latency, PATIENCE};
 use super::load_generator::{LoadRequest, Pace};
 use super::rounds::Rounds;
 use super::statistics::Sample;
-use super::tasks::Tasks;
+use super::tasks::Cost;
 
 /// Queries a second that keep nobody busy.
 const LOW_RATE: u64 = 2000;
@@ -84,8 +84,12 @@ pub trait Contestant {
     /// Where it serves.
     fn address(&self) -> SocketAddr;
 
-    /// All its threads.
-    fn tasks(&self) -> &Tasks;
+    /// What all its threads have cost so far; `None` where the kernel does not tell.
+    ///
+    /// # Errors
+    ///
+    /// One that is not reached any more.
+    fn cost(&mut self) -> anyhow::Result<Option<Cost>>;
 
     /// What it has counted so far.
     ///
@@ -216,8 +220,8 @@ impl Contest<'_> {
             patience: load.patience(),
         };
         let before = server.counted()?;
-        let (peer, tasks) = (server.address(), server.tasks());
-        let measured = load::measure(self.lab, peer, tasks, questions, &demand)?;
+        let (peer, cost) = (server.address(), || server.cost());
+        let measured = load::measure(self.lab, peer, cost, questions, &demand)?;
         let after = server.counted()?;
         let tally = &measured.tally;
         Ok(Visit {

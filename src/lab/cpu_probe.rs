@@ -2,17 +2,21 @@
 //! and on which one they ran, and the client that asks them and counts.
 
 use std::collections::BTreeMap;
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket as Client};
+use std::net::{SocketAddr, UdpSocket as Client};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use anyhow::{Context, bail};
 
+use super::group::any_port_towards;
+use super::site::Site;
 use crate::server::placement::{Seat, take};
 use crate::sys::lab::cpu;
 use crate::sys::port::{Port, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
+use crate::sys::steer::{self, Steer};
 
 /// Octets of a datagram, and those that the filter leaves of it at least: the
 /// message ID.
@@ -25,12 +29,63 @@ const BUFFER: usize = 1 << 18;
 const TICK: Duration = Duration::from_millis(20);
 /// How long an answer may take.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Binds a group of such workers' sockets.
-///
-/// # Errors
-///
-/// What the kernel says.
-pub fn bind(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Arc<UdpSocket>>> {
+/// Workers that run until they are dropped.
+pub struct CpuWorkers {
+    address: SocketAddr,
+    stop: Arc<AtomicBool>,
+    running: Vec<JoinHandle<()>>,
+}
+
+impl CpuWorkers {
+    /// Binds a group and starts a worker on each socket, one for each of the CPUs,
+    /// held there or not.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn start(
+        site: Site,
+        cpus: &[usize],
+        pinned: bool,
+        steer: Option<Steer>,
+    ) -> anyhow::Result<CpuWorkers> {
+        let sockets = bind(site, cpus.len())?;
+        let first = sockets.first().context("there is to be a worker")?;
+        if let Some(steer) = steer {
+            steer::attach(first, steer, cpus).context("cannot steer the group")?;
+        }
+        let mut workers = CpuWorkers {
+            address: first.local(),
+            stop: Arc::default(),
+            running: Vec::new(),
+        };
+        for (socket, &cpu) in sockets.into_iter().zip(cpus) {
+            let (seat, stop) = (Seat { cpu, pinned }, workers.stop.clone());
+            let thread = thread::Builder::new().name("shardns-probe".into());
+            // One that fails does not answer, which the client tells.
+            let serve = move || drop(serve(&socket, seat, &stop));
+            workers.running.push(thread.spawn(serve)?);
+        }
+        Ok(workers)
+    }
+
+    /// Where they answer.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for CpuWorkers {
+    fn drop(&mut self) {
+        // Relaxed: the flag is all that is passed on.
+        self.stop.store(true, Ordering::Relaxed);
+        for worker in self.running.drain(..) {
+            let _ = worker.join();
+        }
+    }
+}
+
+fn bind(site: Site, count: usize) -> anyhow::Result<Vec<Arc<UdpSocket>>> {
     let options = UdpOptions {
         grouped: true,
         receive_buffer: BUFFER,
@@ -38,9 +93,10 @@ pub fn bind(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Arc<UdpSock
     };
     let mut sockets: Vec<Arc<UdpSocket>> = Vec::new();
     while sockets.len() < count {
-        let address = sockets.first().map_or(address, |first| first.local());
+        let address = sockets.first().map_or(site.address, |first| first.local());
         let socket = UdpSocket::bind(address, &options, &mut Vec::new()).context("cannot bind")?;
-        cpu::tell_by_length(&socket, BASE as u16).context("cannot put a filter on a socket")?;
+        cpu::tell_by_length(&socket, BASE as u16, site.source)
+            .context("cannot put a filter on a socket")?;
         sockets.push(Arc::new(socket));
     }
     Ok(sockets)
@@ -53,7 +109,7 @@ pub fn bind(address: SocketAddr, count: usize) -> anyhow::Result<Vec<Arc<UdpSock
 /// What the kernel says, with what to do.
 pub fn connect(peer: SocketAddr, flows: usize) -> anyhow::Result<Vec<Client>> {
     let client = |_| {
-        let client = Client::bind((Ipv4Addr::UNSPECIFIED, 0))?;
+        let client = Client::bind(any_port_towards(peer))?;
         client.connect(peer)?;
         client.set_read_timeout(Some(PATIENCE))?;
         Ok(client)
@@ -96,11 +152,7 @@ impl Seen {
 }
 
 /// Answers until `stop` is set, on the seat's CPU.
-///
-/// # Errors
-///
-/// A CPU that cannot be had, or what the kernel says.
-pub fn serve(socket: &Arc<UdpSocket>, seat: Seat, stop: &AtomicBool) -> anyhow::Result<()> {
+fn serve(socket: &Arc<UdpSocket>, seat: Seat, stop: &AtomicBool) -> anyhow::Result<()> {
     if !take(seat) {
         bail!("cannot hold a worker on CPU {}", seat.cpu);
     }

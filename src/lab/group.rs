@@ -2,11 +2,12 @@
 //! sockets until it is collected, so that where it went can be counted without
 //! threads that come between.
 
-use std::net::{Ipv4Addr, SocketAddr, UdpSocket as Client};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as Client};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::site::Site;
 use crate::server::placement::allowed_cpus;
 use crate::sys::lab::client::Inbox;
 use crate::sys::port::{MAX_WIDTH, Wait};
@@ -14,19 +15,56 @@ use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::sys::steer::{self, Steer};
 
 /// Loopback, at a port that the kernel chooses.
-pub const ANY_PORT: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 0);
+pub const ANY_PORT: SocketAddr = Site::LOOPBACK.address;
 /// Datagrams that may wait to be collected: they fit into a socket's buffer
 /// even where an unprivileged user gets the usual 208 KiB.
 pub const MAX_WAITING: usize = 128;
-/// How long a datagram on loopback may take.
+/// How long a datagram may take.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// The longest datagram of use here.
 const DATAGRAM: usize = 512;
 /// Bytes that may wait on a socket, where that can be had.
 const BUFFER: usize = 1 << 20;
 
+/// Sockets that nobody reads, here or on another host.
+pub trait Unread {
+    /// The address that all are bound to, as it is reached from here.
+    fn address(&self) -> SocketAddr;
+
+    /// How many there are.
+    fn sockets(&self) -> usize;
+
+    /// Puts a program on them, with socket *i* meant for the *i*-th CPU that their
+    /// process may use.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    fn steer(&self, steer: Steer) -> anyhow::Result<()>;
+
+    /// Collects what was sent, `MAX_WAITING` datagrams at most, and tells of each its
+    /// socket and its mark (`mark`).
+    ///
+    /// # Errors
+    ///
+    /// Datagrams that do not come.
+    fn collect(&mut self, sent: usize) -> anyhow::Result<Vec<(usize, u32)>>;
+}
+
+/// A datagram of a message ID, which may steer it, and a mark to know it by.
+pub fn marked(id: u16, mark: u32) -> [u8; 6] {
+    let ([a, b], [c, d, e, f]) = (id.to_be_bytes(), mark.to_be_bytes());
+    [a, b, c, d, e, f]
+}
+
+fn mark(datagram: &[u8]) -> u32 {
+    let mark = datagram.get(2..).and_then(|rest| rest.first_chunk());
+    mark.map_or(0, |mark| u32::from_be_bytes(*mark))
+}
+
 /// The group.
 pub struct Group {
+    site: Site,
     sockets: Vec<UdpSocket>,
     /// One for all: thousands would be most of the time that binding takes.
     inbox: Inbox,
@@ -39,8 +77,18 @@ impl Group {
     ///
     /// What the kernel says, with what to do.
     pub fn bind(sockets: usize) -> anyhow::Result<Group> {
-        let first = bind(ANY_PORT)?;
+        Group::bind_at(Site::LOOPBACK, sockets)
+    }
+
+    /// Binds a group of so many sockets.
+    ///
+    /// # Errors
+    ///
+    /// As `bind`.
+    pub fn bind_at(site: Site, sockets: usize) -> anyhow::Result<Group> {
+        let first = bind(site, site.address)?;
         let mut group = Group {
+            site,
             inbox: Inbox::new(MAX_WIDTH, DATAGRAM),
             sockets: vec![first],
         };
@@ -56,7 +104,7 @@ impl Group {
     ///
     /// As `bind`.
     pub fn join(&mut self) -> anyhow::Result<()> {
-        self.sockets.push(bind(self.address())?);
+        self.sockets.push(bind(self.site, self.address())?);
         Ok(())
     }
 
@@ -113,10 +161,7 @@ impl Group {
         let (start, mut collected) = (Instant::now(), 0);
         while collected < sent {
             if start.elapsed() > PATIENCE {
-                bail!(
-                    "{} of {sent} datagrams got lost on loopback",
-                    sent - collected
-                );
+                bail!("{} of {sent} datagrams got lost", sent - collected);
             }
             for (index, socket) in self.sockets.iter().enumerate() {
                 let received = self.inbox.receive(socket, Wait::No)?;
@@ -128,14 +173,48 @@ impl Group {
     }
 }
 
-fn bind(address: SocketAddr) -> anyhow::Result<UdpSocket> {
+impl Unread for Group {
+    fn address(&self) -> SocketAddr {
+        Group::address(self)
+    }
+
+    fn sockets(&self) -> usize {
+        self.len()
+    }
+
+    fn steer(&self, steer: Steer) -> anyhow::Result<()> {
+        Group::steer(self, steer)
+    }
+
+    fn collect(&mut self, sent: usize) -> anyhow::Result<Vec<(usize, u32)>> {
+        let mut collected = Vec::with_capacity(sent);
+        Group::collect(self, sent, |socket, datagram| {
+            collected.push((socket, mark(datagram)));
+        })?;
+        Ok(collected)
+    }
+}
+
+fn bind(site: Site, address: SocketAddr) -> anyhow::Result<UdpSocket> {
     let options = UdpOptions {
         grouped: true,
         receive_buffer: BUFFER,
         timeout: PATIENCE,
     };
-    UdpSocket::bind(address, &options, &mut Vec::new())
-        .context("cannot bind one more socket of the group; `ulimit -n` limits how many")
+    let socket = UdpSocket::bind(address, &options, &mut Vec::new())
+        .context("cannot bind one more socket of the group; `ulimit -n` limits how many")?;
+    site.guard(&socket)?;
+    Ok(socket)
+}
+
+/// Where a client's socket is bound that is to reach `peer`: the kernel chooses the
+/// address by the route, and the port.
+pub fn any_port_towards(peer: SocketAddr) -> SocketAddr {
+    match peer {
+        SocketAddr::V4(peer) if peer.ip().is_loopback() => ANY_PORT,
+        SocketAddr::V4(_) => (Ipv4Addr::UNSPECIFIED, 0).into(),
+        SocketAddr::V6(_) => (Ipv6Addr::UNSPECIFIED, 0).into(),
+    }
 }
 
 /// Client sockets, each a flow to `peer`.
@@ -145,7 +224,7 @@ fn bind(address: SocketAddr) -> anyhow::Result<UdpSocket> {
 /// What the kernel says, with what to do.
 pub fn clients(count: usize, peer: SocketAddr) -> anyhow::Result<Vec<Client>> {
     let client = |_| {
-        let client = Client::bind(ANY_PORT)?;
+        let client = Client::bind(any_port_towards(peer))?;
         client.connect(peer)?;
         Ok(client)
     };

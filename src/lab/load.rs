@@ -127,27 +127,28 @@ impl Measured {
     }
 }
 
-/// Asks a server, whose threads `server` are, and looks at what that takes.
+/// Asks a server, whose threads have cost what `cost` says, and looks at what that
+/// takes.
 ///
 /// # Errors
 ///
-/// As `ask`.
+/// As `ask`, or as `cost`.
 pub fn measure(
     lab: &Lab,
     peer: SocketAddr,
-    server: &Tasks,
+    mut cost: impl FnMut() -> anyhow::Result<Option<Cost>>,
     questions: &[LoadRequest],
     demand: &Demand,
 ) -> anyhow::Result<Measured> {
+    let before = cost()?;
     let (generator, start) = (Tasks::current(), Instant::now());
-    let (cost, own_cost) = (server.cost(), generator.cost());
+    let own_before = generator.cost();
     let tally = ask(lab, peer, questions, demand)?;
-    let cost = server.cost_since(cost);
-    let own_cost = generator.cost_since(own_cost);
+    let own_cost = Cost::between(own_before, generator.cost());
     let elapsed = start.elapsed().as_secs_f64();
     Ok(Measured {
         tally,
-        cost,
+        cost: Cost::between(before, cost()?),
         generator_busy: own_cost.map(|cost| cost.cpu.as_secs_f64() / elapsed),
     })
 }

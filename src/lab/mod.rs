@@ -8,23 +8,28 @@
 //! figure, all in `result` and `figure`; `record` is how that is written down
 //! and read again, `report` the page of all, `compare` two of them side by side.
 
+pub mod card;
 pub mod compare;
 pub mod consistent_hash;
+pub mod contender;
 pub mod contest;
 pub mod cpu_probe;
 pub mod experiments;
 pub mod figure;
 pub mod group;
+pub mod listeners;
 pub mod load;
 pub mod load_generator;
 pub mod place;
 pub mod process;
 pub mod question;
 pub mod record;
+pub mod remote;
 pub mod report;
 pub mod result;
 pub mod rival;
 pub mod rounds;
+pub mod site;
 pub mod statistics;
 pub mod stub;
 pub mod tasks;
@@ -32,6 +37,7 @@ pub mod veth;
 pub mod wakeup_probe;
 
 use std::cell::Cell;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -40,6 +46,8 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
+use crate::server::placement::{allowed_cpus, usable_cpus};
+use remote::Far;
 use result::ExperimentResult;
 
 pub use experiments::EXPERIMENTS;
@@ -92,6 +100,8 @@ pub struct Lab {
     conditions: Conditions,
     progress: ProgressBar,
     stop: Arc<AtomicBool>,
+    /// Where the sockets are, if not here.
+    far: Option<Rc<Far>>,
     /// Random streams given out so far.
     streams: Cell<u64>,
 }
@@ -105,8 +115,36 @@ impl Lab {
             conditions,
             progress: ProgressBar::new(0).with_style(style.expect("the template is good")),
             stop,
+            far: None,
             streams: Cell::new(0),
         }
+    }
+
+    /// The same with its sockets on another host.
+    pub fn with_far(self, far: Far) -> Lab {
+        Lab {
+            far: Some(Rc::new(far)),
+            ..self
+        }
+    }
+
+    /// The other host, where the sockets are on one.
+    pub fn far(&self) -> Option<&Rc<Far>> {
+        self.far.as_ref()
+    }
+
+    /// The CPUs that whoever has the sockets may use.
+    pub fn cpus_there(&self) -> Vec<usize> {
+        self.far
+            .as_ref()
+            .map_or_else(allowed_cpus, |far| far.cpus().to_vec())
+    }
+
+    /// How much of them a control group leaves.
+    pub fn usable_cpus_there(&self) -> usize {
+        self.far
+            .as_ref()
+            .map_or_else(usable_cpus, |far| far.usable_cpus())
     }
 
     /// Sockets of a group; `usual` where the person left it to us.

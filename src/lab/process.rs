@@ -2,8 +2,10 @@
 //! they end. They end with the thread that starts them, and what they write is
 //! read all the time, so that none of them waits for a full pipe.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
@@ -38,8 +40,12 @@ pub fn this_program() -> anyhow::Result<Command> {
         .args(["serve", "--no-pin", "--no-tcp", "--busy-poll", "0"])
         .args(own_user())
         .arg(format!("{APEX}=/proc/self/fd/0"))
-        .stdin(unnamed_file(ZONE.as_bytes())?);
+        .stdin(zone_file()?);
     Ok(command)
+}
+
+fn zone_file() -> std::io::Result<File> {
+    unnamed_file(ZONE.as_bytes())
 }
 
 /// What has a server that root starts stay root: a process that becomes another
@@ -58,7 +64,31 @@ impl Process {
     ///
     /// What the kernel would not give.
     pub fn start(command: &mut Command) -> anyhow::Result<Process> {
-        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        Process::spawn(command.stdout(Stdio::null()))
+    }
+
+    /// Starts this program on a socket that is bound, as a service manager would
+    /// (`sd_listen_fds(3)`). It is told its own number, which only a program in its
+    /// place knows before: a shell, which then gives way to it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel would not give.
+    pub fn start_on(program: Command, socket: OwnedFd) -> anyhow::Result<Process> {
+        const HAND_OVER: &str =
+            "export LISTEN_PID=$$ LISTEN_FDS=1; exec 3>&1 >/dev/null; exec \"$@\"";
+        let mut shell = Command::new("sh");
+        shell
+            .args(["-c", HAND_OVER, "sh"])
+            .arg(program.get_program())
+            .args(program.get_args())
+            .stdin(zone_file()?)
+            .stdout(socket);
+        Process::spawn(&mut shell)
+    }
+
+    fn spawn(command: &mut Command) -> anyhow::Result<Process> {
+        command.stderr(Stdio::piped());
         let mut child = end_with_parent(command)
             .spawn()
             .context("cannot start one more process")?;

@@ -5,6 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::figure::Named;
 use super::place::{Machine, Surroundings};
@@ -34,6 +35,13 @@ pub struct Record {
     pub conditions: Conditions,
     /// What the figure is drawn from: each round's, by name.
     pub samples: Vec<Named>,
+    /// The source's card and its settings, where the sockets were on another
+    /// host.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub card: Option<Value>,
+    /// That host: its address, its `place`, and the card that leads to it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub far: Option<Value>,
     /// All that was measured, with the same names in every row.
     pub rows: Vec<Row>,
 }
@@ -55,6 +63,8 @@ impl Record {
             surroundings: surroundings.clone(),
             conditions: conditions.clone(),
             samples: outcome.figure.samples(),
+            card: None,
+            far: None,
             rows: outcome.rows.clone(),
         }
     }

@@ -19,23 +19,25 @@ use anyhow::Context;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use signal_hook::consts::SIGUSR1;
 
-use super::group::{ANY_PORT, Group};
+use super::group::Group;
 use super::load;
 use super::process::{self, Process};
+use super::site::Site;
 use super::tasks::Tasks;
 use crate::answer;
 use crate::server::answerer::{Answerer, Responder};
-use crate::server::counters::Counters;
+use crate::server::counters::{Counters, Totals};
 use crate::server::idle::IDLE_WAIT;
 use crate::server::snapshot::{self, Snapshot};
-use crate::server::{BATCH, Config, RECEIVE_BUFFER, Server, Sharing};
+use crate::server::{BATCH, Config, Listen, RECEIVE_BUFFER, Server, Sharing};
 use crate::sys::epoll::Epoll;
 use crate::sys::port::{Port, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::zone::Zones;
 
 /// How the port is shared.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Model {
     /// A socket of a `SO_REUSEPORT` group for each worker.
     Reuseport,
@@ -73,8 +75,6 @@ impl Model {
 
 /// A rival that serves.
 pub struct Rival {
-    /// How it shares the port.
-    pub model: Model,
     /// Where it serves.
     pub address: SocketAddr,
     /// All its threads.
@@ -94,25 +94,58 @@ impl Rival {
     /// # Errors
     ///
     /// What the kernel would not give.
-    pub fn start(model: Model, workers: usize, zones: &Arc<Zones>) -> anyhow::Result<Rival> {
+    pub fn start(site: Site, model: Model, workers: usize) -> anyhow::Result<Rival> {
+        let zones = load::zones()?;
         let threads = |start: fn(&mut Threads, usize, &Arc<Zones>) -> anyhow::Result<()>| {
-            let (threads, tasks) = Tasks::started_by(|| Threads::start(workers, zones, start));
+            let start = || Threads::start(site, workers, &zones, start);
+            let (threads, tasks) = Tasks::started_by(start);
             let threads = threads?;
             Ok((threads.socket.local(), tasks, Crew::Threads(threads)))
         };
+        let shared = |sharing| Config {
+            sharing,
+            ..load::config(workers)
+        };
         let (address, tasks, crew) = match model {
-            Model::Reuseport => serve(workers, Sharing::Reuseport, zones),
-            Model::SharedSocket => serve(workers, Sharing::Shared, zones),
+            Model::Reuseport => serve(site, shared(Sharing::Reuseport)),
+            Model::SharedSocket => serve(site, shared(Sharing::Shared)),
             Model::SharedEpoll => threads(Threads::wait_in_one_epoll),
             Model::HandOff => threads(Threads::hand_off),
-            Model::Processes => start_processes(workers),
+            Model::Processes => start_processes(site, workers),
         }?;
         Ok(Rival {
-            model,
             address,
             tasks,
             crew,
         })
+    }
+
+    /// Starts one worker that takes up to so many datagrams with one call.
+    ///
+    /// # Errors
+    ///
+    /// As `start`.
+    pub fn of_batch(site: Site, batch: usize) -> anyhow::Result<Rival> {
+        let config = Config {
+            batch,
+            ..load::config(1)
+        };
+        let (address, tasks, crew) = serve(site, config)?;
+        Ok(Rival {
+            address,
+            tasks,
+            crew,
+        })
+    }
+
+    /// All that each worker has counted so far; nothing of processes, which tell
+    /// no more than what they have received.
+    pub fn totals(&self) -> Vec<Totals> {
+        match &self.crew {
+            Crew::Server(server) => server.totals(),
+            Crew::Threads(threads) => threads.counters.iter().map(|own| own.read()).collect(),
+            Crew::Processes(_) => Vec::new(),
+        }
     }
 
     /// Requests that each worker has received so far.
@@ -122,28 +155,32 @@ impl Rival {
     /// A process that has ended.
     pub fn received(&mut self) -> anyhow::Result<Vec<u64>> {
         match &mut self.crew {
-            Crew::Server(server) => {
-                let totals = server.totals();
+            Crew::Processes(processes) => processes.iter_mut().map(received_by).collect(),
+            Crew::Server(_) | Crew::Threads(_) => {
+                let totals = self.totals();
                 Ok(totals.iter().map(|totals| totals.received).collect())
             }
-            Crew::Threads(threads) => {
-                let counters = threads.counters.iter();
-                Ok(counters.map(|counters| counters.read().received).collect())
-            }
-            Crew::Processes(processes) => processes.iter_mut().map(received_by).collect(),
         }
     }
 }
 
 type Started = anyhow::Result<(SocketAddr, Tasks, Crew)>;
 
-fn serve(workers: usize, sharing: Sharing, zones: &Arc<Zones>) -> Started {
+fn serve(site: Site, config: Config) -> Started {
     let config = Config {
-        sharing,
-        ..load::config(workers)
+        listen: vec![Listen {
+            address: site.address,
+            required: true,
+        }],
+        ..config
     };
-    let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones.clone()));
+    let zones = load::zones()?;
+    let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones));
     let server = server?;
+    // A copy of a descriptor is of the same socket.
+    for socket in server.hand_over()?.groups.iter().flatten() {
+        site.guard(socket)?;
+    }
     Ok((server.addresses()[0], tasks, Crew::Server(Box::new(server))))
 }
 
@@ -157,6 +194,7 @@ struct Threads {
 
 impl Threads {
     fn start(
+        site: Site,
         workers: usize,
         zones: &Arc<Zones>,
         start: fn(&mut Threads, usize, &Arc<Zones>) -> anyhow::Result<()>,
@@ -166,8 +204,10 @@ impl Threads {
             receive_buffer: RECEIVE_BUFFER,
             timeout: IDLE_WAIT,
         };
+        let socket = UdpSocket::bind(site.address, &options, &mut Vec::new())?;
+        site.guard(&socket)?;
         let mut threads = Threads {
-            socket: Arc::new(UdpSocket::bind(ANY_PORT, &options, &mut Vec::new())?),
+            socket: Arc::new(socket),
             counters: (0..workers).map(|_| Arc::default()).collect(),
             stop: Arc::default(),
             running: Vec::new(),
@@ -296,12 +336,12 @@ impl Member {
     }
 }
 
-fn start_processes(count: usize) -> Started {
+fn start_processes(site: Site, count: usize) -> Started {
     // Holds the port until all have joined its group.
-    let group = Group::bind(1)?;
+    let group = Group::bind_at(site, 1)?;
     let address = group.address();
     let started: anyhow::Result<Vec<Process>> =
-        (0..count).map(|_| start_process(address)).collect();
+        (0..count).map(|_| start_process(site, address)).collect();
     let mut processes = started?;
     let mut tasks = Tasks::default();
     for process in &mut processes {
@@ -311,11 +351,22 @@ fn start_processes(count: usize) -> Started {
     Ok((address, tasks, Crew::Processes(processes)))
 }
 
-/// With one worker.
-fn start_process(address: SocketAddr) -> anyhow::Result<Process> {
+/// With one worker. Where others are to be kept out of its socket it is handed one,
+/// since it would not know how.
+fn start_process(site: Site, address: SocketAddr) -> anyhow::Result<Process> {
     let mut command = process::this_program()?;
     command.args(["--workers", "1", "--listen", &address.to_string()]);
-    Process::start(&mut command)
+    if site.source.is_none() {
+        return Process::start(&mut command);
+    }
+    let options = UdpOptions {
+        grouped: true,
+        receive_buffer: RECEIVE_BUFFER,
+        timeout: IDLE_WAIT,
+    };
+    let socket = UdpSocket::bind(address, &options, &mut Vec::new())?;
+    site.guard(&socket)?;
+    Process::start_on(command, socket.copy_descriptor()?)
 }
 
 /// Requests that a process has received, from the table that a signal asks it for:

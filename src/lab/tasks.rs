@@ -12,7 +12,7 @@ use std::time::Duration;
 pub struct Tasks(Vec<PathBuf>);
 
 /// What they have used up since they were started.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Cost {
     /// Time on a CPU, in the kernel and outside.
     pub cpu: Duration,
@@ -54,10 +54,12 @@ impl Tasks {
     pub fn cost(&self) -> Option<Cost> {
         self.0.iter().map(|task| cost(task)).sum()
     }
+}
 
-    /// What they have cost since an earlier look.
-    pub fn cost_since(&self, earlier: Option<Cost>) -> Option<Cost> {
-        let (now, earlier) = (self.cost()?, earlier?);
+impl Cost {
+    /// What has come on top of an earlier look; `None` where either is missing.
+    pub fn between(earlier: Option<Cost>, now: Option<Cost>) -> Option<Cost> {
+        let (now, earlier) = (now?, earlier?);
         Some(Cost {
             cpu: now.cpu.saturating_sub(earlier.cpu),
             switches: now.switches.saturating_sub(earlier.switches),
@@ -132,7 +134,7 @@ mod tests {
         drop(wake);
         let _ = waiting.join();
         thread::sleep(Duration::from_millis(1));
-        let cost = tasks.cost_since(before).unwrap();
+        let cost = Cost::between(before, tasks.cost()).unwrap();
         assert!(cost.switches > 0 && cost.cpu < Duration::from_secs(60));
     }
 }

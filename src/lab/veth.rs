@@ -158,7 +158,7 @@ fn run(command: &mut Command) -> anyhow::Result<()> {
 
 /// CPUs as the kernel takes them: hexadecimal words of 32 bits, the highest
 /// first, with commas between.
-fn mask(cpus: &[usize]) -> String {
+pub fn mask(cpus: &[usize]) -> String {
     let highest = cpus.iter().max().map_or(0, |cpu| cpu / 32);
     let word = |index: usize| {
         let bits = cpus.iter().filter(|cpu| *cpu / 32 == index);

@@ -14,7 +14,8 @@ use libc::{sock_filter, sock_fprog, socklen_t};
 use super::socket::{UdpSocket, set_option};
 
 /// What the choice follows.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Steer {
     /// The message ID: spreads the queries of one client socket evenly.
     QueryId,
@@ -44,7 +45,7 @@ pub(super) fn attach_program(socket: &UdpSocket, program: Vec<sock_filter>) -> i
 
 /// Sets an option whose value is a classic BPF program.
 pub(super) fn set_program(
-    socket: &UdpSocket,
+    socket: &impl AsRawFd,
     option: libc::c_int,
     mut program: Vec<sock_filter>,
 ) -> io::Result<()> {

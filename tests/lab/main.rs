@@ -7,6 +7,7 @@ mod compare;
 mod interrupt;
 mod locality;
 mod lookup;
+mod remote;
 mod report;
 mod resize;
 mod restart;

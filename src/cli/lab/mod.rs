@@ -1,5 +1,8 @@
 //! `shardns lab`: runs experiments and writes down what they found.
 
+mod answer;
+mod far;
+
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
@@ -27,7 +30,10 @@ const INTERRUPTED: i32 = 130;
 
 /// The arguments of `shardns lab`.
 #[derive(Debug, clap::Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub struct Arguments {
+    #[command(subcommand)]
+    tool: Option<Tool>,
     /// The experiment, or `all`; without one, lists them
     #[arg(value_name = "NAME")]
     name: Option<String>,
@@ -58,6 +64,23 @@ pub struct Arguments {
     /// The same seed gives the same chances
     #[arg(long, value_name = "S", default_value_t = 1)]
     seed: u64,
+    #[command(flatten)]
+    far: far::FarArguments,
+}
+
+/// What there is beside experiments.
+#[derive(Debug, clap::Subcommand)]
+enum Tool {
+    /// Have the sockets here, for experiments that send from another host
+    Answer(answer::Answer),
+}
+
+impl Tool {
+    fn run(self) -> anyhow::Result<()> {
+        match self {
+            Tool::Answer(answer) => answer.run(),
+        }
+    }
 }
 
 impl Arguments {
@@ -67,7 +90,10 @@ impl Arguments {
     ///
     /// An unknown name, what the kernel would not give, a file that cannot be
     /// written.
-    pub fn run(self) -> anyhow::Result<()> {
+    pub fn run(mut self) -> anyhow::Result<()> {
+        if let Some(tool) = self.tool.take() {
+            return tool.run();
+        }
         match self.name.as_deref() {
             None => list(),
             Some(ALL) => self.run_all(),
@@ -77,13 +103,7 @@ impl Arguments {
 
     fn lab(&self) -> anyhow::Result<Lab> {
         raise_open_files();
-        let stop = Arc::new(AtomicBool::new(false));
-        for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
-            // The second one does not wait for the experiment to tidy up.
-            flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;
-            flag::register(signal, stop.clone())?;
-        }
-        Ok(Lab::new(self.conditions(), stop))
+        Ok(Lab::new(self.conditions(), stop_on_signals()?))
     }
 
     fn conditions(&self) -> Conditions {
@@ -109,16 +129,19 @@ impl Arguments {
         for path in [&self.json, &self.csv, &self.svg].into_iter().flatten() {
             check_folder(path)?;
         }
+        self.far.check(experiment)?;
         let there = self.other_record(experiment)?;
-        let (lab, here) = (self.lab()?, Here::look());
+        let (lab, here) = (self.far.reach(self.lab()?)?, Here::look());
         introduce(experiment)?;
-        let outcome = lab.run(experiment)?;
+        far::introduce(&lab)?;
+        let mut outcome = lab.run(experiment)?;
         if let Some(path) = &self.json {
-            write(path, |out| {
-                write_json(&here.record(experiment, &outcome, &self.conditions()), out)
-            })?;
+            let mut record = here.record(experiment, &outcome, &self.conditions());
+            far::add_to_record(&lab, &mut record);
+            write(path, |out| write_json(&record, out))?;
         }
         if let Some(path) = &self.csv {
+            far::add_to_rows(&lab, &mut outcome.rows);
             write(path, |out| outcome.csv(&here.place, out))?;
         }
         if let Some(path) = &self.svg {
@@ -155,6 +178,7 @@ impl Arguments {
                     are for one experiment"
             );
         }
+        self.far.refuse_for_all()?;
         self.check_report(folder)?;
         fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
         // Read first: the other report may be the one that is written over.
@@ -271,6 +295,17 @@ fn write_parts(folder: &Path, record: &Record, outcome: &ExperimentResult) -> an
     write(&path("json"), |out| write_json(record, out))?;
     write(&path("csv"), |out| outcome.csv(&record.place, out))?;
     write(&path("svg"), |out| Ok(out.write_all(svg.as_bytes())?))
+}
+
+/// Set by the first signal that is to end the program.
+fn stop_on_signals() -> anyhow::Result<Arc<AtomicBool>> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGINT, SIGTERM, SIGHUP, SIGQUIT] {
+        // The second one does not wait for anything to tidy up.
+        flag::register_conditional_shutdown(signal, INTERRUPTED, stop.clone())?;
+        flag::register(signal, stop.clone())?;
+    }
+    Ok(stop)
 }
 
 fn find(name: &str) -> anyhow::Result<&'static Experiment> {

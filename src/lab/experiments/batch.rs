@@ -3,18 +3,20 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use anyhow::Context;
 use serde::Serialize;
 
+use crate::lab::contender::Contender;
 use crate::lab::contest::{self, Contest, Contestant, Load};
 use crate::lab::figure::{Axis, Drawing, Figure, Line, Lines, Panel, number};
-use crate::lab::load::{self, Measured};
+use crate::lab::load::Measured;
+use crate::lab::remote::ContenderKind;
 use crate::lab::result::{ExperimentResult, Finding, Table, rows};
 use crate::lab::rounds::{RoundOrder, Rounds};
 use crate::lab::statistics::Verdict;
-use crate::lab::tasks::Tasks;
+use crate::lab::tasks::Cost;
 use crate::lab::{Experiment, Lab, Practice};
 use crate::server::counters::Totals;
-use crate::server::{Config, Server};
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -117,7 +119,11 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let mut servers = Vec::new();
     for (index, batch) in WIDTHS.into_iter().enumerate() {
         lab.step(format!("start batch {batch}"))?;
-        servers.push(BatchServer::start(index, batch)?);
+        servers.push(BatchServer {
+            index,
+            batch,
+            server: Contender::start(lab, ContenderKind::Batch(batch))?,
+        });
     }
     let visits = contest.run(servers)?;
     Ok(ExperimentResult {
@@ -132,25 +138,7 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
 struct BatchServer {
     index: usize,
     batch: usize,
-    server: Server,
-    tasks: Tasks,
-}
-
-impl BatchServer {
-    fn start(index: usize, batch: usize) -> anyhow::Result<BatchServer> {
-        let config = Config {
-            batch,
-            ..load::config(1)
-        };
-        let zones = load::zones()?;
-        let (server, tasks) = Tasks::started_by(|| Server::start(&config, zones));
-        Ok(BatchServer {
-            index,
-            batch,
-            server: server?,
-            tasks,
-        })
-    }
+    server: Contender,
 }
 
 impl Contestant for BatchServer {
@@ -166,15 +154,16 @@ impl Contestant for BatchServer {
     }
 
     fn address(&self) -> SocketAddr {
-        self.server.addresses()[0]
+        self.server.address()
     }
 
-    fn tasks(&self) -> &Tasks {
-        &self.tasks
+    fn cost(&mut self) -> anyhow::Result<Option<Cost>> {
+        self.server.cost()
     }
 
     fn counted(&mut self) -> anyhow::Result<Totals> {
-        Ok(self.server.totals()[0])
+        let totals = self.server.counted()?.totals;
+        totals.first().copied().context("a server without a worker")
     }
 
     fn details(&self, before: Totals, after: Totals, _: &Measured) -> Calls {

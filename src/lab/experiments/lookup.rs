@@ -421,7 +421,7 @@ impl LookupSummary {
 
     fn ratio(&self) -> Option<String> {
         let (_, most) = self.ends()?;
-        Some(format!("{}: {}.", self.beside_one()?, most.ratio?))
+        Some(format!("{}; by round {}.", self.beside_one()?, most.ratio?))
     }
 }
 
@@ -538,8 +538,14 @@ mod tests {
             high: 5.0,
         };
         summaries[0].by_socket = Some(wide);
-        let sentence = finding(&summaries, &[]).sentence;
+        summaries[1].sizes.last_mut().unwrap().ratio = Some(Ratio {
+            mean: 1.0,
+            low: 0.5,
+            high: 2.0,
+        });
+        let Finding { sentence, notes } = finding(&summaries, &[]);
         assert!(sentence.ends_with(": too noisy to tell whether the group is searched."));
+        assert!(notes[1].ends_with("; by round 1.00 times (0.50–2.00), too noisy to tell."));
     }
 
     #[test]

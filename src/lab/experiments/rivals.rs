@@ -5,14 +5,16 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::lab::contender::Contender;
 use crate::lab::contest::{self, Contest, Contestant, Load};
 use crate::lab::figure::{Axis, BarSeries, Bars, Drawing, Figure, Panel, number};
-use crate::lab::load::{self, Measured};
+use crate::lab::load::Measured;
+use crate::lab::remote::ContenderKind;
 use crate::lab::result::{ExperimentResult, Finding, Table, counted, listed, rows};
-use crate::lab::rival::{Model, Rival};
+use crate::lab::rival::Model;
 use crate::lab::rounds::RoundOrder;
 use crate::lab::statistics::{Sample, Verdict, hottest, jain};
-use crate::lab::tasks::Tasks;
+use crate::lab::tasks::Cost;
 use crate::lab::{Experiment, Lab, Practice};
 use crate::server::placement::usable_cpus;
 
@@ -85,7 +87,9 @@ pub struct Shares {
 }
 
 fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
-    let workers = lab.sockets(usable_cpus().max(2)).min(MOST_WORKERS);
+    let workers = lab
+        .sockets(lab.usable_cpus_there().max(2))
+        .min(MOST_WORKERS);
     let later_rounds = lab.choose(5, 1);
     let contest = Contest {
         lab,
@@ -101,11 +105,13 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
         ],
     };
     lab.plan(Model::ALL.len() + contest.visits(Model::ALL.len()));
-    let zones = load::zones()?;
     let mut rivals = Vec::new();
     for model in Model::ALL {
         lab.step(format!("start {}", model.name()))?;
-        rivals.push(Rival::start(model, workers, &zones)?);
+        rivals.push(RivalServer {
+            model,
+            server: Contender::start(lab, ContenderKind::Rival { model, workers })?,
+        });
     }
     let visits = contest.run(rivals)?;
     Ok(ExperimentResult {
@@ -116,7 +122,13 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     })
 }
 
-impl Contestant for Rival {
+/// A rival that is visited.
+struct RivalServer {
+    model: Model,
+    server: Contender,
+}
+
+impl Contestant for RivalServer {
     type Details = Shares;
     /// Requests that each worker has received.
     type Counted = Vec<u64>;
@@ -131,15 +143,15 @@ impl Contestant for Rival {
     }
 
     fn address(&self) -> SocketAddr {
-        self.address
+        self.server.address()
     }
 
-    fn tasks(&self) -> &Tasks {
-        &self.tasks
+    fn cost(&mut self) -> anyhow::Result<Option<Cost>> {
+        self.server.cost()
     }
 
     fn counted(&mut self) -> anyhow::Result<Vec<u64>> {
-        self.received()
+        Ok(self.server.counted()?.received)
     }
 
     fn details(&self, before: Vec<u64>, after: Vec<u64>, measured: &Measured) -> Shares {

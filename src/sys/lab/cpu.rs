@@ -3,12 +3,14 @@
 
 use std::io;
 use std::mem::size_of;
+use std::net::IpAddr;
 use std::os::fd::AsRawFd;
 
 use libc::{c_int, socklen_t};
 
 use super::super::socket::UdpSocket;
 use super::super::steer::{add, load_ancillary, return_a, set_program};
+use super::source::only_from;
 
 /// Octets of the UDP header, which a socket filter sees in front of the payload.
 const UDP_HEADER: u32 = 8;
@@ -46,16 +48,18 @@ pub fn incoming(socket: &impl AsRawFd) -> io::Result<Option<usize>> {
 /// Cuts each datagram down to `base` octets and one for each CPU below the one
 /// that received it, by a filter on the socket, which returns how much of the
 /// datagram to keep (`SO_ATTACH_FILTER`, socket(7)) and runs where it is
-/// received. What is shorter stays as it is.
+/// received. What is shorter stays as it is. Where `source` is given, what others
+/// send is dropped.
 ///
 /// # Errors
 ///
 /// What the kernel says to `setsockopt`.
-pub fn tell_by_length(socket: &UdpSocket, base: u16) -> io::Result<()> {
-    let program = vec![
+pub fn tell_by_length(socket: &UdpSocket, base: u16, source: Option<IpAddr>) -> io::Result<()> {
+    let mut program = source.map_or(Vec::new(), only_from);
+    program.extend([
         load_ancillary(libc::SKF_AD_CPU),
         add(UDP_HEADER + u32::from(base)),
         return_a(),
-    ];
+    ]);
     set_program(socket, libc::SO_ATTACH_FILTER, program)
 }

@@ -25,6 +25,7 @@ fn place(network: &str) -> &'static str {
     match network {
         "veth" => "virtual cable",
         "spread veth" => "flows spread over CPUs",
+        "other host" => "the other host",
         _ => "loopback",
     }
 }

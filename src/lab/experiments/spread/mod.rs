@@ -4,19 +4,18 @@
 mod told;
 
 use std::collections::BTreeSet;
-use std::net::{TcpListener, TcpStream};
-use std::time::Duration;
 
 use anyhow::Context;
 use rand::RngExt;
 use serde::Serialize;
 
-use crate::lab::group::{ANY_PORT, Group, MAX_WAITING, clients};
+use crate::lab::group::{Group, MAX_WAITING, Unread, clients, marked};
+use crate::lab::listeners::{Listeners, Listening, MAX_CONNECTING};
 use crate::lab::result::{ExperimentResult, rows};
+use crate::lab::site::Site;
 use crate::lab::statistics::{Range, chi_square, hottest, ideal, jain};
 use crate::lab::{Experiment, Lab, Practice};
-use crate::sys::epoll::Epoll;
-use crate::sys::socket::{connect_tcp, listen_grouped};
+use crate::sys::socket::connect_tcp;
 use crate::sys::steer::Steer;
 use told::{Told, figure, table};
 
@@ -68,8 +67,6 @@ const FLOWS: [usize; 7] = [1, 4, 16, 64, 256, 1024, 4096];
 const DATAGRAMS: usize = 1024;
 /// From so many sockets on a round takes long, and there are fewer of them.
 const MANY_SOCKETS: usize = 256;
-/// How long a connection on loopback may take.
-const PATIENCE: Duration = Duration::from_secs(2);
 /// Times that chance is asked what it would have done.
 const TRIALS: usize = 2000;
 /// A load test is even where the busiest socket has this times the mean.
@@ -152,7 +149,7 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     for round in 0..rounds {
         // New ports for each round; a group serves all loads, since binding a
         // large one takes longer than anything else.
-        let mut bound = Bound::new(policies, sockets)?;
+        let mut bound = Bound::new(lab, policies, sockets)?;
         for load in &loads {
             let Load { policy, flows, .. } = load;
             lab.step(format!("{}: {flows} flows", policy.name()))?;
@@ -212,22 +209,25 @@ impl Load {
 
 /// The sockets of a round.
 enum Bound {
-    Sockets(Group),
-    Listeners(Listeners),
+    Sockets(Box<dyn Unread>),
+    Listeners(Box<dyn Listening>),
 }
 
 impl Bound {
-    fn new(policies: &[SpreadPolicy], sockets: usize) -> anyhow::Result<Bound> {
-        match policies {
-            [SpreadPolicy::Connections] => Listeners::open(sockets).map(Bound::Listeners),
-            _ => Group::bind(sockets).map(Bound::Sockets),
-        }
+    fn new(lab: &Lab, policies: &[SpreadPolicy], sockets: usize) -> anyhow::Result<Bound> {
+        let connects = matches!(policies, [SpreadPolicy::Connections]);
+        Ok(match (connects, lab.far()) {
+            (true, None) => Bound::Listeners(Box::new(Listeners::open(Site::LOOPBACK, sockets)?)),
+            (true, Some(far)) => Bound::Listeners(Box::new(far.listeners(sockets)?)),
+            (false, None) => Bound::Sockets(Box::new(Group::bind(sockets)?)),
+            (false, Some(far)) => Bound::Sockets(Box::new(far.group(sockets)?)),
+        })
     }
 
     fn count(&mut self, lab: &Lab, load: &Load) -> anyhow::Result<Counted> {
         match self {
-            Bound::Sockets(group) => send(lab, group, load),
-            Bound::Listeners(listeners) => listeners.connect(lab, load.flows),
+            Bound::Sockets(group) => send(lab, &mut **group, load),
+            Bound::Listeners(listeners) => connect(lab, &mut **listeners, load.flows),
         }
     }
 }
@@ -238,14 +238,14 @@ struct Counted {
     sockets_of_a_flow: Option<usize>,
 }
 
-fn send(lab: &Lab, group: &mut Group, load: &Load) -> anyhow::Result<Counted> {
+fn send(lab: &Lab, group: &mut dyn Unread, load: &Load) -> anyhow::Result<Counted> {
     let Load {
         policy,
         flows,
         datagrams,
         ..
     } = *load;
-    let sockets = group.len();
+    let sockets = group.sockets();
     // A program stays on the group until the next one takes its place; the hash
     // is measured before all of them.
     if let SpreadPolicy::Steered(steer) = policy {
@@ -258,17 +258,15 @@ fn send(lab: &Lab, group: &mut Group, load: &Load) -> anyhow::Result<Counted> {
     let mut waiting = 0;
     for (datagram, flow) in (1..=datagrams).zip((0..flows).cycle()) {
         let id: u16 = random.random();
-        clients[flow].send(&[&id.to_be_bytes()[..], &(flow as u32).to_be_bytes()].concat())?;
+        clients[flow].send(&marked(id, flow as u32))?;
         waiting += 1;
         if waiting == MAX_WAITING || datagram == datagrams {
             lab.check()?;
-            group.collect(waiting, |socket, datagram| {
-                let flow = datagram[2..]
-                    .first_chunk()
-                    .map_or(0, |flow| u32::from_be_bytes(*flow));
-                seen_on[flow as usize].insert(socket);
+            for (socket, flow) in group.collect(waiting)? {
+                let seen = seen_on.get_mut(flow as usize);
+                seen.context("a datagram of no flow")?.insert(socket);
                 shares[socket] += 1;
-            })?;
+            }
             waiting = 0;
         }
     }
@@ -292,52 +290,27 @@ fn by_flow(seen_on: &[BTreeSet<usize>], sockets: usize) -> Vec<u64> {
     shares
 }
 
-/// A group of listeners.
-struct Listeners {
-    listeners: Vec<TcpListener>,
-    /// Tells which of them got a connection; to try each takes long.
-    epoll: Epoll,
-}
-
-impl Listeners {
-    fn open(count: usize) -> anyhow::Result<Listeners> {
-        let (mut listeners, epoll) = (Vec::<TcpListener>::new(), Epoll::new()?);
-        while listeners.len() < count {
-            let address = listeners
-                .first()
-                .map_or(Ok(ANY_PORT), TcpListener::local_addr)?;
-            let listener = listen_grouped(address).context("cannot open one more listener")?;
-            epoll.add(&listener, listeners.len())?;
-            listeners.push(listener);
-        }
-        Ok(Listeners { listeners, epoll })
-    }
-
-    fn connect(&mut self, lab: &Lab, flows: usize) -> anyhow::Result<Counted> {
-        let address = self.listeners[0].local_addr()?;
-        let mut shares = vec![0; self.listeners.len()];
-        let mut open: Vec<(TcpStream, TcpStream)> = Vec::new();
-        for _ in 0..flows {
-            lab.check()?;
-            let client = connect_tcp(address)
+/// Makes connections, which stay open until all are there.
+fn connect(lab: &Lab, listeners: &mut dyn Listening, flows: usize) -> anyhow::Result<Counted> {
+    let mut shares = vec![0; listeners.listeners()];
+    let mut clients = Vec::new();
+    while clients.len() < flows {
+        lab.check()?;
+        let more = MAX_CONNECTING.min(flows - clients.len());
+        for _ in 0..more {
+            let client = connect_tcp(listeners.address())
                 .context("cannot open one more connection; raise `ulimit -n`")?;
-            let (listener, accepted) = self.accept()?;
-            shares[listener] += 1;
-            open.push((client, accepted));
+            clients.push(client);
         }
-        Ok(Counted {
-            shares,
-            sockets_of_a_flow: None,
-        })
+        for listener in listeners.accept(more)? {
+            shares[listener] += 1;
+        }
     }
-
-    /// The listener that got the connection just made.
-    fn accept(&mut self) -> anyhow::Result<(usize, TcpStream)> {
-        let ready = self.epoll.wait(PATIENCE)?.next();
-        let index = ready.context("no listener gets the connection")?;
-        let (accepted, _) = self.listeners[index].accept().context("cannot accept")?;
-        Ok((index, accepted))
-    }
+    listeners.hang_up()?;
+    Ok(Counted {
+        shares,
+        sockets_of_a_flow: None,
+    })
 }
 
 fn judge(load: &Load, round: usize, counted: Counted) -> SpreadRound {

@@ -111,8 +111,8 @@ pub fn by_worker(measured: &[StallRound], workers: usize, stalls: Stalls) -> Tab
 }
 
 pub fn figure(measured: &[StallRound], stalls: Stalls) -> Figure {
-    let panel = |title: &str, unit: &str, figure: fn(&Figures) -> f64| {
-        let series = |asking: Asking| {
+    let panel = |title: &str, unit: &str, asking: &[Asking], figure: fn(&Figures) -> f64| {
+        let series = |&asking: &Asking| {
             let of_policy = |policy| each(&looks(measured, policy, asking, None, stalls), figure);
             BarSeries {
                 name: match asking {
@@ -125,7 +125,7 @@ pub fn figure(measured: &[StallRound], stalls: Stalls) -> Figure {
         let bars = Bars {
             x: Axis::linear(unit),
             groups: POLICIES.iter().map(|policy| policy.shown.into()).collect(),
-            series: ASKING.map(series).into(),
+            series: asking.iter().map(series).collect(),
             band: None,
         };
         Panel {
@@ -138,9 +138,21 @@ pub fn figure(measured: &[StallRound], stalls: Stalls) -> Figure {
             panel(
                 "Clients that one stalled worker makes wait",
                 "% of clients",
+                &[Asking::Once],
                 Figures::hit_percent,
             ),
-            panel("Late answers", "% of answers", Figures::late_percent),
+            panel(
+                "The same, with a retry and without",
+                "% of clients",
+                &ASKING,
+                Figures::hit_percent,
+            ),
+            panel(
+                "Late answers",
+                "% of answers",
+                &ASKING,
+                Figures::late_percent,
+            ),
         ],
     }
 }

@@ -4,20 +4,20 @@
 mod told;
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::rc::Rc;
 use std::thread;
 
-use anyhow::Context;
 use rand::RngExt;
 use serde::Serialize;
 
-use crate::lab::cpu_probe::{CpuTally, ask, bind, connect, serve};
-use crate::lab::group::ANY_PORT;
+use crate::lab::cpu_probe::{CpuTally, CpuWorkers, ask, connect};
+use crate::lab::remote::{Far, FarSubject};
 use crate::lab::result::{ExperimentResult, rows};
+use crate::lab::site::Site;
 use crate::lab::veth::Veth;
 use crate::lab::{Experiment, Lab, Practice};
-use crate::server::placement::{Seat, allowed_cpus};
-use crate::sys::steer::{self, Steer};
+use crate::server::placement::allowed_cpus;
+use crate::sys::steer::Steer;
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -83,12 +83,26 @@ const POLICIES: [(&str, Option<Steer>); 4] = [
     ("cpu", Some(Steer::Cpu)),
 ];
 
-const NETWORKS: [&str; 3] = ["loopback", "veth", "spread veth"];
+const NETWORKS: [&str; 4] = ["loopback", "veth", "spread veth", "other host"];
 
 /// Where client and server meet.
-struct Network<'v> {
+struct Network<'n> {
     name: &'static str,
-    veth: Option<&'v Veth>,
+    wire: Wire<'n>,
+}
+
+/// What is between them.
+enum Wire<'n> {
+    Loopback,
+    Veth(&'n Veth),
+    /// Whatever leads to another host.
+    Cards(&'n Rc<Far>),
+}
+
+/// Workers that answer, on whichever host.
+enum Workers {
+    Here(CpuWorkers),
+    There(FarSubject),
 }
 
 /// A network that is not there.
@@ -125,30 +139,35 @@ struct Measured {
 
 fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     let rounds = lab.choose(5, 1);
-    lab.plan(3 * rounds * POLICIES.len() * 2);
+    let networks = if lab.far().is_some() { 1 } else { 3 };
+    lab.plan(networks * rounds * POLICIES.len() * 2);
     let (mut measured, mut left_out) = (Vec::new(), None);
-    let mut meet = |name, veth| {
-        let network = Network { name, veth };
+    let mut meet = |name, wire| {
+        let network = Network { name, wire };
         (0..rounds).try_for_each(|round| measure_round(lab, &network, round, &mut measured))
     };
-    meet(NETWORKS[0], None)?;
-    match Veth::new() {
-        Err(error) => {
-            left_out = Some(LeftOut {
-                note: "The virtual cable is left out, which needs root; the table says why.",
-                reason: format!("veth is left out, which needs root ({error:#})"),
-            });
-        }
-        Ok(veth) => {
-            meet(NETWORKS[1], Some(&veth))?;
-            match veth.spread(&allowed_cpus()) {
-                Err(error) => {
-                    left_out = Some(LeftOut {
-                        note: "Flows spread over CPUs are left out; the table says why.",
-                        reason: format!("spread veth is left out ({error:#})"),
-                    });
+    if let Some(far) = lab.far() {
+        meet(NETWORKS[3], Wire::Cards(far))?;
+    } else {
+        meet(NETWORKS[0], Wire::Loopback)?;
+        match Veth::new() {
+            Err(error) => {
+                left_out = Some(LeftOut {
+                    note: "The virtual cable is left out, which needs root; the table says why.",
+                    reason: format!("veth is left out, which needs root ({error:#})"),
+                });
+            }
+            Ok(veth) => {
+                meet(NETWORKS[1], Wire::Veth(&veth))?;
+                match veth.spread(&allowed_cpus()) {
+                    Err(error) => {
+                        left_out = Some(LeftOut {
+                            note: "Flows spread over CPUs are left out; the table says why.",
+                            reason: format!("spread veth is left out ({error:#})"),
+                        });
+                    }
+                    Ok(()) => meet(NETWORKS[2], Wire::Veth(&veth))?,
                 }
-                Ok(()) => meet(NETWORKS[2], Some(&veth))?,
             }
         }
     }
@@ -192,7 +211,11 @@ fn measure_round(
                 local: tally.local,
                 share: tally.local as f64 / tally.answered.max(1) as f64,
                 chance: chance(&tally, &seats),
-                on_client_cpu: tally.on_client_cpu,
+                // A CPU of another machine is another one, whatever its number.
+                on_client_cpu: match lab.far() {
+                    Some(far) if !far.is_here() => 0,
+                    _ => tally.on_client_cpu,
+                },
                 told: tally.told,
                 told_to_client: tally.told_to_client,
             };
@@ -204,7 +227,7 @@ fn measure_round(
 
 /// The CPUs that the workers are held on.
 fn seats(lab: &Lab) -> Vec<usize> {
-    let cpus = allowed_cpus();
+    let cpus = lab.cpus_there();
     let workers = lab
         .sockets(cpus.len())
         .min(lab.choose(MOST_WORKERS, MOST_WORKERS_QUICK));
@@ -229,62 +252,60 @@ fn measure(
     pinned: bool,
 ) -> anyhow::Result<Vec<(usize, CpuTally)>> {
     let (cpus, seats) = (allowed_cpus(), seats(lab));
-    let sockets = network.at_server(|address| bind(address, seats.len()))?;
-    if let Some(steer) = steer {
-        steer::attach(&sockets[0], steer, &seats).context("cannot steer the group")?;
-    }
-    let (datagrams, stop) = (lab.choose(FLOWS, FLOWS_QUICK), AtomicBool::new(false));
-    thread::scope(|scope| {
-        let _stopping = Stopping(&stop);
-        for (socket, &cpu) in sockets.iter().zip(&seats) {
-            let (seat, stop) = (Seat { cpu, pinned }, &stop);
-            // A worker that fails does not answer, which the client tells.
-            scope.spawn(move || serve(socket, seat, stop));
-        }
-        let ask = |&cpu: &usize| {
-            // From the same ports the hash would choose the same workers again.
-            let clients = network.at_client(|| connect(sockets[0].local(), datagrams))?;
-            let ids: Vec<u16> = lab.random().random_iter().take(datagrams).collect();
-            let stop = lab.stop();
-            let asking = scope.spawn(move || ask(&clients, cpu, &ids, stop));
-            let tally = asking
-                .join()
-                .unwrap_or_else(|p| std::panic::resume_unwind(p));
-            lab.check()?;
-            Ok((cpu, tally?))
-        };
-        cpus.iter().take(MOST_CLIENT_CPUS).map(ask).collect()
-    })
-}
-
-/// Ends the workers, however their scope is left.
-struct Stopping<'s>(&'s AtomicBool);
-
-impl Drop for Stopping<'_> {
-    fn drop(&mut self) {
-        // Relaxed: nothing is read on the strength of it.
-        self.0.store(true, Ordering::Relaxed);
-    }
+    let workers = network.workers(&seats, pinned, steer)?;
+    let datagrams = lab.choose(FLOWS, FLOWS_QUICK);
+    let ask = |&cpu: &usize| {
+        // From the same ports the hash would choose the same workers again.
+        let address = workers.address();
+        let clients = network.at_client(|| connect(address, datagrams))?;
+        let ids: Vec<u16> = lab.random().random_iter().take(datagrams).collect();
+        let stop = lab.stop();
+        // On a thread of its own, which is held on the CPU.
+        let asked = thread::scope(|scope| scope.spawn(|| ask(&clients, cpu, &ids, stop)).join());
+        let tally = asked.unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        lab.check()?;
+        Ok((cpu, tally?))
+    };
+    cpus.iter().take(MOST_CLIENT_CPUS).map(ask).collect()
 }
 
 impl Network<'_> {
-    fn at_server<T: Send>(
+    fn workers(
         &self,
-        work: impl FnOnce(SocketAddr) -> anyhow::Result<T> + Send,
-    ) -> anyhow::Result<T> {
-        match self.veth {
-            None => work(ANY_PORT),
-            Some(veth) => veth.server().within(|| work(veth.address())),
-        }
+        cpus: &[usize],
+        pinned: bool,
+        steer: Option<Steer>,
+    ) -> anyhow::Result<Workers> {
+        let start = |site| CpuWorkers::start(site, cpus, pinned, steer);
+        let workers = match self.wire {
+            Wire::Cards(far) => return far.cpu_workers(cpus, pinned, steer).map(Workers::There),
+            Wire::Loopback => start(Site::LOOPBACK),
+            Wire::Veth(veth) => veth.server().within(|| {
+                start(Site {
+                    address: veth.address(),
+                    source: None,
+                })
+            }),
+        };
+        workers.map(Workers::Here)
     }
 
     fn at_client<T: Send>(
         &self,
         work: impl FnOnce() -> anyhow::Result<T> + Send,
     ) -> anyhow::Result<T> {
-        match self.veth {
-            None => work(),
-            Some(veth) => veth.client().within(work),
+        match self.wire {
+            Wire::Loopback | Wire::Cards(_) => work(),
+            Wire::Veth(veth) => veth.client().within(work),
+        }
+    }
+}
+
+impl Workers {
+    fn address(&self) -> SocketAddr {
+        match self {
+            Workers::Here(workers) => workers.address(),
+            Workers::There(far) => far.address(),
         }
     }
 }

@@ -1,0 +1,192 @@
+//! What a network card's driver tells of itself, as `ethtool` asks it
+//! (`linux/ethtool.h`). A number's place is its offset in the kernel's structure, in
+//! words of 32 bits.
+
+use std::io;
+use std::os::fd::AsRawFd;
+
+use socket2::{Domain, Socket, Type};
+
+/// `ETHTOOL_GDRVINFO`, and where the driver's name is.
+const DRIVER: u32 = 0x3;
+const DRIVER_NAME: std::ops::Range<usize> = 1..9;
+/// `ETHTOOL_GRXFH`, and where the flow and the fields are.
+const HASH_FIELDS: u32 = 0x29;
+const FLOW: usize = 1;
+const FIELDS: usize = 2;
+/// `UDP_V4_FLOW` and `UDP_V6_FLOW`.
+const UDP_FLOWS: [u32; 2] = [0x2, 0x6];
+/// `ETHTOOL_GRXFHINDIR`, and where its size and its entries are.
+const INDIRECTION: u32 = 0x38;
+const ENTRIES: usize = 1;
+const FIRST_ENTRY: usize = 2;
+/// `ETHTOOL_GCHANNELS`, and where its numbers are.
+const CHANNELS: u32 = 0x3c;
+const MOST_RECEIVING: usize = 1;
+const MOST_COMBINED: usize = 4;
+const RECEIVING: usize = 5;
+const COMBINED: usize = 8;
+
+/// Words that are given to the kernel: more than any of these structures has, but for
+/// the table, which is asked for where it has room.
+const WORDS: usize = 1 << 14;
+
+/// A queue for each flow that the card tells apart, or for several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Channels {
+    /// Queues that receive.
+    pub receiving: u32,
+    /// As many as there could be.
+    pub most: u32,
+}
+
+/// A network interface, of the namespace of whoever asks.
+pub struct Ethtool {
+    socket: Socket,
+    name: [libc::c_char; libc::IFNAMSIZ],
+}
+
+impl Ethtool {
+    /// The interface of that name.
+    ///
+    /// # Errors
+    ///
+    /// A name that no interface can have, or no socket to be had.
+    pub fn new(interface: &str) -> io::Result<Ethtool> {
+        let mut name = [0; libc::IFNAMSIZ];
+        if interface.len() >= name.len() {
+            return Err(io::ErrorKind::InvalidInput.into());
+        }
+        for (place, octet) in name.iter_mut().zip(interface.bytes()) {
+            *place = octet as libc::c_char;
+        }
+        // Any socket of the network namespace will do.
+        let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+        Ok(Ethtool { socket, name })
+    }
+
+    /// The driver's name.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn driver(&self) -> io::Result<String> {
+        let words = self.ask(DRIVER, &[])?;
+        let octets = words[DRIVER_NAME]
+            .iter()
+            .flat_map(|word| word.to_ne_bytes());
+        let octets: Vec<u8> = octets.take_while(|octet| *octet != 0).collect();
+        Ok(String::from_utf8_lossy(&octets).into_owned())
+    }
+
+    /// How many queues receive.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; many drivers do not tell.
+    pub fn channels(&self) -> io::Result<Channels> {
+        let words = self.ask(CHANNELS, &[])?;
+        Ok(Channels {
+            receiving: words[RECEIVING] + words[COMBINED],
+            most: words[MOST_RECEIVING].max(words[MOST_COMBINED]),
+        })
+    }
+
+    /// Which fields of a UDP datagram choose the queue, in `ethtool`'s letters: `sdfn`
+    /// for addresses and ports, `sd` for addresses alone.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; many drivers do not tell.
+    pub fn udp_hash_fields(&self, ipv6: bool) -> io::Result<String> {
+        let words = self.ask(HASH_FIELDS, &[(FLOW, UDP_FLOWS[usize::from(ipv6)])])?;
+        // A number of 64 bits, whose upper half has a flag that means nothing here.
+        let octets: [[u8; 4]; 2] = [words[FIELDS].to_ne_bytes(), words[FIELDS + 1].to_ne_bytes()];
+        let fields = u64::from_ne_bytes(*octets.as_flattened().first_chunk().unwrap_or(&[0; 8]));
+        Ok(letters(fields))
+    }
+
+    /// The queue by the lower bits of the hash.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; many drivers do not tell.
+    pub fn indirection(&self) -> io::Result<Vec<u32>> {
+        let entries = self.ask(INDIRECTION, &[])?[ENTRIES];
+        let table = FIRST_ENTRY..FIRST_ENTRY + entries as usize;
+        if table.end > WORDS {
+            return Err(io::ErrorKind::OutOfMemory.into());
+        }
+        Ok(self.ask(INDIRECTION, &[(ENTRIES, entries)])?[table].to_vec())
+    }
+
+    fn ask(&self, command: u32, given: &[(usize, u32)]) -> io::Result<Vec<u32>> {
+        // Structures have numbers of 64 bits: the memory is aligned for them.
+        let mut memory = vec![0u64; WORDS / 2];
+        let mut words = vec![0u32; WORDS];
+        words[0] = command;
+        for &(place, value) in given {
+            words[place] = value;
+        }
+        for (place, pair) in memory.iter_mut().zip(words.chunks_exact(2)) {
+            *place = join(pair[0], pair[1]);
+        }
+        let request = libc::ifreq {
+            ifr_name: self.name,
+            ifr_ifru: libc::__c_anonymous_ifr_ifru {
+                ifru_data: memory.as_mut_ptr().cast(),
+            },
+        };
+        let fd = self.socket.as_raw_fd();
+        // SAFETY: `request` names memory that lives through the call and is larger than
+        // the structure of any of the commands; of a table the kernel writes as many
+        // entries as are asked for, which was seen to fit.
+        let returned = unsafe { libc::ioctl(fd, libc::SIOCETHTOOL as _, &raw const request) };
+        super::super::check(returned)?;
+        let pairs = memory.iter().map(|pair| pair.to_ne_bytes());
+        let words = pairs.flat_map(|[a, b, c, d, e, f, g, h]| {
+            [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes)
+        });
+        Ok(words.collect())
+    }
+}
+
+fn join(first: u32, second: u32) -> u64 {
+    let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
+    u64::from_ne_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// `RXH_L2DA` to `RXH_L4_B_2_3`.
+fn letters(fields: u64) -> String {
+    let named = [
+        (1, 'm'),
+        (2, 'v'),
+        (3, 't'),
+        (4, 's'),
+        (5, 'd'),
+        (6, 'f'),
+        (7, 'n'),
+    ];
+    let set = named.iter().filter(|(bit, _)| fields & (1 << bit) != 0);
+    set.map(|(_, letter)| letter).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fields_have_letters() {
+        assert_eq!(letters(0b1111 << 4), "sdfn");
+        assert_eq!(letters(0b0011 << 4), "sd");
+        assert_eq!(letters(0), "");
+    }
+
+    #[test]
+    fn loopback_has_no_card_and_nothing_has_no_interface() {
+        let loopback = Ethtool::new("lo").unwrap();
+        assert!(loopback.channels().is_err() && loopback.indirection().is_err());
+        assert!(Ethtool::new("no-such").unwrap().driver().is_err());
+        assert!(Ethtool::new("a-name-that-is-too-long").is_err());
+    }
+}
