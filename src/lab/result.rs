@@ -81,7 +81,7 @@ impl fmt::Display for Finding {
     }
 }
 
-/// Words of a text, as a reader counts them: a number with its unit is one.
+/// Words of a text; a number and its unit are two, a dash is none.
 pub fn words(text: &str) -> usize {
     let is_word = |word: &&str| word.chars().any(char::is_alphanumeric);
     text.split(' ').filter(is_word).count()

@@ -67,6 +67,7 @@ impl Bars {
         let x = Scale::new(&self.x, ends.chain(band), (left, right));
         let foot = height - BELOW;
         self.axis(canvas, &x, (left, right, foot))?;
+        self.grid(canvas, &x, &rows)?;
         if let Some((_, low, high)) = &self.band {
             let corners = [(x.at(*low), GAP), (x.at(*high), foot)];
             canvas.rectangle(corners, RGBColor(128, 128, 128).mix(0.3))?;
@@ -96,20 +97,38 @@ impl Bars {
         x: &Scale,
         (left, right, foot): (i32, i32, i32),
     ) -> anyhow::Result<()> {
-        let most = if canvas.size == Size::Wide { 6 } else { 4 };
-        for tick in x.ticks(most) {
-            let at = x.at(tick);
-            canvas.line(vec![(at, GAP), (at, foot)], INK.mix(0.15), 1)?;
-            canvas.faint(&number(tick), (at, foot + 11), Anchor::Middle)?;
-        }
-        if self.x.begins_at_0() {
-            let zero = x.at(0.0);
-            canvas.line(vec![(zero, GAP), (zero, foot)], INK.mix(0.6), 1)?;
+        for tick in self.ticks(canvas, x) {
+            canvas.faint(&number(tick), (x.at(tick), foot + 11), Anchor::Middle)?;
         }
         let place = (i32::midpoint(left, right), foot + 30);
         canvas.faint(&self.x.label, place, Anchor::Middle)
     }
 
+    fn ticks(&self, canvas: &Canvas<'_, '_>, x: &Scale) -> Vec<f64> {
+        x.ticks(if canvas.size == Size::Wide { 6 } else { 4 })
+    }
+
+    /// Lines behind the bars, which leave out the headings of groups.
+    fn grid(&self, canvas: &Canvas<'_, '_>, x: &Scale, rows: &[Row<'_>]) -> anyhow::Result<()> {
+        let mut top = GAP;
+        for row in rows {
+            let bottom = top + row.height();
+            if row.bar().is_some() {
+                for tick in self.ticks(canvas, x) {
+                    let at = x.at(tick);
+                    canvas.line(vec![(at, top), (at, bottom)], INK.mix(0.15), 1)?;
+                }
+                if self.x.begins_at_0() {
+                    let zero = x.at(0.0);
+                    canvas.line(vec![(zero, top), (zero, bottom)], INK.mix(0.6), 1)?;
+                }
+            }
+            top = bottom;
+        }
+        Ok(())
+    }
+
+    /// A bar with its spread, and its figure where all figures are.
     fn bar(
         &self,
         canvas: &Canvas<'_, '_>,
@@ -129,8 +148,8 @@ impl Bars {
             canvas.spread(sample, false, |figure| (x.at(figure), middle))?;
             canvas.mark((at, middle), series)?;
         }
-        let behind = x.at(sample.high()).max(at) + 8;
-        canvas.text(&number(sample.middle()), (behind, middle), Anchor::Left)
+        let place = (canvas.dimensions().0 - 4, middle);
+        canvas.text(&number(sample.middle()), place, Anchor::Right)
     }
 }
 

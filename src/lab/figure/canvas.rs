@@ -84,10 +84,11 @@ pub fn number(figure: f64) -> String {
         size if size >= 0.9995 => 2,
         _ => 3,
     };
-    let text = format!("{figure:.decimals$}");
-    match text.contains('.') {
-        true => text.trim_end_matches('0').trim_end_matches('.').into(),
-        false => text,
+    let digits = format!("{:.decimals$}", figure.abs());
+    let digits = digits.trim_end_matches('0').trim_end_matches('.');
+    match figure < 0.0 && digits != "0" {
+        true => format!("−{digits}"),
+        false => digits.into(),
     }
 }
 
@@ -95,7 +96,7 @@ pub fn number(figure: f64) -> String {
 fn grouped(digits: &str) -> String {
     let mut text = String::new();
     for (place, digit) in digits.char_indices() {
-        if place > 0 && (digits.len() - place) % 3 == 0 {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
             text.push(',');
         }
         text.push(digit);
@@ -332,6 +333,8 @@ mod tests {
             (25_000.4, "25,000"),
             (1.5e6, "1,500,000"),
             (-1234.0, "−1,234"),
+            (-0.25, "−0.25"),
+            (-0.0004, "0"),
         ] {
             assert_eq!(number(figure), text);
         }

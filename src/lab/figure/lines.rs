@@ -80,14 +80,24 @@ impl Lines {
         }
         let foot = height - BELOW;
         canvas.line(vec![(left, foot), (right, foot)], INK.mix(0.6), 1)?;
-        // What was measured is named, where there is room.
-        let mut free_from = i32::MIN;
-        for (tick, text) in self.measured_at() {
-            let (at, half) = (x.at(tick), canvas.width_of(&text) / 2);
-            if at - half >= free_from {
+        // What was measured is named, where there is room beside the last.
+        let measured = self.measured_at();
+        let reach = |(tick, text): &(f64, String)| {
+            let half = canvas.width_of(text) / 2 + 3;
+            (x.at(*tick) - half, x.at(*tick) + half)
+        };
+        let last = measured.last().map(reach);
+        let (mut free_from, mut free_to) = (i32::MIN, last.map_or(i32::MAX, |(from, _)| from));
+        for (index, told) in measured.iter().enumerate() {
+            let (from, to) = reach(told);
+            if index + 1 == measured.len() {
+                free_to = to;
+            }
+            if from >= free_from && to <= free_to {
+                let at = x.at(told.0);
                 canvas.line(vec![(at, foot), (at, foot + 4)], INK.mix(0.6), 1)?;
-                canvas.faint(&text, (at, foot + 13), Anchor::Middle)?;
-                free_from = at + half + 6;
+                canvas.faint(&told.1, (at, foot + 13), Anchor::Middle)?;
+                free_from = to;
             }
         }
         canvas.faint(

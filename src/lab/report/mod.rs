@@ -115,8 +115,13 @@ impl Report<'_> {
     }
 }
 
-/// A text in which backticks hold what is to be typed.
+/// A text in which backticks hold what is to be typed; a number and its unit
+/// stay on one line.
 fn marked(text: &str) -> Markup {
+    let units = [" %", " µs", " ns", " ms", " CPUs"];
+    let text = units.into_iter().fold(text.to_owned(), |text, unit| {
+        text.replace(unit, &unit.replace(' ', "\u{a0}"))
+    });
     html! {
         @for (place, part) in text.split('`').enumerate() {
             @if place % 2 == 1 { code { (part) } } @else { (part) }
