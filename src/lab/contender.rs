@@ -1,12 +1,20 @@
 //! The servers that a contest visits, wherever they are.
 
 use std::net::SocketAddr;
+use std::time::Duration;
+
+use anyhow::bail;
 
 use super::Lab;
+use super::load::{self, Demand, PATIENCE};
+use super::load_generator::Pace;
 use super::remote::{ContenderKind, Counted, FarSubject};
 use super::rival::Rival;
 use super::site::Site;
 use super::tasks::Cost;
+
+/// How long a server on another host is asked whether it is reached.
+const GREETING: Duration = Duration::from_millis(5);
 
 /// A server, here or on another host.
 pub enum Contender {
@@ -21,10 +29,15 @@ impl Contender {
     ///
     /// # Errors
     ///
-    /// What the kernel would not give, here or there.
+    /// What the kernel would not give, here or there, or a host that is reached by TCP
+    /// alone.
     pub fn start(lab: &Lab, kind: ContenderKind) -> anyhow::Result<Contender> {
         match lab.far() {
-            Some(far) => far.contender(kind).map(Contender::There),
+            Some(far) => {
+                let there = far.contender(kind)?;
+                check_way(lab, there.address())?;
+                Ok(Contender::There(there))
+            }
             None => kind
                 .start(Site::LOOPBACK)
                 .map(Box::new)
@@ -62,5 +75,20 @@ impl Contender {
             Contender::Here(rival) => Ok(rival.tasks.cost()),
             Contender::There(far) => far.cost(),
         }
+    }
+}
+
+/// Asks before anything is measured: where a firewall is in the way, everything would
+/// be lost, and that would be the result.
+fn check_way(lab: &Lab, server: SocketAddr) -> anyhow::Result<()> {
+    let demand = Demand {
+        flows: 1,
+        pace: Pace::Closed { window: 1 },
+        duration: GREETING,
+        patience: PATIENCE,
+    };
+    match load::ask(lab, server, &load::questions()?, &demand)?.answered {
+        0 => bail!("no answer comes from {server}; is UDP let through, there and back?"),
+        _ => Ok(()),
     }
 }

@@ -458,20 +458,25 @@ fn others_get_no_answer() {
 struct Hosts([String; 2]);
 
 impl Hosts {
-    fn new() -> Option<Hosts> {
+    /// `None` where this user may make none.
+    fn new(name: &str) -> Option<Hosts> {
         let process = std::process::id();
-        let hosts = Hosts(["a", "b"].map(|end| format!("shardns-test-{process}-{end}")));
+        let hosts = Hosts(["a", "b"].map(|end| format!("shardns-test-{process}-{name}-{end}")));
         let [a, b] = &hosts.0;
-        let mut made = ip(&format!("netns add {a}")) && ip(&format!("netns add {b}"));
-        made = made
-            && ip(&format!(
-                "link add wire0 netns {a} type veth peer name wire0 netns {b}"
-            ));
-        for (end, address) in [(a, "198.18.0.5"), (b, "198.18.0.6")] {
-            made = made && ip(&format!("-n {end} addr add {address}/30 dev wire0"));
-            made = made && ip(&format!("-n {end} link set wire0 up"));
+        if !ip(&format!("netns add {a}")) {
+            let words = "SKIPPED: only root makes network namespaces, by `ip`";
+            let _ = writeln!(std::io::stderr(), "{words}");
+            return None;
         }
-        made.then_some(hosts)
+        assert!(ip(&format!("netns add {b}")));
+        assert!(ip(&format!(
+            "link add wire0 netns {a} type veth peer name wire0 netns {b}"
+        )));
+        for (end, address) in [(a, "198.18.0.5"), (b, "198.18.0.6")] {
+            assert!(ip(&format!("-n {end} addr add {address}/30 dev wire0")));
+            assert!(ip(&format!("-n {end} link set wire0 up")));
+        }
+        Some(hosts)
     }
 
     fn within(&self, end: usize) -> Command {
@@ -497,9 +502,7 @@ fn ip(arguments: &str) -> bool {
 
 #[test]
 fn two_network_namespaces_are_two_hosts() {
-    let Some(hosts) = Hosts::new() else {
-        let words = "SKIPPED: only root makes network namespaces, by `ip`";
-        let _ = writeln!(std::io::stderr(), "{words}");
+    let Some(hosts) = Hosts::new("two") else {
         return;
     };
     let answering = Answering::start_by(&mut hosts.within(0), "198.18.0.5:5399");
@@ -527,5 +530,36 @@ fn two_network_namespaces_are_two_hosts() {
             "locality" => assert!(rows(&result).iter().all(|row| number(row, "datagrams") > 0)),
             _ => assert!(rows(&result).iter().any(|row| number(row, "answered") > 0)),
         }
+    }
+}
+
+#[test]
+fn a_way_that_is_barred_to_datagrams_is_told() {
+    let Some(hosts) = Hosts::new("way") else {
+        return;
+    };
+    // Before the rule that takes in what is for this host, which goes behind it.
+    let end = &hosts.0[0];
+    let rule = |words: &str| ip(&format!("-n {end} rule {words}"));
+    let is_barred = rule("add pref 10 lookup local")
+        && rule("add pref 5 ipproto udp blackhole")
+        && rule("del pref 0");
+    if !is_barred {
+        let words = "SKIPPED: this kernel has no rules for routes";
+        let _ = writeln!(std::io::stderr(), "{words}");
+        return;
+    }
+    let answering = Answering::start_by(&mut hosts.within(0), "198.18.0.5");
+    for (name, said) in [
+        ("spread", "are datagrams from here let in?"),
+        ("batch", "is UDP let through, there and back?"),
+        ("locality", "a worker does not answer"),
+    ] {
+        let mut command = hosts.within(1);
+        command.args(["lab", name, "--quick", "--to", &answering.address]);
+        let output = command.env("SHARDNS_LAB_TOKEN", TOKEN).output().unwrap();
+        let told = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{name}");
+        assert!(told.contains(said), "{told}");
     }
 }

@@ -9,10 +9,6 @@ use crate::lab::remote::{self, EXPERIMENTS, Token};
 use crate::sys::limits::raise_open_files;
 
 /// The arguments of `shardns lab answer`.
-///
-/// For a network whose hosts are trusted, and for no longer than the experiments take:
-/// whoever knows the token may open sockets and start servers here. Servers answer
-/// the host that the token came from and no other.
 #[derive(Debug, clap::Args)]
 pub struct Answer {
     /// The address that sockets are to have, and the port that the source comes to;

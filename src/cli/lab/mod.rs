@@ -72,6 +72,10 @@ pub struct Arguments {
 #[derive(Debug, clap::Subcommand)]
 enum Tool {
     /// Have the sockets here, for experiments that send from another host
+    ///
+    /// For a network whose hosts are trusted, and for no longer than the experiments
+    /// take: whoever knows the token may open sockets and start servers here. They take
+    /// datagrams of the host that the token came from, and answer no other.
     Answer(answer::Answer),
 }
 

@@ -92,52 +92,10 @@ impl Card {
 
     fn of(interface: &Interface, ipv6: bool) -> Card {
         let queues = Queues::of(interface, ipv6);
-        let (name, cpus) = (&interface.name, allowed_cpus());
-        let count = cpus.len();
-        let flow = if ipv6 { "udp6" } else { "udp4" };
-        let setting = |name: &str, reading: Reading, to_set: String| Setting {
-            name: name.into(),
-            to_set: (!matches!(reading, Reading::Absent(_))).then_some(to_set),
-            reading,
-        };
-        let mut settings = vec![
-            setting(
-                "receive queues",
-                queues.count(),
-                format!("one a CPU: ethtool -L {name} combined {count}"),
-            ),
-            setting(
-                "flows to queues",
-                queues.indirection(),
-                format!("evenly: ethtool -X {name} equal {count}"),
-            ),
-            setting(
-                &format!("hash of {flow}"),
-                queues.hash_fields(),
-                format!("addresses and ports: ethtool -N {name} rx-flow-hash {flow} sdfn"),
-            ),
-            setting(
-                "interrupts",
-                queues.interrupts(),
-                format!(
-                    "a queue a CPU, without irqbalance: echo CPU > /proc/irq/N/smp_affinity_list \
-                        (CPUs {})",
-                    show_list(&cpus)
-                ),
-            ),
-            setting(
-                "RPS",
-                queues.packet_steering(),
-                format!(
-                    "off with a queue a CPU; else: echo {} > \
-                        /sys/class/net/{name}/queues/rx-0/rps_cpus",
-                    mask(&cpus)
-                ),
-            ),
-        ];
+        let mut settings = of_queues(&interface.name, &queues, ipv6);
         settings.extend(system());
         Card {
-            interface: name.clone(),
+            interface: interface.name.clone(),
             driver: queues.driver(),
             settings,
         }
@@ -169,6 +127,64 @@ impl fmt::Display for Reading {
             Reading::Absent(why) => write!(f, "none: {why}"),
         }
     }
+}
+
+fn of_queues(name: &str, queues: &Queues, ipv6: bool) -> Vec<Setting> {
+    let cpus = allowed_cpus();
+    let flow = if ipv6 { "udp6" } else { "udp4" };
+    // As many as there are CPUs, or as there can be.
+    let most = queues
+        .channels()
+        .map_or(usize::MAX, |channels| channels.most as usize);
+    let count = most.clamp(1, cpus.len());
+    // Nor can they be set where the driver tells of none.
+    let has_all = queues
+        .channels()
+        .is_none_or(|channels| channels.receiving as usize == count);
+    let setting = |what: &str, reading: Reading, to_set: String| Setting {
+        name: what.into(),
+        to_set: (!matches!(reading, Reading::Absent(_))).then_some(to_set),
+        reading,
+    };
+    let mut settings = vec![
+        setting(
+            "receive queues",
+            queues.count(),
+            format!("one a CPU: ethtool -L {name} combined {count}"),
+        ),
+        setting(
+            "flows to queues",
+            queues.indirection(),
+            format!("evenly: ethtool -X {name} equal {count}"),
+        ),
+        setting(
+            &format!("hash of {flow}"),
+            queues.hash_fields(),
+            format!("addresses and ports: ethtool -N {name} rx-flow-hash {flow} sdfn"),
+        ),
+        setting(
+            "interrupts",
+            queues.interrupts(),
+            format!(
+                "a queue a CPU, without irqbalance: echo CPU > /proc/irq/N/smp_affinity_list \
+                    (CPUs {})",
+                show_list(&cpus)
+            ),
+        ),
+        setting(
+            "RPS",
+            queues.packet_steering(),
+            format!(
+                "off with a queue a CPU; else: echo {} > \
+                    /sys/class/net/{name}/queues/rx-0/rps_cpus",
+                mask(&cpus)
+            ),
+        ),
+    ];
+    if has_all {
+        settings[0].to_set = None;
+    }
+    settings
 }
 
 fn system() -> Vec<Setting> {
@@ -223,7 +239,11 @@ mod tests {
         // What it cannot have is not to be set.
         let told = card.show("here");
         assert!(told.starts_with("here: lo, driver none"), "{told}");
-        assert!(told.contains("ethtool -L lo combined") && !told.contains("ethtool -N"));
+        assert!(!told.contains("ethtool"), "{told}");
+        assert!(
+            told.contains("> /sys/class/net/lo/queues/rx-0/rps_cpus"),
+            "{told}"
+        );
         let json = serde_json::to_string(&card).unwrap();
         assert_eq!(serde_json::from_str::<Card>(&json).unwrap(), card);
     }

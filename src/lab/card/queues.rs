@@ -7,11 +7,13 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Reading, not_told, read};
-use crate::sys::lab::ethtool::Ethtool;
+use crate::sys::lab::ethtool::{Channels, Ethtool};
 use crate::sys::lab::route::Interface;
 
 /// Queues or interrupts that a line has room for.
 const SHOWN: usize = 8;
+/// What virtio calls the interrupt that tells of settings.
+const VIRTIO_CONFIG: &str = "-config";
 
 /// An interface, and whom to ask about it.
 pub(super) struct Queues {
@@ -39,14 +41,18 @@ impl Queues {
         self.told(Ethtool::driver, |driver| driver)
     }
 
+    /// `None` where the driver does not tell.
+    pub(super) fn channels(&self) -> Option<Channels> {
+        self.driver.as_ref().ok()?.channels().ok()
+    }
+
     pub(super) fn count(&self) -> Reading {
-        let most = self.told(Ethtool::channels, |channels| {
-            format!("{} of {}", channels.receiving, channels.most)
-        });
-        match (most, self.receive_queues()) {
-            (Reading::Is(channels), _) => Reading::Is(channels),
-            (_, Ok(queues)) => Reading::Is(queues.len().to_string()),
-            (_, Err(unknown)) => unknown,
+        match (self.channels(), self.receive_queues()) {
+            (Some(Channels { receiving, most }), _) => {
+                Reading::Is(format!("{receiving} of {most}"))
+            }
+            (None, Ok(queues)) => Reading::Is(queues.len().to_string()),
+            (None, Err(unknown)) => unknown,
         }
     }
 
@@ -59,6 +65,7 @@ impl Queues {
         self.told(ask, |letters| match letters.as_str() {
             "sdfn" => "sdfn, addresses and ports".into(),
             "sd" => "sd, addresses alone".into(),
+            "" => "the driver names no fields".into(),
             _ => letters,
         })
     }
@@ -139,13 +146,18 @@ fn elsewhere() -> Reading {
     Reading::Unknown("/sys is of another network namespace".into())
 }
 
-/// An interrupt that somebody waits for, with its CPUs; the name is that of a folder.
+/// An interrupt of datagrams that somebody waits for, with its CPUs; the name is that of
+/// a folder.
 fn interrupt(number: u32) -> Option<String> {
     let folder = PathBuf::from(format!("/proc/irq/{number}"));
     let mut entries = fs::read_dir(&folder).ok()?.flatten();
     let action = entries.find(|entry| entry.path().is_dir())?.file_name();
+    let action = action.to_string_lossy();
+    if action.ends_with(VIRTIO_CONFIG) {
+        return None;
+    }
     let cpus = read(&folder.join("smp_affinity_list"));
-    Some(format!("{number} {}: CPU {cpus}", action.to_string_lossy()))
+    Some(format!("{number} {action}: CPU {cpus}"))
 }
 
 /// How much of a table each queue has.

@@ -16,7 +16,6 @@ use crate::lab::rounds::RoundOrder;
 use crate::lab::statistics::{Sample, Verdict, hottest, jain};
 use crate::lab::tasks::Cost;
 use crate::lab::{Experiment, Lab, Practice};
-use crate::server::placement::usable_cpus;
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -115,7 +114,7 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     }
     let visits = contest.run(rivals)?;
     Ok(ExperimentResult {
-        finding: finding(&visits, workers),
+        finding: finding(&visits, workers, lab.usable_cpus_there()),
         tables: vec![rates(&visits, workers), latencies(&visits)],
         figure: figure(&visits),
         rows: rows(visits.all()),
@@ -304,7 +303,8 @@ fn figure(visits: &Visits) -> Figure {
     }
 }
 
-fn finding(visits: &Visits, workers: usize) -> Finding {
+/// Of so many workers on so many CPUs.
+fn finding(visits: &Visits, workers: usize, cpus: usize) -> Finding {
     let note = |what: &str, load, measure, unit| {
         let rounds = visits.rounds(load, measure)?;
         Some(format!(
@@ -312,7 +312,7 @@ fn finding(visits: &Visits, workers: usize) -> Finding {
             rounds.told(RoundOrder::Lowest, name, unit)
         ))
     };
-    Finding::new(most(visits, workers))
+    Finding::new(most(visits, workers, cpus))
         .note_where(note("Least CPU time a query", Load::Most, CPU, " µs"))
         .note_where(note(
             "Lowest p99 at half of its own rate",
@@ -320,7 +320,7 @@ fn finding(visits: &Visits, workers: usize) -> Finding {
             P99,
             " µs",
         ))
-        .note_where(lost(visits).or_else(|| shared_cpus(visits)))
+        .note_where(lost(visits).or_else(|| shared_cpus(visits, cpus)))
 }
 
 fn name(index: usize) -> String {
@@ -328,14 +328,14 @@ fn name(index: usize) -> String {
 }
 
 /// Who answers most.
-fn most(visits: &Visits, workers: usize) -> String {
+fn most(visits: &Visits, workers: usize, cpus: usize) -> String {
     let Some(rounds) = visits.rounds(Load::Most, RATE) else {
         return "Nothing was answered.".into();
     };
     let with = format!("With {}", counted(workers, "worker"));
     let lead = rounds.lead(RoundOrder::Highest);
     if lead.is_shared_by_all() {
-        let cpus = counted(usable_cpus(), "CPU");
+        let cpus = counted(cpus, "CPU");
         let range = rounds.range("/s");
         return match lead.verdict {
             Some(Verdict::Nothing) => {
@@ -395,8 +395,7 @@ fn lost(visits: &Visits) -> Option<String> {
 }
 
 /// What a small machine cannot show.
-fn shared_cpus(visits: &Visits) -> Option<String> {
-    let cpus = usable_cpus();
+fn shared_cpus(visits: &Visits, cpus: usize) -> Option<String> {
     let most_visits = visits.all().iter().filter(|visit| visit.load == Load::Most);
     let busy: Sample = most_visits.filter_map(BUSY).collect();
     (cpus <= FEW_CPUS && !busy.is_empty()).then(|| {

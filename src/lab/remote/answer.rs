@@ -81,6 +81,8 @@ impl Answer {
                     continue;
                 }
                 let Ok((stream, peer)) = self.listener.accept() else {
+                    // Without a descriptor left, who waits goes on waiting.
+                    thread::sleep(TICK);
                     continue;
                 };
                 let is_gone = |guest: &mut Guest<'_>| {

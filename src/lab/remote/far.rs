@@ -1,4 +1,6 @@
-//! The source's end: the host where the sockets are, as it is seen from here.
+//! The source's end: the host where the sockets are, as it is seen from here. What is
+//! sent goes to the address that the other end was reached at by TCP, where somebody
+//! who knows the token wants it, and to no other.
 
 use std::cell::RefCell;
 use std::net::{Shutdown, SocketAddr, TcpStream};
@@ -90,7 +92,8 @@ impl Far {
 
     /// True where it is this machine, so that CPUs have the same numbers.
     pub fn is_here(&self) -> bool {
-        self.welcome.boot == boot()
+        let own = boot();
+        !own.is_empty() && self.welcome.boot == own
     }
 
     /// The network cards on the way, this end's and the other's.
@@ -265,7 +268,10 @@ impl Unread for FarSubject {
         let collected = match self.far.ask(&Request::Collect { subject, sent }) {
             Ok(Reply::Collected(collected)) => collected,
             Ok(other) => return Err(self.far.nonsense(&other)),
-            Err(error) => return Err(error.context("are datagrams from here let in there?")),
+            Err(error) => {
+                let hint = "cannot count there; are datagrams from here let in?";
+                return Err(error.context(hint));
+            }
         };
         let is_one = |(socket, _): &(usize, u32)| *socket < self.sockets;
         match collected.len() == sent && collected.iter().all(is_one) {

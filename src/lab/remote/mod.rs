@@ -36,3 +36,14 @@ pub use token::Token;
 /// The experiments that can be run this way; the others are about what one machine
 /// does alone.
 pub const EXPERIMENTS: [&str; 4] = ["spread", "rivals", "batch", "locality"];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::experiments::find;
+
+    #[test]
+    fn they_are_experiments() {
+        assert!(EXPERIMENTS.iter().all(|name| find(name).is_some()));
+    }
+}
