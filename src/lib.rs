@@ -49,12 +49,14 @@
 //! # The laboratory
 //!
 //! A fourth sitting: `src/lab/mod.rs` says what an experiment is, and
-//! `src/lab/experiments/spread.rs` is the one to read first. Beside it lies what
+//! `src/lab/experiments/spread` is the one to read first. Beside it lies what
 //! experiments share: sockets that nobody reads (`src/lab/group.rs`), servers in
-//! processes of their own (`src/lab/process.rs`), who asks
-//! (`src/lab/load_generator`, `src/lab/stub.rs`), what is computed
-//! (`src/lab/statistics.rs`, `src/lab/rounds.rs`), and how it is told
-//! (`src/lab/result.rs`, `src/lab/figure.rs`, `src/lab/page.rs`).
+//! processes of their own (`src/lab/process.rs`) or on another host
+//! (`src/lab/remote`), who asks (`src/lab/load_generator`, `src/lab/stub.rs`), what
+//! is computed (`src/lab/statistics.rs`, `src/lab/rounds.rs`), and how it is told
+//! (`src/lab/result.rs`, `src/lab/figure`, `src/lab/report`). Beside the experiments,
+//! `src/lab/explain` looks at sockets that somebody else opened, and
+//! `src/lab/play` is a group of sockets to try things with.
 //!
 //! # Layers
 //!

@@ -163,7 +163,7 @@ fn options(text: &str) -> BTreeSet<String> {
 #[test]
 fn the_readme_tells_of_every_option_and_of_no_other() {
     let mut helped = BTreeSet::new();
-    let commands = "serve, check, queries, lab, ctl, ctl status, ctl queries, top, dashboard, \
+    let commands = "serve, check, queries, lab, lab answer, lab explain, lab play, ctl, ctl status, ctl queries, top, dashboard, \
         alerts, completions, man, unit";
     for command in commands.split(", ") {
         let output = Command::new(env!("CARGO_BIN_EXE_shardns"))
@@ -198,6 +198,31 @@ fn the_readme_tells_of_every_option_and_of_no_other() {
         invented.is_empty(),
         "the README tells of {invented:?}, which there is not"
     );
+}
+
+/// The words of a sentence that is read at a glance.
+const GLANCE: usize = 25;
+
+/// A finding stands here as it does in the report: an experiment's command, then
+/// sentences.
+#[test]
+fn findings_are_sentences_that_are_read_at_a_glance() {
+    let readme = read("README.md");
+    let (_, findings) = readme.split_once("\n## Findings\n").unwrap();
+    let (findings, _) = findings.split_once("\n## ").unwrap();
+    let items: Vec<String> = findings
+        .split("\n- `shardns lab ")
+        .skip(1)
+        .map(|item| item.split_whitespace().collect::<Vec<_>>().join(" "))
+        .collect();
+    assert_eq!(items.len(), shardns::lab::EXPERIMENTS.len());
+    for (item, experiment) in items.iter().zip(shardns::lab::EXPERIMENTS) {
+        let (name, told) = item.split_once("`: ").unwrap();
+        assert_eq!(name, experiment.name);
+        for sentence in told.split_inclusive(". ") {
+            assert!(shardns::lab::result::words(sentence) <= GLANCE, "{sentence}");
+        }
+    }
 }
 
 /// The longest file, tests of its own included.
