@@ -6,11 +6,13 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 use netlink_packet_core::{
-    NLM_F_DUMP, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
+    NLM_F_DUMP, NLM_F_MULTIPART, NLM_F_REQUEST, NetlinkHeader, NetlinkMessage, NetlinkPayload,
 };
 use netlink_packet_sock_diag::SockDiagMessage;
 use netlink_packet_sock_diag::constants::{AF_INET, IPPROTO_TCP, IPPROTO_UDP};
-use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, SocketId, StateFlags};
+use netlink_packet_sock_diag::inet::{
+    ExtensionFlags, InetRequest, InetResponse, SocketId, StateFlags,
+};
 use netlink_sys::{Socket, protocols::NETLINK_SOCK_DIAG};
 
 /// Octets of one answer; the kernel fills no more into one.
@@ -34,7 +36,23 @@ pub struct Listed {
 /// What the kernel says; it may have been built without these lists.
 pub fn bound_to(port: u16, tcp: bool) -> io::Result<Vec<Listed>> {
     let socket = Socket::new(NETLINK_SOCK_DIAG)?;
-    socket.send(&request(tcp), 0)?;
+    socket.send(&message(request(tcp), NLM_F_REQUEST | NLM_F_DUMP), 0)?;
+    let mut found = Vec::new();
+    for response in answers(&socket)? {
+        let header = &response.header;
+        found.push(Listed {
+            local: local(&header.socket_id),
+            inode: header.inode,
+            user: header.uid,
+        });
+    }
+    found.retain(|listed| listed.local.port() == port);
+    Ok(found)
+}
+
+/// Reads what a request is answered with: a list up to its end, or the one socket
+/// that was asked for.
+pub(super) fn answers(socket: &Socket) -> io::Result<Vec<InetResponse>> {
     let mut found = Vec::new();
     loop {
         let mut answer = Vec::with_capacity(ANSWER);
@@ -46,41 +64,41 @@ pub fn bound_to(port: u16, tcp: bool) -> io::Result<Vec<Listed>> {
             // Messages begin at multiples of four octets (netlink(7)).
             let length = (message.header.length as usize).next_multiple_of(4);
             rest = rest.get(length..).unwrap_or_default();
+            let is_one_of_many = message.header.flags & NLM_F_MULTIPART != 0;
             match message.payload {
                 NetlinkPayload::InnerMessage(SockDiagMessage::InetResponse(response)) => {
-                    let header = &response.header;
-                    found.push(Listed {
-                        local: local(&header.socket_id),
-                        inode: header.inode,
-                        user: header.uid,
-                    });
+                    found.push(*response);
+                    if !is_one_of_many {
+                        return Ok(found);
+                    }
                 }
                 NetlinkPayload::Error(error) => return Err(error.to_io()),
-                NetlinkPayload::Done(_) => {
-                    found.retain(|listed| listed.local.port() == port);
-                    return Ok(found);
-                }
+                NetlinkPayload::Done(_) => return Ok(found),
                 _ => {}
             }
         }
     }
 }
 
-fn request(tcp: bool) -> Vec<u8> {
+fn request(tcp: bool) -> InetRequest {
     let (protocol, states) = match tcp {
         true => (IPPROTO_TCP, StateFlags::LISTEN),
         false => (IPPROTO_UDP, StateFlags::all()),
     };
-    let mut header = NetlinkHeader::default();
-    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
-    let inquiry = InetRequest {
+    InetRequest {
         family: AF_INET,
         protocol,
         extensions: ExtensionFlags::empty(),
         states,
         socket_id: SocketId::new_v4(),
-    };
-    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(inquiry).into());
+    }
+}
+
+/// A request as octets.
+pub(super) fn message(request: InetRequest, flags: u16) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    header.flags = flags;
+    let mut message = NetlinkMessage::new(header, SockDiagMessage::InetRequest(request).into());
     message.finalize();
     let mut octets = vec![0; message.buffer_len()];
     message.serialize(&mut octets);
