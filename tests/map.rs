@@ -220,7 +220,10 @@ fn findings_are_sentences_that_are_read_at_a_glance() {
         let (name, told) = item.split_once("`: ").unwrap();
         assert_eq!(name, experiment.name);
         for sentence in told.split_inclusive(". ") {
-            assert!(shardns::lab::result::words(sentence) <= GLANCE, "{sentence}");
+            assert!(
+                shardns::lab::result::words(sentence) <= GLANCE,
+                "{sentence}"
+            );
         }
     }
 }

@@ -15,6 +15,7 @@ pub mod contender;
 pub mod contest;
 pub mod cpu_probe;
 pub mod experiments;
+pub mod explain;
 pub mod figure;
 pub mod group;
 pub mod listeners;

@@ -2,6 +2,7 @@
 //! list each socket's local address and its owner, and are always there. What
 //! the kernel tells over netlink besides is in `sock_diag`.
 
+use std::collections::HashMap;
 use std::net::{IpAddr, SocketAddr};
 
 /// Transport protocols that an address can be held in.
@@ -31,6 +32,21 @@ pub fn listed(protocol: Protocol) -> Vec<(SocketAddr, u32)> {
         .map(|table| std::fs::read_to_string(format!("/proc/net/{table}")).unwrap_or_default());
     let lines = texts.iter().flat_map(|text| text.lines().skip(1));
     lines.filter_map(|line| parse(line, listening)).collect()
+}
+
+/// Inodes of UDP sockets by what the kernel writes for their place in memory, which
+/// is the same in all its texts and no address; none where it writes zeroes.
+pub fn pointers() -> HashMap<String, u32> {
+    let tables = ["udp", "udp6"].map(|table| format!("/proc/net/{table}"));
+    let texts = tables.map(|table| std::fs::read_to_string(table).unwrap_or_default());
+    let lines = texts.iter().flat_map(|text| text.lines().skip(1));
+    let pointer = |line: &str| {
+        let fields: Vec<&str> = line.split_whitespace().collect();
+        let (inode, pointer) = (fields.get(9)?.parse().ok()?, *fields.get(11)?);
+        let is_told = pointer.bytes().any(|digit| digit != b'0');
+        is_told.then(|| (pointer.to_owned(), inode))
+    };
+    lines.filter_map(pointer).collect()
 }
 
 /// `sl local remote st queues timers retransmits uid …`.

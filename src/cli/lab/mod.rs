@@ -1,6 +1,8 @@
-//! `shardns lab`: runs experiments and writes down what they found.
+//! `shardns lab`: runs experiments and writes down what they found. Its tools,
+//! which are no experiments, have files of their own.
 
 mod answer;
+mod explain;
 mod far;
 
 use std::fs::{self, File};
@@ -77,12 +79,15 @@ enum Tool {
     /// take: whoever knows the token may open sockets and start servers here. They take
     /// datagrams of the host that the token came from, and answer no other.
     Answer(answer::Answer),
+    /// Say what loads the sockets of a running group, anybody's
+    Explain(explain::Explain),
 }
 
 impl Tool {
     fn run(self) -> anyhow::Result<()> {
         match self {
             Tool::Answer(answer) => answer.run(),
+            Tool::Explain(explain) => explain.run(),
         }
     }
 }

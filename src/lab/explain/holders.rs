@@ -1,0 +1,209 @@
+//! Which processes have a socket open, from `/proc/PID/fd`. Of other users'
+//! processes only root may look at these.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+/// A process that has a socket open.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Holder {
+    /// Its number.
+    pub process: u32,
+    /// The name of its program.
+    pub name: String,
+    /// Its descriptor of the socket.
+    pub descriptor: i32,
+    #[serde(skip)]
+    parent: u32,
+    #[serde(skip)]
+    program: Option<PathBuf>,
+}
+
+/// Holders of sockets by inode.
+#[derive(Debug, Default)]
+pub struct Holders {
+    of: BTreeMap<u32, Vec<Holder>>,
+    /// True where some process did not let us look.
+    pub are_hidden: bool,
+}
+
+impl Holders {
+    /// Looks through all processes for these sockets.
+    pub fn find(inodes: &BTreeSet<u32>) -> Holders {
+        let mut holders = Holders::default();
+        let Ok(processes) = fs::read_dir("/proc") else {
+            return holders;
+        };
+        for entry in processes.flatten() {
+            let name = entry.file_name();
+            let process = name.to_str().and_then(|name| name.parse().ok());
+            if let Some(process) = process {
+                holders.look_into(process, &entry.path(), inodes);
+            }
+        }
+        holders
+    }
+
+    fn look_into(&mut self, process: u32, folder: &Path, inodes: &BTreeSet<u32>) {
+        let descriptors = match fs::read_dir(folder.join("fd")) {
+            Ok(descriptors) => descriptors,
+            Err(error) => {
+                self.are_hidden |= error.kind() == io::ErrorKind::PermissionDenied;
+                return;
+            }
+        };
+        let mut about = None;
+        for descriptor in descriptors.flatten() {
+            let Some(inode) = inode(&descriptor.path()).filter(|it| inodes.contains(it)) else {
+                continue;
+            };
+            let number = descriptor.file_name();
+            let number = number.to_str().and_then(|number| number.parse().ok());
+            let about = about.get_or_insert_with(|| Holder::read(process, folder));
+            let held = self.of.entry(inode).or_default();
+            // One descriptor of each process is enough.
+            if held.iter().all(|holder| holder.process != process) {
+                held.push(Holder {
+                    descriptor: number.unwrap_or(-1),
+                    ..about.clone()
+                });
+            }
+        }
+    }
+
+    /// Who has the socket open; nobody where we may not look.
+    pub fn of(&self, inode: u32) -> &[Holder] {
+        self.of.get(&inode).map_or(&[], Vec::as_slice)
+    }
+
+    /// The processes in groups that belong together: a server's processes have the
+    /// same program and come from one another or from one parent, or have a socket
+    /// in common. Two groups are two who do not know of each other.
+    pub fn parties_of(&self, inodes: impl Iterator<Item = u32>) -> Vec<Vec<Holder>> {
+        let mut parties: Vec<Vec<Holder>> = Vec::new();
+        for held in inodes.map(|inode| self.of(inode)) {
+            if held.is_empty() {
+                continue;
+            }
+            let mut party = held.to_vec();
+            let is_of = |other: &Vec<Holder>| {
+                let related = |one: &Holder| other.iter().any(|other| one.is_related(other));
+                held.iter().any(related)
+            };
+            let (own, others): (Vec<_>, Vec<_>) = parties.into_iter().partition(is_of);
+            party.extend(own.into_iter().flatten());
+            party.sort_by_key(|holder| holder.process);
+            party.dedup_by_key(|holder| holder.process);
+            parties = others;
+            parties.push(party);
+        }
+        parties.sort_by_key(|party| party.first().map(|holder| holder.process));
+        parties
+    }
+}
+
+impl Holder {
+    fn read(process: u32, folder: &Path) -> Holder {
+        let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
+        let status = read("status");
+        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        Holder {
+            process,
+            name: read("comm").trim().into(),
+            descriptor: -1,
+            parent: parent.and_then(|it| it.trim().parse().ok()).unwrap_or(0),
+            program: fs::read_link(folder.join("exe")).ok(),
+        }
+    }
+
+    fn is_related(&self, other: &Holder) -> bool {
+        const INIT: u32 = 1;
+        let is_same_program =
+            self.program == other.program && (self.program.is_some() || self.name == other.name);
+        let is_family = self.parent == other.process
+            || other.parent == self.process
+            || (self.parent == other.parent && self.parent > INIT);
+        self.process == other.process || (is_same_program && is_family)
+    }
+}
+
+/// The socket that a descriptor is of.
+fn inode(descriptor: &Path) -> Option<u32> {
+    let target = fs::read_link(descriptor).ok()?;
+    let target = target.to_str()?.strip_prefix("socket:[")?;
+    target.strip_suffix(']')?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn holder(process: u32, parent: u32, program: &str) -> Holder {
+        Holder {
+            process,
+            name: program.into(),
+            descriptor: 3,
+            parent,
+            program: Some(program.into()),
+        }
+    }
+
+    fn parties(sockets: &[&[Holder]]) -> Vec<Vec<u32>> {
+        let numbered = (1..).zip(sockets.iter().map(|held| held.to_vec()));
+        let holders = Holders {
+            of: numbered.collect(),
+            are_hidden: false,
+        };
+        let numbers = |party: Vec<Holder>| party.iter().map(|holder| holder.process).collect();
+        holders.parties_of(1..10).into_iter().map(numbers).collect()
+    }
+
+    #[test]
+    fn a_servers_processes_are_one_party() {
+        let (master, one, two) = (
+            holder(10, 1, "nsd"),
+            holder(11, 10, "nsd"),
+            holder(12, 10, "nsd"),
+        );
+        assert_eq!(parties(&[&[one.clone()], &[two.clone()]]), [[11, 12]]);
+        assert_eq!(
+            parties(&[&[one.clone()], &[two.clone()], &[master.clone()]]),
+            [[10, 11, 12]]
+        );
+        let handed = holder(20, 1, "other");
+        assert_eq!(
+            parties(&[&[master.clone(), handed.clone()], &[master]]),
+            [[10, 20]]
+        );
+        // A shell starts both; only the program tells them apart.
+        assert_eq!(
+            parties(&[&[one], &[holder(13, 10, "python3")]]),
+            [[11], [13]]
+        );
+        // Init starts everything.
+        assert_eq!(
+            parties(&[&[holder(30, 1, "nsd")], &[holder(31, 1, "nsd")]]),
+            [[30], [31]]
+        );
+    }
+
+    #[test]
+    fn ones_own_socket_is_found() {
+        let socket = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        use std::os::fd::AsRawFd;
+        let descriptor = socket.as_raw_fd();
+        let inode = inode(Path::new(&format!("/proc/self/fd/{descriptor}"))).unwrap();
+        let holders = Holders::find(&BTreeSet::from([inode]));
+        // Another test may be starting a process, which has it for a moment.
+        let own = holders
+            .of(inode)
+            .iter()
+            .find(|it| it.process == std::process::id());
+        assert_eq!(own.unwrap().descriptor, descriptor);
+        assert!(!own.unwrap().name.is_empty());
+    }
+}
