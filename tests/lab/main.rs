@@ -4,6 +4,7 @@
 mod batch;
 mod bind;
 mod compare;
+mod explain;
 mod interrupt;
 mod locality;
 mod lookup;

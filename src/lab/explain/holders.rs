@@ -17,6 +17,8 @@ pub struct Holder {
     pub name: String,
     /// Its descriptor of the socket.
     pub descriptor: i32,
+    /// True where a signal, or a debugger, has stopped it.
+    pub is_stopped: bool,
     #[serde(skip)]
     parent: u32,
     #[serde(skip)]
@@ -110,12 +112,16 @@ impl Holder {
     fn read(process: u32, folder: &Path) -> Holder {
         let read = |file: &str| fs::read_to_string(folder.join(file)).unwrap_or_default();
         let status = read("status");
-        let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+        let field = |name: &str| {
+            let value = status.lines().find_map(|line| line.strip_prefix(name));
+            value.unwrap_or_default().trim().to_owned()
+        };
         Holder {
             process,
             name: read("comm").trim().into(),
             descriptor: -1,
-            parent: parent.and_then(|it| it.trim().parse().ok()).unwrap_or(0),
+            is_stopped: field("State:").starts_with(['T', 't']),
+            parent: field("PPid:").parse().unwrap_or(0),
             program: fs::read_link(folder.join("exe")).ok(),
         }
     }
@@ -147,6 +153,7 @@ mod tests {
             process,
             name: program.into(),
             descriptor: 3,
+            is_stopped: false,
             parent,
             program: Some(program.into()),
         }

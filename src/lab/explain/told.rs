@@ -1,5 +1,7 @@
 //! How it is told: tables for people, JSON for programs.
 
+use std::net::{IpAddr, Ipv6Addr};
+
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -91,14 +93,15 @@ fn who(facts: &Facts) -> Table {
         };
         let more = member.readers.len().saturating_sub(1);
         let readers = match (&member.readers[..], member.received) {
-            ([], Some(_)) if facts.protocol == Protocol::Udp => "nobody".into(),
+            _ if facts.protocol == Protocol::Tcp => "-".into(),
+            ([], Some(_)) => "nobody".into(),
             ([], _) => "not told".into(),
             ([one], _) => one.clone(),
             ([first, ..], _) => format!("{first} and {more} more"),
         };
         table.row([
             format!("{number}"),
-            member.socket.local.to_string(),
+            bound_to(&member.socket),
             member.socket.inode.to_string(),
             owner(member.socket.user),
             held,
@@ -106,6 +109,16 @@ fn who(facts: &Facts) -> Table {
         ]);
     }
     table
+}
+
+fn bound_to(socket: &Described) -> String {
+    let takes_both = socket.local.ip() == IpAddr::V6(Ipv6Addr::UNSPECIFIED) && !socket.only_v6;
+    let also = if takes_both { ", IPv4 too" } else { "" };
+    let only = match socket.interface {
+        0 => String::new(),
+        interface => format!(", interface {interface} only"),
+    };
+    format!("{}{also}{only}", socket.local)
 }
 
 fn load(facts: &Facts) -> Table {

@@ -14,6 +14,8 @@ use crate::sys::proc_net::Protocol;
 const ENOUGH: u64 = 50;
 /// Below so many datagrams nothing is said of parts.
 const FEW: u64 = 10;
+/// More is not read.
+const NOTES: usize = 3;
 /// The busiest socket takes this times the mean: worth a sentence.
 const UNEVEN: f64 = 1.5;
 /// The part of all datagrams that land elsewhere than the hash has them, from
@@ -77,7 +79,20 @@ impl Verdict {
             even,
         ];
         let verdict = found.iter().find_map(|find| find(facts));
-        verdict.unwrap_or_else(|| unseen(facts))
+        verdict.unwrap_or_else(|| unseen(facts)).with_more(facts)
+    }
+
+    /// Adds what else there is, where it is not what the sentence is on: of the
+    /// notes, these come before the last.
+    fn with_more(mut self, facts: &Facts) -> Verdict {
+        let says = [Diagnosis::NotRead, Diagnosis::Alone, Diagnosis::Overloaded];
+        let drops = dropped(facts).filter(|_| !says.contains(&self.diagnosis));
+        let others = shared(facts).filter(|_| self.diagnosis != Diagnosis::Strangers);
+        for more in [drops, others].into_iter().flatten() {
+            self.notes.insert(self.notes.len().min(1), more);
+        }
+        self.notes.truncate(NOTES);
+        self
     }
 
     fn new(diagnosis: Diagnosis, sentence: String, notes: &[&str]) -> Verdict {
@@ -138,12 +153,21 @@ fn not_read(facts: &Facts) -> Option<Verdict> {
         thousands(member.queue.drops()),
         seconds(facts),
     );
-    let who = match holders(&member.holders) {
-        who if who.is_empty() => "Find who has it open (as root) and look what it does.".into(),
-        who => format!(
-            "{who} has it open: is it stopped, stuck, or not meant to have it? Its state is in \
-                /proc/{}/status.",
-            member.holders[0].process
+    let stopped = member.holders.iter().find(|holder| holder.is_stopped);
+    let who = match &member.holders[..] {
+        _ if stopped.is_some() => {
+            let stopped = stopped.map_or(0, |holder| holder.process);
+            format!(
+                "{} has it open, and {stopped} is stopped: `kill -CONT {stopped}` has it go on.",
+                holders(&member.holders)
+            )
+        }
+        [] => "Find who has it open (as root) and look what it does.".into(),
+        [first, ..] => format!(
+            "{} has it open: is a thread stuck, or is it not meant to have it? See \
+                /proc/{}/task/*/stack.",
+            holders(&member.holders),
+            first.process
         ),
     };
     let part = match facts.members.len() {
@@ -169,8 +193,15 @@ fn alone(facts: &Facts) -> Option<Verdict> {
         "One {kind} alone takes all {what} for {}; there is nothing to share out.",
         facts.address
     );
+    let takers = match facts.protocol {
+        Protocol::Udp => member.readers.len(),
+        Protocol::Tcp => member.holders.len(),
+    };
+    let in_turn =
+        format!("{takers} threads or processes take from it: the kernel wakes one of them.");
     let grouped = member.options.map(|options| options.reuse_port);
     let note = match grouped {
+        _ if takers > 1 => &in_turn,
         Some(true) => {
             "It has SO_REUSEPORT, so that others of the same user may join it; none has. Does the \
                 server run with one worker?"
@@ -184,12 +215,7 @@ fn alone(facts: &Facts) -> Option<Verdict> {
                 `so-reuseport: yes`, nginx with `listen … reuseport`."
         }
     };
-    let readers = member.readers.len();
-    let shared = format!("{readers} threads read it in turn; the kernel wakes one of them.");
     let mut verdict = Verdict::new(Diagnosis::Alone, sentence, &[note]);
-    if readers > 1 {
-        verdict.notes.push(shared);
-    }
     verdict.notes.extend(dropped(facts));
     Some(verdict)
 }
@@ -272,11 +298,13 @@ fn amount(facts: &Facts) -> String {
     }
 }
 
-/// Datagrams are taken, clients and connections are had.
+/// What a socket does with them: where only the lookup tells, that is said.
 fn verb(facts: &Facts) -> &'static str {
     match facts.evidence {
-        Evidence::Receives | Evidence::Datagrams | Evidence::Nothing => "took",
-        Evidence::Connections | Evidence::Clients => "has",
+        Evidence::Receives | Evidence::Nothing => "took",
+        Evidence::Connections => "has",
+        Evidence::Datagrams => "gets, by the hash,",
+        Evidence::Clients => "has, by the hash,",
     }
 }
 
@@ -397,7 +425,7 @@ fn dropped(facts: &Facts) -> Option<String> {
         .sum();
     (drops > 0).then(|| {
         format!(
-            "{} were dropped in {} because the receive buffer was full.",
+            "{} were dropped in {} because a queue was full.",
             thousands(drops),
             seconds(facts)
         )
@@ -432,16 +460,22 @@ fn overloaded(facts: &Facts) -> Option<Verdict> {
     Some(Verdict::new(Diagnosis::Overloaded, sentence, &[todo]))
 }
 
-fn strangers(facts: &Facts) -> Option<Verdict> {
+/// That there are strangers.
+fn shared(facts: &Facts) -> Option<String> {
     let [first, second, ..] = &facts.parties[..] else {
         return None;
     };
-    let sentence = format!(
+    Some(format!(
         "{} unrelated processes share the port: {} and {}.",
         facts.parties.len(),
         holders(&first[..1]),
         holders(&second[..1])
-    );
+    ))
+}
+
+fn strangers(facts: &Facts) -> Option<Verdict> {
+    let sentence = shared(facts)?;
+    let second = facts.parties.get(1)?;
     let held = |party: &[Holder]| {
         let is_its = |member: &&Member| {
             let is_one = |holder: &Holder| party.iter().any(|it| it.process == holder.process);
