@@ -103,6 +103,19 @@ impl Epoll {
         super::check(returned).map(drop)
     }
 
+    /// Watches a socket no longer.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `epoll_ctl`, as where it was not watched.
+    pub fn remove(&self, socket: &impl AsRawFd) -> io::Result<()> {
+        let (epoll, socket) = (self.fd.as_raw_fd(), socket.as_raw_fd());
+        let none = std::ptr::null_mut();
+        // SAFETY: the call reads no event (since Linux 2.6.9).
+        let returned = unsafe { libc::epoll_ctl(epoll, libc::EPOLL_CTL_DEL, socket, none) };
+        super::check(returned).map(drop)
+    }
+
     /// The tokens of the sockets that have something to read, after `timeout`
     /// at the latest, then none. A signal ends the wait early.
     ///

@@ -133,6 +133,12 @@ impl UdpSocket {
             meminfo(self.as_raw_fd())?[libc::SK_MEMINFO_DROPS as usize],
         ))
     }
+
+    /// Bytes that wait to be read, as the kernel counts them: a small datagram takes
+    /// several hundred.
+    pub fn waiting(&self) -> io::Result<usize> {
+        Ok(meminfo(self.as_raw_fd())?[libc::SK_MEMINFO_RMEM_ALLOC as usize] as usize)
+    }
 }
 
 impl AsRawFd for UdpSocket {
