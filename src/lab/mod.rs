@@ -22,6 +22,7 @@ pub mod listeners;
 pub mod load;
 pub mod load_generator;
 pub mod place;
+pub mod play;
 pub mod process;
 pub mod question;
 pub mod record;

@@ -4,6 +4,7 @@
 mod answer;
 mod explain;
 mod far;
+mod play;
 
 use std::fs::{self, File};
 use std::io::{self, BufWriter, IsTerminal, Write};
@@ -81,6 +82,8 @@ enum Tool {
     Answer(answer::Answer),
     /// Say what loads the sockets of a running group, anybody's
     Explain(explain::Explain),
+    /// Serve a page on loopback to play with sockets of a group at
+    Play(play::Play),
 }
 
 impl Tool {
@@ -88,6 +91,7 @@ impl Tool {
         match self {
             Tool::Answer(answer) => answer.run(),
             Tool::Explain(explain) => explain.run(),
+            Tool::Play(play) => play.run(),
         }
     }
 }

@@ -14,6 +14,8 @@ mod wakeups;
 
 use super::Experiment;
 
+pub use serve_beside::PROGRAM as BESIDE;
+
 /// All of them.
 pub const EXPERIMENTS: &[Experiment] = &[
     spread::EXPERIMENT,

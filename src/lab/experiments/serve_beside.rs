@@ -23,7 +23,8 @@ use crate::lab::{Experiment, Lab, Practice};
 use crate::server::{Config, Listen, Server};
 use crate::sys::lab::process::end_with_parent;
 
-const PROGRAM: &str = include_str!("serve_beside.py");
+/// The program that joins.
+pub const PROGRAM: &str = include_str!("serve_beside.py");
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {

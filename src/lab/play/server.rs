@@ -1,0 +1,131 @@
+//! Who serves at the bench: a thread of this process, another process of this
+//! program, or the ten lines of Python. They end when they are dropped.
+
+use std::io;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::thread::{self, JoinHandle};
+
+use anyhow::Context;
+
+use super::serving::{Control, serve};
+use crate::lab::experiments::BESIDE;
+use crate::sys::lab::process::end_with_parent;
+
+/// What this program is started with to be a server of a bench.
+pub const SERVE: [&str; 3] = ["lab", "play", "--serve-stdin"];
+
+/// A loop that serves sockets, and how it is spoken to.
+pub struct Server {
+    // The first to be dropped: then the loop ends.
+    control: Control,
+    place: Place,
+}
+
+enum Place {
+    Thread(Option<JoinHandle<io::Result<()>>>),
+    Process(Child),
+}
+
+impl Server {
+    /// A thread of this process.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel would not give.
+    pub fn thread() -> anyhow::Result<Server> {
+        let (near, far) = UnixStream::pair()?;
+        let thread = thread::Builder::new().name("play-server".into());
+        let thread = thread.spawn(move || serve(far))?;
+        Ok(Server {
+            control: Control::new(near),
+            place: Place::Thread(Some(thread)),
+        })
+    }
+
+    /// Another process, which ends with the thread that starts it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel would not give, or a program whose file is gone.
+    pub fn process() -> anyhow::Result<Server> {
+        let (near, far) = UnixStream::pair()?;
+        let program = std::env::current_exe().context("cannot find this program's own file")?;
+        let mut command = Command::new(program);
+        command.args(SERVE).stdin(Stdio::from(OwnedFd::from(far)));
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let child = end_with_parent(&mut command).spawn();
+        let child = child.context("cannot start one more process")?;
+        Ok(Server {
+            control: Control::new(near),
+            place: Place::Process(child),
+        })
+    }
+
+    /// How it is spoken to.
+    pub fn control(&mut self) -> &mut Control {
+        &mut self.control
+    }
+
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        match &self.place {
+            Place::Thread(_) => std::process::id(),
+            Place::Process(child) => child.id(),
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        match self {
+            Place::Thread(thread) => drop(thread.take().map(JoinHandle::join)),
+            Place::Process(child) => end(child),
+        }
+    }
+}
+
+/// The Python program on the port.
+pub struct Python(Child);
+
+impl Python {
+    /// Starts it; `None` where there is no Python.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel would not give.
+    pub fn start(address: SocketAddr) -> anyhow::Result<Option<Python>> {
+        let mut python = Command::new("python3");
+        python.args(["-I", "-c", BESIDE, &address.to_string()]);
+        python.stdin(Stdio::null()).stdout(Stdio::null());
+        match end_with_parent(python.stderr(Stdio::null())).spawn() {
+            Ok(child) => Ok(Some(Python(child))),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error).context("cannot start python3"),
+        }
+    }
+
+    /// The number of its process.
+    pub fn process_id(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// True where it has ended by itself.
+    pub fn is_over(&mut self) -> bool {
+        !matches!(self.0.try_wait(), Ok(None))
+    }
+}
+
+impl Drop for Python {
+    fn drop(&mut self) {
+        end(&mut self.0);
+    }
+}
+
+fn end(child: &mut Child) {
+    // It may have ended by itself.
+    let _ = child.kill();
+    let _ = child.wait();
+}
