@@ -8,6 +8,8 @@ mod explain;
 mod interrupt;
 mod locality;
 mod lookup;
+mod play;
+mod play_browser;
 mod remote;
 mod report;
 mod resize;
@@ -17,6 +19,7 @@ mod serve_beside;
 mod spread;
 mod stall;
 mod wakeups;
+mod webdriver;
 
 use std::fs;
 use std::process::{Command, Output, Stdio};
