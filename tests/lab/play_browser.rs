@@ -17,7 +17,7 @@ const SHOWN: &str = "
     return {
         said: document.getElementById('said').textContent,
         number: Number(document.getElementById('said').dataset.number || 0),
-        busy: [...document.querySelectorAll('#controls button')].some((one) => one.disabled),
+        busy: [...document.querySelectorAll('#setup button, #acts button')].some((one) => one.disabled),
         ports: rows.map((row) => Number(row.children[2].textContent)),
         sockets: rows.map((row) => row.dataset.socket),
         hash: location.hash,

@@ -26,7 +26,7 @@ use crate::sys::steer;
 /// Roll calls until whoever has not answered is taken to be unable to.
 const CALLS: usize = 3;
 /// How long nothing has to come until nothing more is expected.
-const QUIET: Duration = Duration::from_millis(200);
+const QUIET: Duration = Duration::from_millis(300);
 /// However much still comes, it is not waited for longer.
 const LONGEST: Duration = Duration::from_secs(3);
 /// How often it is looked.

@@ -41,6 +41,8 @@ struct LaneShown {
 /// All counters, and what was said last.
 #[derive(Serialize)]
 struct Counters<'s> {
+    /// Microseconds since it was set up.
+    time_us: u64,
     setup: String,
     doing: Option<&'static str>,
     lanes: Vec<LaneShown>,
@@ -138,6 +140,7 @@ impl Frames {
         if self.band.0 != size {
             self.band = (size, band(size.0, size.1));
         }
+        let time_us = locked(&shown.ledger).age();
         let mut dropped = shown.dropped;
         let lanes = shown.lanes.iter().zip(&flows).map(|(lane, &flows)| {
             let load = shown.load(lane);
@@ -153,6 +156,7 @@ impl Frames {
             }
         });
         Counters {
+            time_us,
             setup: shown.setup.to_string(),
             doing: shown.doing,
             lanes: lanes.collect(),

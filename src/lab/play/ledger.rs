@@ -227,6 +227,11 @@ impl Ledger {
         now.saturating_duration_since(self.start).as_micros() as u64
     }
 
+    /// Microseconds since the bench was set up.
+    pub fn age(&self) -> u64 {
+        self.time(Instant::now())
+    }
+
     /// The number that the next question gets.
     pub fn next(&self) -> u64 {
         self.next

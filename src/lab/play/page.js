@@ -36,8 +36,10 @@ let glow = new Float32Array(0);
 let x = new Float32Array(0);
 let y = new Float32Array(0);
 let placed = false;
-let rates = new Map();
+
 let past = [];
+// Somebody has something done, perhaps on another page.
+let doing = false;
 
 function octets(text) {
   const raw = atob(text);
@@ -61,9 +63,15 @@ function take(line) {
   for (let i = 0; i < at.length; i++) if (bit(lit, i)) glow[i] = 1;
   if (frame.moved !== null) moved = octets(frame.moved);
   if (frame.said) tell(frame.said);
-  const now = performance.now();
+  if (Boolean(frame.doing) !== doing) {
+    doing = Boolean(frame.doing);
+    enable();
+  }
+  const now = frame.time_us / 1e6;
+  if (past.length && past[past.length - 1].now > now) past = [];
   past.push({ now, lanes: new Map(frame.lanes.map((lane) => [lane.socket, lane.answers])), totals: frame.totals });
-  while (past.length > 2 && past[0].now < now - 1000) past.shift();
+  while (past.length > 2 && past[0].now < now - 1) past.shift();
+  window.framesReceived = past.length > 1 ? (past.length - 1) / (now - past[0].now) : 0;
 }
 
 /* What is said. */
@@ -78,7 +86,13 @@ function tell(news) {
   }
   said = news;
   byId("said").dataset.number = news.number;
-  byId("said").textContent = news.text;
+  // The figures stand out; the odd parts of such a split are the figures.
+  byId("said").replaceChildren(...news.text.split(/(\d+(?:,\d{3})*)/).map((part, i) => {
+    if (i % 2 === 0) return part;
+    const figure = document.createElement("strong");
+    figure.textContent = part;
+    return figure;
+  }));
   byId("history").hidden = byId("log").children.length === 0;
   fill(frame.setup);
   history.replaceState(null, "", "#" + frame.setup);
@@ -103,12 +117,11 @@ async function act(action, words) {
   }
   acting = false;
   byId("said").classList.remove("busy");
-  if (said && byId("said").textContent === words + " …") byId("said").textContent = said.text;
   enable();
 }
 
 function enable() {
-  for (const button of document.querySelectorAll("#controls button")) button.disabled = acting || !frame;
+  for (const button of document.querySelectorAll("#setup button, #acts button")) button.disabled = acting || doing || !frame;
 }
 
 /* The table. */
@@ -161,14 +174,14 @@ function put(cell, value, bad) {
 function fillTable() {
   const first = past[0];
   const last = past[past.length - 1];
-  const seconds = Math.max((last.now - first.now) / 1000, 0.03);
+  const seconds = Math.max(last.now - first.now, 0.03);
   const rate = (now, before) => Math.max(0, Math.round((now - (before ?? now)) / seconds));
   frame.lanes.forEach((lane, i) => {
     const cells = rows.children[i].children;
     const known = lane.kind !== "python";
     put(cells[2], lane.flows);
     put(cells[3], rate(lane.answers, first.lanes.get(lane.socket)));
-    put(cells[4], known ? lane.queued : "?", lane.queued > 0);
+    put(cells[4], known ? lane.queued : "?", lane.queued >= 10);
     put(cells[5], known ? lane.dropped : "?", lane.dropped > 0);
   });
   put(byId("sent"), rate(frame.totals.sent, first.totals.sent));
@@ -272,13 +285,14 @@ const pass = [[], [], []];
 function paint(kind, dot) {
   if (kind === 2) {
     brush.strokeStyle = colours.waits;
-    brush.lineWidth = Math.max(1, dot / 4);
+    brush.lineWidth = Math.max(1, dot / 5);
     brush.beginPath();
     for (const i of pass[2]) {
-      brush.moveTo(x[i], y[i]);
-      brush.lineTo(x[i] + dot, y[i] + dot);
-      brush.moveTo(x[i] + dot, y[i]);
-      brush.lineTo(x[i], y[i] + dot);
+      const inset = dot / 6;
+      brush.moveTo(x[i] + inset, y[i] + inset);
+      brush.lineTo(x[i] + dot - inset, y[i] + dot - inset);
+      brush.moveTo(x[i] + dot - inset, y[i] + inset);
+      brush.lineTo(x[i] + inset, y[i] + dot - inset);
     }
     brush.stroke();
     return;
@@ -321,7 +335,7 @@ function tick(now) {
   if (now - filled > 250) {
     filled = now;
     fillTable();
-    byId("fps").textContent = `${Math.round(window.framesPerSecond)} frames a second.`;
+    byId("fps").textContent = `Drawn ${Math.round(window.framesPerSecond)} times a second, from ${Math.round(window.framesReceived)} frames.`;
   }
 }
 
@@ -339,6 +353,9 @@ for (const button of document.querySelectorAll("[data-act]")) {
     act(button.dataset.act + socket, button.textContent);
   });
 }
+byId("beside").addEventListener("toggle", async () => {
+  byId("beside").lastChild.textContent = await (await fetch("beside.py")).text();
+}, { once: true });
 byId("socket").addEventListener("change", choose);
 rows.addEventListener("click", (event) => {
   const row = event.target.closest("tr");

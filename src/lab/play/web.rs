@@ -19,6 +19,7 @@ use data_encoding::HEXLOWER;
 use super::bench::Shown;
 use super::frame::Frames;
 use super::{Wish, locked};
+use crate::lab::experiments::BESIDE;
 
 /// Connections at one time; one that is too many is closed.
 const CONNECTIONS: usize = 32;
@@ -35,10 +36,11 @@ const FRAME: Duration = Duration::from_millis(32);
 const TOKEN_FIELD: &str = "x-shardns-token";
 
 /// What may be read by anybody on the machine: it is in the program.
-const PAGES: [(&str, &str, &str); 3] = [
+const PAGES: [(&str, &str, &str); 4] = [
     ("/", "text/html", include_str!("page.html")),
     ("/page.css", "text/css", include_str!("page.css")),
     ("/page.js", "text/javascript", include_str!("page.js")),
+    ("/beside.py", "text/plain", BESIDE),
 ];
 
 /// What every response says: the page takes nothing from elsewhere and is shown
