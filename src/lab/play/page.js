@@ -194,7 +194,7 @@ function fillTable() {
   const within = frame.lanes.filter((lane) => lane.flows >= low && lane.flows <= high).length;
   const odds = frame.p === null ? "Too few ports to test whether that is chance."
     : frame.p < 0.001 ? "Chance is hardly ever as uneven as that."
-      : `Chance is as uneven or more ${Math.round(frame.p * 100)} times of 100.`;
+      : `Chance is as uneven, or more, in ${Math.round(frame.p * 100)} of 100 draws.`;
   put(byId("verdict"), `${within} of ${frame.lanes.length} lanes end within the band. ${odds}`);
 }
 
