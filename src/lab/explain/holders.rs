@@ -159,43 +159,32 @@ mod tests {
         }
     }
 
-    fn parties(sockets: &[&[Holder]]) -> Vec<Vec<u32>> {
-        let numbered = (1..).zip(sockets.iter().map(|held| held.to_vec()));
+    fn parties(sockets: &[&[&Holder]]) -> Vec<Vec<u32>> {
+        let held = |held: &&[&Holder]| held.iter().map(|&holder| holder.clone()).collect();
         let holders = Holders {
-            of: numbered.collect(),
+            of: (1..).zip(sockets.iter().map(held)).collect(),
             are_hidden: false,
         };
         let numbers = |party: Vec<Holder>| party.iter().map(|holder| holder.process).collect();
-        holders.parties_of(1..10).into_iter().map(numbers).collect()
+        let parties = holders.parties_of(1..10).into_iter();
+        parties.map(numbers).collect()
     }
 
     #[test]
     fn a_servers_processes_are_one_party() {
-        let (master, one, two) = (
-            holder(10, 1, "nsd"),
-            holder(11, 10, "nsd"),
-            holder(12, 10, "nsd"),
-        );
-        assert_eq!(parties(&[&[one.clone()], &[two.clone()]]), [[11, 12]]);
-        assert_eq!(
-            parties(&[&[one.clone()], &[two.clone()], &[master.clone()]]),
-            [[10, 11, 12]]
-        );
-        let handed = holder(20, 1, "other");
-        assert_eq!(
-            parties(&[&[master.clone(), handed.clone()], &[master]]),
-            [[10, 20]]
-        );
+        let master = &holder(10, 1, "nsd");
+        let (one, two) = (&holder(11, 10, "nsd"), &holder(12, 10, "nsd"));
+        assert_eq!(parties(&[&[one], &[two]]), [[11, 12]]);
+        assert_eq!(parties(&[&[one], &[two], &[master]]), [[10, 11, 12]]);
+        // Whoever has a socket in common with it was given it.
+        let handed = &holder(20, 1, "other");
+        assert_eq!(parties(&[&[master, handed], &[master]]), [[10, 20]]);
         // A shell starts both; only the program tells them apart.
-        assert_eq!(
-            parties(&[&[one], &[holder(13, 10, "python3")]]),
-            [[11], [13]]
-        );
+        let other = &holder(13, 10, "python3");
+        assert_eq!(parties(&[&[one], &[other]]), [[11], [13]]);
         // Init starts everything.
-        assert_eq!(
-            parties(&[&[holder(30, 1, "nsd")], &[holder(31, 1, "nsd")]]),
-            [[30], [31]]
-        );
+        let (first, second) = (&holder(30, 1, "nsd"), &holder(31, 1, "nsd"));
+        assert_eq!(parties(&[&[first], &[second]]), [[30], [31]]);
     }
 
     #[test]

@@ -212,11 +212,11 @@ pub fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
 
     /// A socket bound to `local`.
-    pub fn socket(local: &str, cookie: u64) -> Described {
+    fn socket(local: &str, cookie: u64) -> Described {
         Described {
             local: local.parse().unwrap(),
             peer: None,
