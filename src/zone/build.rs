@@ -2,16 +2,17 @@
 //! (`check`), every answer composed once (`compose`), all of it laid down in
 //! the store.
 
+mod denial;
+
 use super::check;
 use super::compose::{Composer, SURE_TO_FIT};
-use super::denial::Denial;
+use super::denial::Parameters;
 use super::lookup::{Zone, ZoneSummary};
 use super::memory;
 use super::names::NameId;
 use super::records::{Faults, Provenance, Record, Records};
 use super::sorted::{Occlusion, Sorted, SortedSet};
 use super::store::{self, Builder, NodeRef, RECORD_HEAD};
-use crate::wire::name::canonical_order;
 use crate::wire::{LookupName, Name, RrType};
 
 /// Builds a zone from records, `origin` if that is given, and tells what is
@@ -84,6 +85,8 @@ struct Assembler<'d> {
     beside: Vec<NodeRef>,
     /// Nodes with NSEC3 records, and whose they are.
     nsec3: Vec<(NameId, NodeRef)>,
+    /// How the names of the zone's NSEC3 chain are hashed, where it has one.
+    parameters: Option<Parameters>,
     /// What no message has room for.
     oversized: Vec<Oversized<'d>>,
     summary: ZoneSummary,
@@ -121,6 +124,7 @@ impl<'d> Assembler<'d> {
             nodes: memory::filled(None, names),
             beside: Vec::new(),
             nsec3: Vec::new(),
+            parameters: denial::parameters(sorted),
             oversized: Vec::new(),
             summary: ZoneSummary::default(),
         }
@@ -163,11 +167,13 @@ impl<'d> Assembler<'d> {
 
     /// Lays down what is found at a name, which may be nothing.
     fn node(&mut self, id: NameId) -> Result<NodeRef, Full> {
-        let mut flags = if self.sorted.is_cut(id) {
-            store::CUT
-        } else {
-            0
-        };
+        let mut flags = 0;
+        if self.sorted.is_cut(id) {
+            flags |= store::CUT;
+        }
+        if self.parameters.is_some() {
+            flags |= store::HASHED;
+        }
         for set in self.sets(id, Place::Found) {
             flags |= match set.rtype {
                 RrType::CNAME => store::ALIAS,
@@ -315,24 +321,6 @@ impl<'d> Assembler<'d> {
         // Signatures that do not fit behind it are told of at the SOA itself.
         let _ = self.set(sorted.apex, soa, ttl);
         self.end(sorted.apex, 0)
-    }
-
-    /// The chains of what proves that something does not exist.
-    fn denial(&mut self) -> Denial {
-        let names = &self.sorted.records.names;
-        let chain = |mut nodes: Vec<(NameId, NodeRef)>| {
-            nodes.sort_by(|(one, _), (other, _)| {
-                canonical_order(names.wire(*one), names.wire(*other))
-            });
-            nodes.into_iter().map(|(_, node)| node).collect()
-        };
-        let owns_nsec = |id: &NameId| self.sorted.set(*id, RrType::NSEC).is_some();
-        let served = names.ids().filter(owns_nsec);
-        let nsec = served.filter_map(|id| Some((id, self.nodes[id.index()]?)));
-        Denial::new(
-            chain(nsec.collect()),
-            chain(std::mem::take(&mut self.nsec3)),
-        )
     }
 
     fn link_wildcards(&mut self) {

@@ -2,7 +2,7 @@
 //! §4.3.2 step 3, with RFC 4592 for wildcards and RFC 6672 for DNAME). One
 //! probe finds a name that exists; only a miss looks for the closest encloser.
 
-use super::denial::{Denial, HASH};
+use super::denial::Denial;
 use super::memory;
 use super::store::{self, Node, NodeRef, Set, Store};
 use crate::wire::{LookupName, Name, RrType};
@@ -11,8 +11,8 @@ use crate::wire::{LookupName, Name, RrType};
 pub struct Zone {
     apex: Name,
     name: LookupName,
-    store: Store,
-    denial: Denial,
+    pub(super) store: Store,
+    pub(super) denial: Denial,
     apex_node: NodeRef,
     negative: NodeRef,
     summary: ZoneSummary,
@@ -183,18 +183,7 @@ impl Zone {
     /// occludes, NSEC3 records.
     pub fn hidden_nodes(&self) -> impl Iterator<Item = Node<'_>> {
         let beside = self.store.beside();
-        beside.chain(self.denial.nsec3_nodes(&self.store))
-    }
-
-    /// The NSEC record set at the name, or the last before it in the zone;
-    /// `None` where the zone has none.
-    pub fn nsec(&self, name: &LookupName) -> Option<Node<'_>> {
-        self.denial.nsec(&self.store, name.suffix(0))
-    }
-
-    /// The node with the NSEC3 record of a hash, or of the last before it.
-    pub fn nsec3(&self, hash: &[u8; HASH]) -> Option<Node<'_>> {
-        self.denial.nsec3(&self.store, hash)
+        beside.chain(self.denial.hidden_nodes(&self.store))
     }
 
     /// The name is not in the zone: what does its closest encloser say?

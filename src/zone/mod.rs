@@ -8,6 +8,7 @@ pub mod denial;
 pub mod load;
 pub mod lookup;
 pub mod names;
+pub mod proof;
 pub mod records;
 pub mod sources;
 pub mod store;

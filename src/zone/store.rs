@@ -7,7 +7,7 @@
 //!          first slot = hash × slots / 2^64, then the next one
 //!
 //! node     0  u8  octets of the name
-//!          1  u8  flags: CUT, DNAME, ALIAS
+//!          1  u8  flags: CUT, DNAME, ALIAS, HASHED
 //!          2  u16 record sets
 //!          4  u32 reference of the node `*` right below, 0 = none
 //!          8  record sets, 12 octets each, by rising type:
@@ -16,6 +16,8 @@
 //!                OVERSIZED (there is no body)
 //!                u32 where the body starts, from the node
 //!          …  the name, lower-cased, in wire form
+//!          …  u32 reference of the node with the name's NSEC3 record, 0 = none,
+//!             where the flag HASHED says so
 //!          …  the bodies, each with what stands before it
 //!
 //! body     answer:     the records as they are sent, owner names as C00C
@@ -65,6 +67,9 @@ pub const CUT: u8 = 1;
 pub const DNAME: u8 = 2;
 /// The name owns a CNAME.
 pub const ALIAS: u8 = 4;
+
+/// The zone proves with NSEC3: behind the name is where its record lies.
+pub const HASHED: u8 = 8;
 
 /// How far an answer may stand from where it was composed, and its owner's name
 /// from the question: behind a chain of aliases, or grown at a wildcard.
@@ -220,7 +225,7 @@ impl<'z> Node<'z> {
         &self.octets[start..start + self.octets[0] as usize]
     }
 
-    /// `CUT`, `DNAME` and `ALIAS`.
+    /// `CUT`, `DNAME`, `ALIAS` and `HASHED`.
     #[inline]
     pub fn flags(&self) -> u8 {
         self.octets[1]
@@ -236,6 +241,16 @@ impl<'z> Node<'z> {
     #[inline]
     pub fn wildcard(&self) -> Option<NodeRef> {
         let at = u32_at(self.octets, 4);
+        (at != 0).then_some(NodeRef(at))
+    }
+
+    /// The node with the NSEC3 record of the name, where it has one.
+    pub fn nsec3(&self) -> Option<NodeRef> {
+        if self.flags() & HASHED == 0 {
+            return None;
+        }
+        let behind = NODE + SET * self.sets() + self.octets[0] as usize;
+        let at = u32_at(self.octets, behind);
         (at != 0).then_some(NodeRef(at))
     }
 
@@ -327,6 +342,12 @@ impl<'z> Set<'z> {
         }
     }
 
+    /// The owner's name, lower-cased.
+    #[inline]
+    pub fn owner(&self) -> &'z [u8] {
+        Node { octets: self.node }.name()
+    }
+
     /// Octets of the owner's name.
     #[inline]
     pub fn owner_length(&self) -> usize {
@@ -351,6 +372,25 @@ impl<'z> Set<'z> {
             u16_at(self.frame, 2),
             &answer[..u16_at(self.frame, 4) as usize],
         ))
+    }
+
+    /// The same with the signatures behind the records, whatever else there may
+    /// be to the set.
+    #[inline(always)]
+    pub fn signed(&self) -> (u16, &'z [u8]) {
+        let (mut count, at) = (u16_at(self.frame, 2), self.body_at());
+        let mut octets = usize::from(u16_at(self.frame, 4));
+        if self.flags() & IS_SIGNED != 0 {
+            octets += usize::from(u16_at(self.node, at - SIGNED));
+            count += u16_at(self.node, at - SIGNED + 2);
+        }
+        (count, &self.node[at..at + octets])
+    }
+
+    /// True where there is more to the set than records and signatures.
+    #[inline(always)]
+    pub fn has_details(&self) -> bool {
+        self.flags() & HAS_DETAILS != 0
     }
 
     /// The set with all that there is to know about it.

@@ -188,7 +188,7 @@ fn measure(kind: Kind, before: &[u8], rest: &[u8]) -> Option<usize> {
 }
 
 /// Octets of a SHA-1 hash, the only kind that is defined (RFC 5155 §11).
-const SHA1: (u8, usize) = (1, 20);
+pub const SHA1: (u8, usize) = (1, 20);
 
 /// True where a hash of the kind that the data before it begins with may have so
 /// many octets.

@@ -7,8 +7,8 @@ use arrayvec::ArrayVec;
 
 use super::super::memory;
 use super::{
-    HAS_DETAILS, IS_OVERSIZED, IS_SIGNED, NODE, NodeRef, SET, STRAY, Store, UNIT, first_slot,
-    u32_at,
+    HAS_DETAILS, HASHED, IS_OVERSIZED, IS_SIGNED, NODE, NodeRef, SET, STRAY, Store, UNIT,
+    first_slot, u16_at, u32_at,
 };
 use crate::wire::RrType;
 
@@ -58,6 +58,8 @@ fn octets<T>(part: &[T]) -> u16 {
     u16::try_from(part.len()).expect("a message has less than 64 KiB")
 }
 
+/// Octets of a reference to a node.
+const REFERENCE: usize = 4;
 /// Octets of a node with one address, as far as they matter for making room
 /// beforehand.
 const OCTETS_PER_NODE: usize = 64;
@@ -142,7 +144,8 @@ impl Builder {
     pub fn end(&mut self, name: &[u8], flags: u8) -> Option<NodeRef> {
         let at = u32::try_from(self.arena.len() / UNIT).ok()?;
         let sets = self.frames.len() / SET;
-        let bodies_at = (NODE + self.frames.len() + name.len()) as u32;
+        let reference = if flags & HASHED != 0 { REFERENCE } else { 0 };
+        let bodies_at = (NODE + self.frames.len() + name.len() + reference) as u32;
         for frame in self.frames.chunks_exact_mut(SET) {
             let body = u32_at(frame, 8) + bodies_at;
             frame[8..].copy_from_slice(&body.to_le_bytes());
@@ -152,6 +155,7 @@ impl Builder {
         self.arena.extend([0; 4]);
         self.arena.append(&mut self.frames);
         self.arena.extend_from_slice(name);
+        self.arena.extend(&[0; REFERENCE][..reference]);
         self.arena.append(&mut self.bodies);
         self.arena
             .resize(self.arena.len().next_multiple_of(UNIT), 0);
@@ -162,6 +166,15 @@ impl Builder {
     pub fn link_wildcard(&mut self, parent: NodeRef, wildcard: NodeRef) {
         let at = parent.0 as usize * UNIT + 4;
         self.arena[at..at + 4].copy_from_slice(&wildcard.0.to_le_bytes());
+    }
+
+    /// Makes `nsec3` the node with the NSEC3 record of a node that is `HASHED`.
+    pub fn link_nsec3(&mut self, node: NodeRef, nsec3: NodeRef) {
+        let at = node.0 as usize * UNIT;
+        let octets = &mut self.arena[at..];
+        debug_assert!(octets[1] & HASHED != 0, "there is room for a reference");
+        let behind = NODE + SET * u16_at(octets, 2) as usize + octets[0] as usize;
+        octets[behind..behind + REFERENCE].copy_from_slice(&nsec3.0.to_le_bytes());
     }
 
     /// The store, in which `count` nodes can be found by the hashes of their
@@ -300,6 +313,7 @@ mod tests {
             let open = set.open();
             assert_eq!((open.count, open.answer), (1, &b"abc"[..]));
             assert_eq!((open.signatures, open.signature_count), (&b"sig"[..], 2));
+            assert_eq!(set.signed(), (3, &b"abcsig"[..]));
             // One copy takes both.
             let both = open.answer.as_ptr_range().end;
             assert_eq!(both, open.signatures.as_ptr());
@@ -307,6 +321,36 @@ mod tests {
         let mx = node.set(RrType::MX).unwrap().open();
         assert_eq!((mx.additional, mx.additional_count), (&b"de"[..], 1));
         assert_eq!(mx.pointers().collect::<Vec<_>>(), [3]);
+    }
+
+    #[test]
+    fn a_name_knows_its_nsec3_record() {
+        let mut builder = Builder::new(1);
+        let (apex, hash) = (
+            name("example"),
+            name("0p9mhaveqvm6t7vbl5lop2u3t2rp3tom.example"),
+        );
+        let plain = NewSet {
+            count: 1,
+            answer: b"abc",
+            ..NewSet::empty(RrType::A)
+        };
+        builder.set(&plain);
+        let hashed = builder.end(apex.suffix(0), HASHED).unwrap();
+        builder.set(&plain);
+        let other = builder.end(hash.suffix(0), 0).unwrap();
+        let unlinked = builder.end(apex.suffix(0), HASHED).unwrap();
+        builder.link_nsec3(hashed, other);
+        let store = builder.finish(0, std::iter::empty(), vec![hashed, other, unlinked]);
+        let found = store.node(hashed).nsec3().map(|at| store.node(at).name());
+        assert_eq!(found, Some(hash.suffix(0)));
+        let set = store.node(hashed).set(RrType::A).unwrap();
+        assert_eq!(
+            (set.signed(), set.owner()),
+            ((1, &b"abc"[..]), apex.suffix(0))
+        );
+        assert!(store.node(other).nsec3().is_none());
+        assert!(store.node(unlinked).nsec3().is_none());
     }
 
     #[test]

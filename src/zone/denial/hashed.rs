@@ -1,0 +1,258 @@
+//! The NSEC3 records of a zone in the order of their hashes (RFC 5155). Hashes are
+//! evenly spread, so that the first octets of one lead to within a few places of
+//! where it must be.
+//!
+//! ```text
+//! starts   for each value of the first bits: the first record that has it,
+//!          about four records apart
+//! tags     the first 32 bits of each record's hash
+//! nodes    where each record lies; its whole hash is its owner's name
+//! ```
+//!
+//! A record takes nine octets here.
+
+use data_encoding::BASE32_DNSSEC;
+use sha1::{Digest, Sha1};
+
+use super::super::memory;
+use super::super::store::{Node, NodeRef, Store};
+use crate::wire::{Cursor, rdata};
+
+/// Octets of a SHA-1 hash, the only kind there is (RFC 5155 §11).
+pub const HASH: usize = 20;
+/// Characters of such a hash in base32hex, which is in the same order.
+const LABEL: usize = 32;
+/// Records for each start, as a power of two.
+const SPREAD: u32 = 2;
+
+/// How the names of a chain are hashed (RFC 5155 §3.1, §4.1).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Parameters {
+    /// How often a hash is hashed again.
+    pub iterations: u16,
+    salt: Box<[u8]>,
+}
+
+impl Parameters {
+    /// What the data of NSEC3 or NSEC3PARAM begins with, and its flags. `None` for
+    /// hashes that are not SHA-1.
+    pub fn read(data: &[u8]) -> Option<(Parameters, u8)> {
+        let mut rest = Cursor::new(data);
+        let (kind, flags, iterations) = (rest.u8()?, rest.u8()?, rest.u16()?);
+        let length = rest.u8()?;
+        let salt = rest.take(length.into())?.into();
+        let parameters = Parameters { iterations, salt };
+        (kind == rdata::SHA1.0).then_some((parameters, flags))
+    }
+
+    /// The hash of a name, given lower-cased (RFC 5155 §5).
+    pub fn hash(&self, name: &[u8]) -> [u8; HASH] {
+        let salted = |octets: &[u8]| -> [u8; HASH] {
+            let hash = Sha1::new_with_prefix(octets);
+            hash.chain_update(&self.salt).finalize().into()
+        };
+        let mut hash = salted(name);
+        for _ in 0..self.iterations {
+            hash = salted(&hash);
+        }
+        hash
+    }
+}
+
+/// The hash of which the first label of a name is the text.
+pub fn owner_hash(name: &[u8]) -> Option<[u8; HASH]> {
+    let mut hash = [0; HASH];
+    let text = name
+        .get(1..=LABEL)
+        .filter(|_| usize::from(name[0]) == LABEL)?;
+    let length = BASE32_DNSSEC.decode_mut(text, &mut hash).ok()?;
+    (length == HASH).then_some(hash)
+}
+
+/// A chain of NSEC3 records on its way into the zone.
+pub struct HashedBuilder {
+    records: Vec<([u8; HASH], NodeRef)>,
+    starts: Vec<u32>,
+    shift: u32,
+}
+
+impl HashedBuilder {
+    /// The chain of these nodes and the hashes that are their names.
+    pub fn new(mut records: Vec<([u8; HASH], NodeRef)>) -> HashedBuilder {
+        records.sort_unstable_by_key(|(hash, _)| *hash);
+        let bits = records.len().max(1).ilog2().saturating_sub(SPREAD);
+        let shift = u32::BITS - bits;
+        let mut starts = memory::filled(0, (1 << bits) + 1);
+        for (hash, _) in &records {
+            starts[start_of(tag(hash), shift) + 1] += 1;
+        }
+        for at in 1..starts.len() {
+            starts[at] += starts[at - 1];
+        }
+        HashedBuilder {
+            records,
+            starts,
+            shift,
+        }
+    }
+
+    /// The node with just this hash.
+    pub fn find(&self, hash: &[u8; HASH]) -> Option<NodeRef> {
+        let start = start_of(tag(hash), self.shift);
+        let range = self.starts[start] as usize..self.starts[start + 1] as usize;
+        let mut records = self.records[range].iter();
+        records.find(|(own, _)| own == hash).map(|(_, node)| *node)
+    }
+
+    /// The finished chain.
+    pub fn finish(self, parameters: Parameters) -> Hashed {
+        Hashed {
+            parameters,
+            tags: self.records.iter().map(|(hash, _)| tag(hash)).collect(),
+            nodes: self.records.iter().map(|(_, node)| *node).collect(),
+            starts: self.starts.into_boxed_slice(),
+            shift: self.shift,
+        }
+    }
+}
+
+/// A chain of NSEC3 records, which is a circle.
+pub struct Hashed {
+    parameters: Parameters,
+    tags: Box<[u32]>,
+    nodes: Box<[NodeRef]>,
+    starts: Box<[u32]>,
+    shift: u32,
+}
+
+impl Hashed {
+    /// The node whose NSEC3 record has the hash of a name, given lower-cased, or
+    /// the last before it, which then covers the name. `None` for an empty chain.
+    pub fn covering<'z>(&self, store: &'z Store, name: &[u8]) -> Option<Node<'z>> {
+        self.find(store, &self.parameters.hash(name))
+    }
+
+    /// The node of a hash, or the last before it.
+    fn find<'z>(&self, store: &'z Store, hash: &[u8; HASH]) -> Option<Node<'z>> {
+        let wanted = tag(hash);
+        let mut at = self.starts[start_of(wanted, self.shift)] as usize;
+        while let Some(&tag) = self.tags.get(at)
+            && (tag < wanted || tag == wanted && self.is_at_or_before(store, at, hash))
+        {
+            at += 1;
+        }
+        let at = at.checked_sub(1).or(self.nodes.len().checked_sub(1))?;
+        Some(store.node(self.nodes[at]))
+    }
+
+    /// Compares whole hashes, which is for those of one tag.
+    #[cold]
+    fn is_at_or_before(&self, store: &Store, at: usize, hash: &[u8; HASH]) -> bool {
+        let own = owner_hash(store.node(self.nodes[at]).name());
+        own.is_some_and(|own| own <= *hash)
+    }
+
+    /// The nodes, in the order of their hashes.
+    pub fn nodes(&self) -> &[NodeRef] {
+        &self.nodes
+    }
+
+    /// Octets of memory that the chain holds.
+    pub fn octets(&self) -> usize {
+        size_of_val(&*self.tags) + size_of_val(&*self.nodes) + size_of_val(&*self.starts)
+    }
+}
+
+fn tag(hash: &[u8; HASH]) -> u32 {
+    u32::from_be_bytes(*hash.first_chunk().expect("a hash is longer"))
+}
+
+fn start_of(tag: u32, shift: u32) -> usize {
+    (u64::from(tag) >> shift) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::store::Builder;
+    use super::*;
+    use crate::wire::Name;
+
+    fn wire(text: &str) -> Vec<u8> {
+        text.parse::<Name>().unwrap().as_wire().to_vec()
+    }
+
+    /// RFC 5155 appendix A: the parameters of its zone, and the hashes of names in
+    /// it.
+    #[test]
+    fn names_are_hashed_as_in_the_rfc() {
+        let data = b"\x01\0\0\x0c\x04\xaa\xbb\xcc\xdd";
+        let (parameters, flags) = Parameters::read(data).unwrap();
+        assert_eq!((parameters.iterations, flags), (12, 0));
+        for (name, hash) in [
+            ("example", "0p9mhaveqvm6t7vbl5lop2u3t2rp3tom"),
+            ("a.example", "35mthgpgcu1qg68fab165klnsnk3dpvl"),
+            ("*.w.example", "r53bq7cc2uvmubfu5ocmm6pers9tk9en"),
+            ("xx.example", "t644ebqk9bibcna874givr6joj62mlhv"),
+        ] {
+            let found = parameters.hash(&wire(name));
+            assert_eq!(BASE32_DNSSEC.encode(&found), hash);
+            assert_eq!(owner_hash(&wire(&format!("{hash}.example"))), Some(found));
+        }
+        assert_eq!(owner_hash(&wire("example")), None);
+        assert_eq!(owner_hash(&wire("zzzzhaveqvm6t7vbl5lop2u3t2rp3tom")), None);
+        assert!(Parameters::read(b"\x02\0\0\x0c\0").is_none());
+        assert!(Parameters::read(b"\x01\0\0\x0c\x04\xaa").is_none());
+    }
+
+    fn chain(hashes: &[[u8; HASH]]) -> (Store, HashedBuilder) {
+        let mut builder = Builder::new(hashes.len());
+        let records = hashes.iter().map(|hash| {
+            let name = wire(&format!("{}.example", BASE32_DNSSEC.encode(hash)));
+            (*hash, builder.end(&name, 0).unwrap())
+        });
+        let chain = HashedBuilder::new(records.collect());
+        (builder.finish(0, std::iter::empty(), Vec::new()), chain)
+    }
+
+    /// From one record to hundreds, asked for by each hash, and by what is next to
+    /// it; some hashes begin alike.
+    #[test]
+    fn the_record_of_a_hash_or_the_last_before_it() {
+        let parameters = Parameters {
+            iterations: 0,
+            salt: [].into(),
+        };
+        for count in [1, 2, 3, 4, 7, 8, 9, 100, 1000] {
+            let mut hashes: Vec<[u8; HASH]> = (0..count)
+                .map(|number: u32| parameters.hash(&(number / 3).to_be_bytes()))
+                .collect();
+            for (number, hash) in hashes.iter_mut().enumerate() {
+                hash[19] = (number % 3 * 2) as u8;
+            }
+            let (store, chain) = chain(&hashes);
+            for hash in &hashes {
+                let node = chain.find(hash).unwrap();
+                assert_eq!(owner_hash(store.node(node).name()), Some(*hash));
+                let mut other = *hash;
+                other[19] += 1;
+                assert!(chain.find(&other).is_none());
+            }
+            let hashed = chain.finish(parameters.clone());
+            hashes.sort();
+            let beside = [[0; HASH], [0xff; HASH]];
+            for hash in hashes.iter().chain(&beside) {
+                for last in [hash[19], hash[19].wrapping_add(1), 0, 0xff] {
+                    let mut asked = *hash;
+                    asked[19] = last;
+                    let expected = hashes.iter().rfind(|own| **own <= asked);
+                    // Before the first is behind the last.
+                    let expected = expected.or(hashes.last());
+                    let found = hashed.find(&store, &asked).unwrap();
+                    assert_eq!(owner_hash(found.name()).as_ref(), expected);
+                }
+            }
+        }
+        let (store, chain) = chain(&[]);
+        assert!(chain.finish(parameters).find(&store, &[7; HASH]).is_none());
+    }
+}
