@@ -6,13 +6,14 @@ use arrayvec::ArrayVec;
 
 use super::edns::ExtendedError;
 use super::end::{above, conclude};
+use super::proof::{self, Expanded};
 use super::reply::{Oversized, Owner, Reply};
 use super::terms::Source;
 use crate::wire::header::{HEADER, class};
 use crate::wire::name::MAX_NAME;
 use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::store::{FURTHEST_MOVE, RECORD_HEAD, Set};
-use crate::zone::{Alias, End, Found, Zone, Zones};
+use crate::zone::{Alias, Encloser, End, Found, Zone, Zones};
 
 /// Aliases that one answer follows. Real chains have two or three; each hop
 /// costs a lookup and up to two records of 267 octets.
@@ -35,24 +36,26 @@ pub fn follow<'z>(
     loop {
         let owner = chain.owner(name);
         let next = match alias {
-            Alias::Cname(set, _) => chain.cname(&set, owner, reply),
+            Alias::Cname(set, encloser) => chain.cname(&set, encloser, owner, reply),
             Alias::Dname(set) => match chain.dname(&set, owner, reply) {
                 Ok(next) => next.filter(|_| rtype != RrType::CNAME && rtype != RrType::ANY),
-                Err(TooLong) => return Rcode::YxDomain,
+                Err(TooLong) => return chain.leave(Rcode::YxDomain, zone, name, reply),
             },
         };
         match next {
             Some(target) if chain.turn_to(target, name, reply) && zone.holds(name) => {}
-            _ => return Rcode::NoError,
+            _ => return chain.leave(Rcode::NoError, zone, name, reply),
         }
         alias = match zone.find(name, rtype) {
             Found::End(end @ End::Referral(..)) => {
-                return conclude(zone, end, name, chain.owner(name), reply);
+                return chain.conclude(end, zone, name, reply);
             }
             // A zone below, which this one does not refer to, is another all the
             // same (RFC 1034 §4.3.2 step 2).
-            _ if !zones.is_in(zone, name, rtype) => return Rcode::NoError,
-            Found::End(end) => return conclude(zone, end, name, chain.owner(name), reply),
+            _ if !zones.is_in(zone, name, rtype) => {
+                return chain.leave(Rcode::NoError, zone, name, reply);
+            }
+            Found::End(end) => return chain.conclude(end, zone, name, reply),
             Found::Alias(alias) => alias,
         };
     }
@@ -72,6 +75,8 @@ pub fn source(alias: &Alias<'_>, name: &LookupName) -> Source {
 struct Chain<'z> {
     /// The DNAME sets that are in the answer.
     redirected: ArrayVec<Set<'z>, MAX_ALIASES>,
+    /// The wildcards whose CNAME sets are in the answer.
+    expanded: ArrayVec<Expanded, MAX_ALIASES>,
     /// Where each starts and its octets.
     owners: [(u16, u8); MAX_ALIASES],
     length: usize,
@@ -87,6 +92,7 @@ impl<'z> Chain<'z> {
     fn new() -> Chain<'z> {
         Chain {
             redirected: ArrayVec::new(),
+            expanded: ArrayVec::new(),
             owners: [(0, 0); MAX_ALIASES],
             length: 0,
             current: HEADER,
@@ -104,8 +110,20 @@ impl<'z> Chain<'z> {
 
     /// Adds the CNAME of `owner`; returns where its target stands, unless
     /// there is no room, or the chain is too long.
-    fn cname(&mut self, cname: &Set<'_>, owner: Owner, reply: &mut Reply<'_>) -> Option<usize> {
+    fn cname(
+        &mut self,
+        cname: &Set<'_>,
+        encloser: Option<Encloser<'_>>,
+        owner: Owner,
+        reply: &mut Reply<'_>,
+    ) -> Option<usize> {
         self.pass(owner, reply)?;
+        if let Some(encloser) = encloser {
+            self.expanded.push(Expanded {
+                owner,
+                next_closer: encloser.next_closer,
+            });
+        }
         let target = reply.length() + RECORD_HEAD;
         // One record always fits into a message.
         let placed = reply.answer(cname, owner).unwrap_or(false);
@@ -148,11 +166,43 @@ impl<'z> Chain<'z> {
             .then_some(at))
     }
 
+    /// The chain ends in this zone.
+    #[inline]
+    fn conclude(
+        &self,
+        end: End<'_>,
+        zone: &Zone,
+        name: &mut LookupName,
+        reply: &mut Reply<'_>,
+    ) -> Rcode {
+        conclude(zone, end, name, self.owner(name), &self.expanded, reply)
+    }
+
+    /// The chain leads elsewhere, or nowhere.
+    #[inline]
+    fn leave(
+        &self,
+        rcode: Rcode,
+        zone: &Zone,
+        name: &mut LookupName,
+        reply: &mut Reply<'_>,
+    ) -> Rcode {
+        if reply.is_signed() {
+            proof::add_expansions(zone, &self.expanded, name, reply);
+        }
+        rcode
+    }
+
     /// Makes the name at `target` the one that is looked for. False where the
-    /// chain has been there before.
-    fn turn_to(&mut self, target: usize, name: &mut LookupName, reply: &Reply<'_>) -> bool {
+    /// chain has been there before, and where signatures have taken it so far that
+    /// what comes next could not be pointed into.
+    fn turn_to(&mut self, target: usize, name: &mut LookupName, reply: &mut Reply<'_>) -> bool {
         if name.set(reply.written(target)).is_none() {
             debug_assert!(false, "targets are names");
+            return false;
+        }
+        if reply.length() > FURTHEST_MOVE {
+            reply.set_ede(ExtendedError::Other);
             return false;
         }
         self.current = target;

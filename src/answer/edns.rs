@@ -121,6 +121,18 @@ impl Edns {
         }
     }
 
+    /// The client wants signatures and proofs (RFC 3225 §3).
+    #[inline(always)]
+    pub fn wants_signatures(self) -> bool {
+        self.flags & DO != 0
+    }
+
+    /// There is nothing to it but a size.
+    #[inline(always)]
+    pub fn is_plain(self) -> bool {
+        self.version == 0 && self.flags == 0
+    }
+
     /// There is more to it than a size and DO.
     #[inline(always)]
     pub fn is_unusual(self) -> bool {

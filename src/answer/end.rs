@@ -1,5 +1,6 @@
 //! How an answer ends: what was found of the last name, put into the reply.
 
+use super::proof::{self, Expanded};
 use super::reply::{Oversized, Owner, Reply};
 use super::terms::Source;
 use crate::wire::header::HEADER;
@@ -9,12 +10,14 @@ use crate::zone::{Encloser, End, Zone};
 
 /// Adds what was found to the reply; `owner` is where the name that it was found
 /// for stands there. That of the question says what the reply is made from.
+/// `expanded` are the wildcards that led there.
 #[inline]
 pub fn conclude(
     zone: &Zone,
     end: End<'_>,
-    name: &LookupName,
+    name: &mut LookupName,
     owner: Owner,
+    expanded: &[Expanded],
     reply: &mut Reply<'_>,
 ) -> Rcode {
     let is_question = owner.at == HEADER;
@@ -29,6 +32,7 @@ pub fn conclude(
             }
         }
     }
+    let start = reply.length();
     let (placed, rcode) = match end {
         End::Answer(set, _) => (reply.answer(&set, owner), Rcode::NoError),
         End::Signatures(node, _) => (signatures(&node, owner, reply), Rcode::NoError),
@@ -42,6 +46,10 @@ pub fn conclude(
         End::NoName(_) => (reply.authority(&zone.negative(), owner), Rcode::NxDomain),
     };
     match placed {
+        Ok(true) if reply.is_signed() => {
+            proof::add(zone, &end, name, (owner, start), expanded, reply);
+            rcode
+        }
         Ok(_) => rcode,
         Err(Oversized) => reply.fail(),
     }

@@ -8,6 +8,7 @@ pub mod cookie;
 mod edns;
 mod end;
 mod header_only;
+mod proof;
 mod query;
 mod reply;
 mod terms;
@@ -18,7 +19,7 @@ use std::hint::black_box;
 use crate::wire::header::class;
 use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::store::Node;
-use crate::zone::{Found, Zone, Zones};
+use crate::zone::{End, Found, Zone, Zones};
 pub use alias::MAX_ALIASES;
 pub use cookie::{Cookie, Secrets};
 use edns::ExtendedError;
@@ -100,7 +101,7 @@ impl<'z> Prepared<'z> {
             }
         };
         match query.edns {
-            Some(edns) if edns.is_unusual() => {
+            Some(edns) if !edns.is_plain() => {
                 unusual::finish((self.zones, self.zone), query, settings, request, name, out)
             }
             edns => {
@@ -160,6 +161,10 @@ fn from_zone(
 ) -> Rcode {
     reply.set_aa(true);
     match zone.find_set(name, rtype) {
+        Ok(set) if reply.is_signed() => {
+            let end = End::Answer(set, None);
+            end::conclude(zone, end, name, Owner::question(name), &[], reply)
+        }
         Ok(set) => match reply.answer(&set, Owner::question(name)) {
             Ok(_) => Rcode::NoError,
             Err(Oversized) => reply.fail(),
@@ -181,7 +186,7 @@ fn from_node<'z>(
         return reply.malformed();
     }
     match zone.find_from(node, name, rtype) {
-        Found::End(end) => end::conclude(zone, end, name, Owner::question(name), reply),
+        Found::End(end) => end::conclude(zone, end, name, Owner::question(name), &[], reply),
         Found::Alias(alias) => {
             reply.begin_source(alias::source(&alias, name));
             alias::follow((zones, zone), rtype, alias, name, reply)

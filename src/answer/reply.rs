@@ -1,6 +1,9 @@
 //! The reply as it grows: header, question, then record sets one behind the
 //! other, whole or not at all, with room kept for the OPT record. What does
-//! not fit sets TC, unless the reply can do without it.
+//! not fit sets TC, unless the reply can do without it. What it holds besides for
+//! clients that want signatures is in `signed`.
+
+mod signed;
 
 use super::cookie::{self, Cookie};
 use super::edns::{COOKIE_OPTION, Edns, ExtendedError, OPT, ReplyOptions};
@@ -32,6 +35,8 @@ pub struct Reply<'o> {
     notes: Notes,
     /// The header's four counts as it has them, that of questions on top.
     counts: u64,
+    /// The client wants signatures and proofs.
+    signed: bool,
     error: Option<ExtendedError>,
 }
 
@@ -77,6 +82,7 @@ impl<'o> Reply<'o> {
             room: limit - opt,
             notes: Notes::new(flag::QR | query.flags & flag::RD),
             counts: ONE_QUESTION,
+            signed: query.edns.is_some_and(Edns::wants_signatures),
             error: None,
         }
     }
@@ -125,6 +131,12 @@ impl<'o> Reply<'o> {
         self.error = Some(error);
     }
 
+    /// True where signatures go with what is added, and addresses come later.
+    #[inline(always)]
+    pub fn is_signed(&self) -> bool {
+        self.signed
+    }
+
     /// Adds a set that `owner` owns, with its addresses. True where it fitted.
     ///
     /// # Errors
@@ -136,6 +148,7 @@ impl<'o> Reply<'o> {
         if let Some((count, body)) = set.verbatim()
             && owner.at == HEADER
             && self.at + body.len() <= self.room
+            && !self.signed
         {
             let start = self.at;
             self.at += body.len();
@@ -311,6 +324,9 @@ impl<'o> Reply<'o> {
         if set.is_oversized() {
             return Err(Oversized);
         }
+        if self.signed {
+            return self.place_signed(set, owner, section);
+        }
         let start = self.at;
         let free = self.room.saturating_sub(start);
         if let Some((count, records)) = set.verbatim()
@@ -418,7 +434,7 @@ impl Owner {
     }
 
     /// The last `length` octets of the name: a name above it.
-    fn end(self, length: usize) -> Owner {
+    pub fn end(self, length: usize) -> Owner {
         Owner {
             at: self.at + self.length - length,
             length,
