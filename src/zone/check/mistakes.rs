@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
+use super::super::denial::Parameters;
 use super::super::names::NameId;
 use super::super::records::{Faults, Record};
 use super::super::sorted::SortedSet;
@@ -19,6 +20,11 @@ const REVERSE: &[u8] = b"\x07in-addr\x04arpa\0";
 const MIN_OCTETS_OF_24: usize = 6;
 /// The priority of a service binding that is an alias and has no parameters.
 const ALIAS_MODE: &[u8] = &[0, 0];
+/// The most iterations of NSEC3 that are served: what resolvers agree to take, and
+/// what a proof may cost.
+const MAX_ITERATIONS: u16 = 100;
+/// A field of NSEC3PARAM.
+const ITERATIONS: usize = 2;
 /// Fields of a SOA.
 const MAILBOX: usize = 1;
 const SERIAL: usize = 2;
@@ -45,6 +51,7 @@ impl Checker<'_> {
             RrType::CNAME => self.alias(faults, set),
             RrType::DNAME => self.redirection(faults, id, set),
             RrType::DS if id == self.sorted.apex => self.ds_at_apex(faults, set),
+            RrType::NSEC3PARAM if id == self.sorted.apex => self.iterations(faults, set),
             RrType::CDS | RrType::CDNSKEY => self.deletion(faults, set),
             RrType::SVCB => self.name_server_binding(faults, id, set),
             _ => {}
@@ -186,6 +193,32 @@ impl Checker<'_> {
             "DS at {apex}, the zone's own name; it belongs into the parent (RFC 4035 §2.4)"
         );
         faults.warning(self.first(set).from, sentence);
+    }
+
+    /// More iterations than resolvers take make a zone that nobody can use, and each
+    /// proof of this server costs as many hashes (RFC 9276 §3.1, §3.2).
+    fn iterations(&self, faults: &mut Faults, set: &SortedSet) {
+        for record in self.sorted.records(set) {
+            let read = Parameters::read(self.sorted.records.rdata(record));
+            // With flags it is no chain that proves anything (RFC 5155 §4.1.2).
+            let Some((Parameters { iterations, .. }, 0)) = read else {
+                continue;
+            };
+            let from = record.from.field(ITERATIONS);
+            if iterations > MAX_ITERATIONS {
+                let sentence = format!(
+                    "an iteration count of {iterations}; no more than {MAX_ITERATIONS} is served, \
+                    and 0 is right: sign the zone anew (RFC 9276 §3.1)"
+                );
+                faults.error(from, sentence);
+            } else if iterations > 0 {
+                let sentence = format!(
+                    "an iteration count of {iterations}, for which some resolvers take the zone for \
+                    unsigned; there should be 0 (RFC 9276 §3.1)"
+                );
+                faults.warning(from, sentence);
+            }
+        }
     }
 
     /// RFC 8078 §4: what asks the parent to delete the DS set stands alone.
