@@ -63,13 +63,14 @@ struct Expected {
     sections: [Vec<String>; 3],
 }
 
-const FLAGS: [(&str, u16); 6] = [
+const FLAGS: [(&str, u16); 7] = [
     ("aa", 0x400),
     ("tc", 0x200),
     ("rd", 0x100),
     ("ra", 0x80),
     ("z", 0x40),
     ("ad", 0x20),
+    ("cd", 0x10),
 ];
 
 /// All case files, in the order of their names.
