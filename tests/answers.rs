@@ -2,9 +2,12 @@
 
 mod support;
 
-use shardns::answer::Via;
-use shardns::wire::RrType;
+use std::collections::BTreeSet;
+
+use shardns::answer::{self, Settings, Via};
+use shardns::wire::{LookupName, RrType};
 use shardns::zone::Zones;
+use support::decode::{Message, Record};
 use support::{UDP, ask, cases, decode, oracle, query};
 
 #[test]
@@ -82,5 +85,89 @@ fn pointers_reach_behind_the_longest_chains() {
         found.sort();
         found.dedup();
         assert_eq!(found.len(), records, "{name}");
+    }
+}
+
+const DO: u16 = 0x8000;
+const TC: u16 = 0x0200;
+
+/// Replies to clients that want signatures, of every length: whole at their own, and
+/// in less room no set without the signatures that cover it, nothing twice, and TC
+/// unless it is additional records that are missing.
+#[test]
+fn signed_replies_in_every_room() {
+    let mut count = 0;
+    for file in cases::all() {
+        for case in &file.cases {
+            let request = decode::decode(&case.request).ok();
+            let wants = request.and_then(|request| request.opt);
+            let is_signed = wants.is_some_and(|opt| opt.flags & DO != 0 && opt.options.is_empty());
+            let whole = is_signed.then(|| ask(&file.zones, Via::Tcp, &case.request).unwrap());
+            let Some(whole) = whole.filter(|whole| whole[5] == 1) else {
+                continue;
+            };
+            count += 1;
+            let message = decode::decode(&whole).unwrap();
+            let least = case.request.len();
+            for room in least..=whole.len() {
+                let reply = in_room(&file.zones, &case.request, room);
+                let title = format!("{}, in {room} of {}", case.title, whole.len());
+                let found =
+                    decode::decode(&reply).unwrap_or_else(|error| panic!("{title}: {error}"));
+                if let Err(error) = compare(&message, &found, room == whole.len()) {
+                    panic!("{title}: {error}");
+                }
+            }
+        }
+    }
+    assert!(count > 100, "only {count} cases want signatures");
+}
+
+fn in_room(zones: &Zones, octets: &[u8], room: usize) -> Vec<u8> {
+    let settings = Settings {
+        edns_size: room as u16,
+        ..support::settings()
+    };
+    let (mut name, mut reply) = (LookupName::new(), vec![0; room]);
+    let request = support::request(UDP, octets);
+    let outcome = answer::respond(zones, &settings, &request, &mut name, &mut reply);
+    reply.truncate(outcome.length());
+    reply
+}
+
+fn compare(whole: &Message, found: &Message, is_whole: bool) -> Result<(), String> {
+    let lines = |records: &[Record]| -> Vec<String> { records.iter().map(Record::line).collect() };
+    let mut is_same = true;
+    for (section, (whole, found)) in whole.sections.iter().zip(&found.sections).enumerate() {
+        let (all, some) = (lines(whole), lines(found));
+        let unique: BTreeSet<&String> = some.iter().collect();
+        if unique.len() != some.len() || !some.iter().all(|line| all.contains(line)) {
+            return Err(format!("section {section} has {some:#?} of {all:#?}"));
+        }
+        is_same &= all.len() == some.len() || section == 2;
+        // Additional records may go without.
+        for signature in whole.iter().filter(|record| record.rtype == RrType::RRSIG) {
+            let covered = RrType(u16::from_be_bytes([signature.rdata[0], signature.rdata[1]]));
+            let is_covered =
+                |record: &Record| record.owner == signature.owner && record.rtype == covered;
+            if section < 2 && found.iter().any(is_covered) && !found.contains(signature) {
+                return Err(format!("no {}", signature.line()));
+            }
+        }
+        if is_whole && all.len() != some.len() {
+            return Err(format!("section {section} has {some:#?} of {all:#?}"));
+        }
+    }
+    // RFC 9471 §3.1: a referral does not go without its glue.
+    let is_referral = whole.sections[1]
+        .iter()
+        .any(|record| record.rtype == RrType::NS);
+    let (truncated, addresses) = (found.flags & TC != 0, found.sections[2].len());
+    match (truncated, is_same) {
+        (false, false) => Err("no TC, and something is missing".into()),
+        (true, _) if is_referral && addresses < whole.sections[2].len() => Ok(()),
+        (true, true) => Err("TC, and nothing is missing".into()),
+        (true, false) if addresses > 0 => Err("addresses, and something else is missing".into()),
+        (true, false) | (false, true) => Ok(()),
     }
 }

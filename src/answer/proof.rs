@@ -31,7 +31,8 @@ struct Proofs<'z> {
 }
 
 /// Adds what proves an end and what led there, then the additional records of the set
-/// that ends it. `at` is where the name stands, and where that set does.
+/// that ends it. `at` is where the name stands, and where that set does. What comes
+/// behind something that has not fitted is left out.
 #[inline(never)]
 pub fn add(
     zone: &Zone,
@@ -75,6 +76,7 @@ pub fn add(
     proofs.expansions(expanded, name, reply);
     if let Some(set) = set
         && set.has_details()
+        && !reply.notes().is_truncated()
     {
         let from = reply.length();
         reply.additional(set, owner.end(set.owner_length()), start);
@@ -146,7 +148,7 @@ impl<'z> Proofs<'z> {
     /// Adds the sets that are not there already, as far as they fit.
     fn add(&mut self, proof: &Proof<'z>, name: &LookupName, owner: Owner, reply: &mut Reply<'_>) {
         for set in proof.sets() {
-            if !self.added.iter().any(|added| added.is(set)) {
+            if !self.added.iter().any(|added| added.is(set)) && !reply.notes().is_truncated() {
                 reply.proof(set, name, owner);
                 self.added.push(*set);
             }
