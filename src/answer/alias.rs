@@ -6,8 +6,8 @@ use arrayvec::ArrayVec;
 
 use super::edns::ExtendedError;
 use super::end::{above, conclude};
-use super::proof::{self, Expanded};
 use super::reply::{Oversized, Owner, Reply};
+use super::signed::{self, Expanded};
 use super::terms::Source;
 use crate::wire::header::{HEADER, class};
 use crate::wire::name::MAX_NAME;
@@ -23,16 +23,17 @@ pub const MAX_ALIASES: usize = 16;
 const _: () = assert!(MAX_ALIASES * 2 * (RECORD_HEAD + MAX_NAME) + MAX_NAME <= FURTHEST_MOVE);
 
 /// Goes round for each alias within the zone; what lies outside is for the
-/// resolver to ask again. The rcode is that of the last name (RFC 6604 §3).
+/// resolver to ask again. The rcode is that of the last name (RFC 6604 §3). `SIGNED`
+/// where the client wants signatures.
 #[inline(never)]
-pub fn follow<'z>(
+pub fn follow<'z, const SIGNED: bool>(
     (zones, zone): (&'z Zones, &'z Zone),
     rtype: RrType,
     mut alias: Alias<'z>,
     name: &mut LookupName,
     reply: &mut Reply<'_>,
 ) -> Rcode {
-    let mut chain = Chain::new();
+    let mut chain = Chain::<SIGNED>::new();
     loop {
         let owner = chain.owner(name);
         let next = match alias {
@@ -72,7 +73,7 @@ pub fn source(alias: &Alias<'_>, name: &LookupName) -> Source {
 }
 
 /// The names that an answer has gone through, the question's first.
-struct Chain<'z> {
+struct Chain<'z, const SIGNED: bool> {
     /// The DNAME sets that are in the answer.
     redirected: ArrayVec<Set<'z>, MAX_ALIASES>,
     /// The wildcards whose CNAME sets are in the answer.
@@ -86,10 +87,10 @@ struct Chain<'z> {
 /// A DNAME made a name of more than 255 octets.
 struct TooLong;
 
-impl<'z> Chain<'z> {
+impl<'z, const SIGNED: bool> Chain<'z, SIGNED> {
     /// A chain at its start.
     #[inline]
-    fn new() -> Chain<'z> {
+    fn new() -> Self {
         Chain {
             redirected: ArrayVec::new(),
             expanded: ArrayVec::new(),
@@ -118,7 +119,7 @@ impl<'z> Chain<'z> {
         reply: &mut Reply<'_>,
     ) -> Option<usize> {
         self.pass(owner, reply)?;
-        if let Some(encloser) = encloser {
+        if SIGNED && let Some(encloser) = encloser {
             self.expanded.push(Expanded {
                 owner,
                 next_closer: encloser.next_closer,
@@ -126,8 +127,11 @@ impl<'z> Chain<'z> {
         }
         let target = reply.length() + RECORD_HEAD;
         // One record always fits into a message.
-        let placed = reply.answer(cname, owner).unwrap_or(false);
-        placed.then_some(target)
+        let placed = match SIGNED {
+            true => reply.signed_answer(cname, owner),
+            false => reply.answer(cname, owner),
+        };
+        placed.unwrap_or(false).then_some(target)
     }
 
     /// Adds the DNAME above `owner` and the CNAME that it makes of it, with
@@ -143,7 +147,11 @@ impl<'z> Chain<'z> {
         }
         // A record set stands in an answer once, however often it is used.
         if !self.redirected.iter().any(|used| used.is(dname)) {
-            match reply.answer_above(dname, owner) {
+            let placed = match SIGNED {
+                true => reply.signed_answer(dname, owner.end(dname.owner_length())),
+                false => reply.answer_above(dname, owner),
+            };
+            match placed {
                 Ok(true) => {}
                 Ok(false) | Err(Oversized) => return Ok(None),
             }
@@ -175,7 +183,10 @@ impl<'z> Chain<'z> {
         name: &mut LookupName,
         reply: &mut Reply<'_>,
     ) -> Rcode {
-        conclude(zone, end, name, self.owner(name), &self.expanded, reply)
+        match SIGNED {
+            true => signed::conclude(zone, end, name, self.owner(name), &self.expanded, reply),
+            false => conclude(zone, end, name, self.owner(name), reply),
+        }
     }
 
     /// The chain leads elsewhere, or nowhere.
@@ -187,8 +198,8 @@ impl<'z> Chain<'z> {
         name: &mut LookupName,
         reply: &mut Reply<'_>,
     ) -> Rcode {
-        if reply.is_signed() {
-            proof::add_expansions(zone, &self.expanded, name, reply);
+        if SIGNED {
+            signed::leave(zone, &self.expanded, name, reply);
         }
         rcode
     }
@@ -201,7 +212,7 @@ impl<'z> Chain<'z> {
             debug_assert!(false, "targets are names");
             return false;
         }
-        if reply.length() > FURTHEST_MOVE {
+        if SIGNED && reply.length() > FURTHEST_MOVE {
             reply.set_ede(ExtendedError::Other);
             return false;
         }

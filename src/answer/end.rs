@@ -1,6 +1,5 @@
 //! How an answer ends: what was found of the last name, put into the reply.
 
-use super::proof::{self, Expanded};
 use super::reply::{Oversized, Owner, Reply};
 use super::terms::Source;
 use crate::wire::header::HEADER;
@@ -10,29 +9,18 @@ use crate::zone::{Encloser, End, Zone};
 
 /// Adds what was found to the reply; `owner` is where the name that it was found
 /// for stands there. That of the question says what the reply is made from.
-/// `expanded` are the wildcards that led there.
 #[inline]
 pub fn conclude(
     zone: &Zone,
     end: End<'_>,
-    name: &mut LookupName,
+    name: &LookupName,
     owner: Owner,
-    expanded: &[Expanded],
     reply: &mut Reply<'_>,
 ) -> Rcode {
     let is_question = owner.at == HEADER;
     if is_question {
-        match &end {
-            End::Answer(_, None) | End::Signatures(_, None) => {}
-            End::Answer(_, Some(encloser)) | End::Signatures(_, Some(encloser)) => {
-                reply.begin_source(above(encloser, name));
-            }
-            End::Referral(..) | End::NoData(..) | End::NoName(_) => {
-                reply.begin_source(Source::Zone);
-            }
-        }
+        reply.begin_source(source(&end, name));
     }
-    let start = reply.length();
     let (placed, rcode) = match end {
         End::Answer(set, _) => (reply.answer(&set, owner), Rcode::NoError),
         End::Signatures(node, _) => (signatures(&node, owner, reply), Rcode::NoError),
@@ -46,12 +34,20 @@ pub fn conclude(
         End::NoName(_) => (reply.authority(&zone.negative(), owner), Rcode::NxDomain),
     };
     match placed {
-        Ok(true) if reply.is_signed() => {
-            proof::add(zone, &end, name, (owner, start), expanded, reply);
-            rcode
-        }
         Ok(_) => rcode,
         Err(Oversized) => reply.fail(),
+    }
+}
+
+/// What an end is made from.
+#[inline(always)]
+pub fn source(end: &End<'_>, name: &LookupName) -> Source {
+    match end {
+        End::Answer(_, None) | End::Signatures(_, None) => Source::Name,
+        End::Answer(_, Some(encloser)) | End::Signatures(_, Some(encloser)) => {
+            above(encloser, name)
+        }
+        End::Referral(..) | End::NoData(..) | End::NoName(_) => Source::Zone,
     }
 }
 
@@ -65,7 +61,7 @@ pub fn above(encloser: &Encloser<'_>, name: &LookupName) -> Source {
 /// All signatures at a node, set by set.
 #[cold]
 #[inline(never)]
-fn signatures(node: &Node<'_>, owner: Owner, reply: &mut Reply<'_>) -> Result<bool, Oversized> {
+pub fn signatures(node: &Node<'_>, owner: Owner, reply: &mut Reply<'_>) -> Result<bool, Oversized> {
     let mut all = true;
     for set in node.all_sets() {
         all &= reply.signatures(&set, owner);

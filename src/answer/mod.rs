@@ -8,9 +8,9 @@ pub mod cookie;
 mod edns;
 mod end;
 mod header_only;
-mod proof;
 mod query;
 mod reply;
+mod signed;
 mod terms;
 mod unusual;
 
@@ -19,7 +19,7 @@ use std::hint::black_box;
 use crate::wire::header::class;
 use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::store::Node;
-use crate::zone::{End, Found, Zone, Zones};
+use crate::zone::{Found, Zone, Zones};
 pub use alias::MAX_ALIASES;
 pub use cookie::{Cookie, Secrets};
 use edns::ExtendedError;
@@ -106,14 +106,15 @@ impl<'z> Prepared<'z> {
             }
             edns => {
                 let mut reply = Reply::begin(&query, name, request, settings, out);
-                let rcode = self.by_class(query, settings, request, name, &mut reply);
+                let rcode = self.by_class::<false>(query, settings, request, name, &mut reply);
                 reply.finish(rcode, edns, settings)
             }
         }
     }
 
+    /// `SIGNED` where the client wants signatures.
     #[inline(always)]
-    fn by_class(
+    fn by_class<const SIGNED: bool>(
         &self,
         query: Query,
         settings: &Settings,
@@ -122,8 +123,8 @@ impl<'z> Prepared<'z> {
         reply: &mut Reply<'_>,
     ) -> Rcode {
         match query.class {
-            class::IN => self.look_up(query.rtype, name, reply),
-            class::ANY => self.for_all_classes(query.rtype, name, reply),
+            class::IN => self.look_up::<SIGNED>(query.rtype, name, reply),
+            class::ANY => self.for_all_classes::<SIGNED>(query.rtype, name, reply),
             _ => unusual::other_class(query, settings, request.via, name, reply),
         }
     }
@@ -134,11 +135,17 @@ impl<'z> Prepared<'z> {
     }
 
     #[inline(always)]
-    fn look_up(&self, rtype: RrType, name: &mut LookupName, reply: &mut Reply<'_>) -> Rcode {
+    fn look_up<const SIGNED: bool>(
+        &self,
+        rtype: RrType,
+        name: &mut LookupName,
+        reply: &mut Reply<'_>,
+    ) -> Rcode {
         match self.zone {
             _ if (RrType::TKEY.0..=RrType::MAILA.0).contains(&rtype.0) => {
                 unusual::other_type(rtype, reply)
             }
+            Some(zone) if SIGNED => signed::from_zone(self.zones, zone, rtype, name, reply),
             Some(zone) => from_zone(self.zones, zone, rtype, name, reply),
             None if rtype == RrType::OPT => reply.malformed(),
             None => {
@@ -161,10 +168,6 @@ fn from_zone(
 ) -> Rcode {
     reply.set_aa(true);
     match zone.find_set(name, rtype) {
-        Ok(set) if reply.is_signed() => {
-            let end = End::Answer(set, None);
-            end::conclude(zone, end, name, Owner::question(name), &[], reply)
-        }
         Ok(set) => match reply.answer(&set, Owner::question(name)) {
             Ok(_) => Rcode::NoError,
             Err(Oversized) => reply.fail(),
@@ -186,10 +189,10 @@ fn from_node<'z>(
         return reply.malformed();
     }
     match zone.find_from(node, name, rtype) {
-        Found::End(end) => end::conclude(zone, end, name, Owner::question(name), &[], reply),
+        Found::End(end) => end::conclude(zone, end, name, Owner::question(name), reply),
         Found::Alias(alias) => {
             reply.begin_source(alias::source(&alias, name));
-            alias::follow((zones, zone), rtype, alias, name, reply)
+            alias::follow::<false>((zones, zone), rtype, alias, name, reply)
         }
     }
 }

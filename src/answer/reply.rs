@@ -1,7 +1,7 @@
 //! The reply as it grows: header, question, then record sets one behind the
 //! other, whole or not at all, with room kept for the OPT record. What does
-//! not fit sets TC, unless the reply can do without it. What it holds besides for
-//! clients that want signatures is in `signed`.
+//! not fit sets TC, unless the reply can do without it. `signed` is what replies with
+//! signatures need besides.
 
 mod signed;
 
@@ -35,8 +35,6 @@ pub struct Reply<'o> {
     notes: Notes,
     /// The header's four counts as it has them, that of questions on top.
     counts: u64,
-    /// The client wants signatures and proofs.
-    signed: bool,
     error: Option<ExtendedError>,
 }
 
@@ -82,7 +80,6 @@ impl<'o> Reply<'o> {
             room: limit - opt,
             notes: Notes::new(flag::QR | query.flags & flag::RD),
             counts: ONE_QUESTION,
-            signed: query.edns.is_some_and(Edns::wants_signatures),
             error: None,
         }
     }
@@ -131,12 +128,6 @@ impl<'o> Reply<'o> {
         self.error = Some(error);
     }
 
-    /// True where signatures go with what is added, and addresses come later.
-    #[inline(always)]
-    pub fn is_signed(&self) -> bool {
-        self.signed
-    }
-
     /// Adds a set that `owner` owns, with its addresses. True where it fitted.
     ///
     /// # Errors
@@ -148,7 +139,6 @@ impl<'o> Reply<'o> {
         if let Some((count, body)) = set.verbatim()
             && owner.at == HEADER
             && self.at + body.len() <= self.room
-            && !self.signed
         {
             let start = self.at;
             self.at += body.len();
@@ -323,9 +313,6 @@ impl<'o> Reply<'o> {
     fn place(&mut self, set: Set<'_>, owner: Owner, section: Section) -> Result<bool, Oversized> {
         if set.is_oversized() {
             return Err(Oversized);
-        }
-        if self.signed {
-            return self.place_signed(set, owner, section);
         }
         let start = self.at;
         let free = self.room.saturating_sub(start);

@@ -40,7 +40,10 @@ pub fn finish(
             reply.set_source(Source::Server);
             rcode
         }
-        None => prepared.by_class(query, settings, request, name, &mut reply),
+        None if query.edns.is_some_and(Edns::wants_signatures) => {
+            prepared.by_class::<true>(query, settings, request, name, &mut reply)
+        }
+        None => prepared.by_class::<false>(query, settings, request, name, &mut reply),
     };
     reply.finish(rcode, query.edns, settings)
 }
@@ -103,13 +106,13 @@ impl Prepared<'_> {
     /// An answer for all classes cannot speak for all of them (RFC 1035 §6.2).
     #[cold]
     #[inline(never)]
-    pub(super) fn for_all_classes(
+    pub(super) fn for_all_classes<const SIGNED: bool>(
         &self,
         rtype: RrType,
         name: &mut LookupName,
         reply: &mut Reply<'_>,
     ) -> Rcode {
-        let rcode = self.look_up(rtype, name, reply);
+        let rcode = self.look_up::<SIGNED>(rtype, name, reply);
         reply.set_aa(false);
         rcode
     }

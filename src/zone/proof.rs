@@ -7,7 +7,7 @@ use arrayvec::ArrayVec;
 use super::denial::{Denial, Hashed, Ordered};
 use super::lookup::{Encloser, Zone};
 use super::store::{Node, Set};
-use crate::wire::name::{MAX_NAME, canonical_order, wire_length};
+use crate::wire::name::{MAX_NAME, wire_length};
 use crate::wire::{Cursor, LookupName, RrType};
 
 /// Record sets that prove something together, each once. NSEC3 needs up to three:
@@ -156,16 +156,11 @@ impl Zone {
     /// What covers the asterisk below a name, mostly the name's own NSEC: hardly
     /// anything comes before an asterisk.
     fn nsec_of_wildcard<'z>(&'z self, chain: &Ordered, above: Node<'z>) -> Option<Set<'z>> {
-        let star = Asterisk::below(above.name());
         let own = above.set(RrType::NSEC).filter(|own| {
-            let (next, mut lower) = (next_name(own), [0; MAX_NAME]);
-            let lower = &mut lower[..next.len()];
-            lower.copy_from_slice(next);
-            lower.make_ascii_lowercase();
-            // The last of all leads back to the apex.
-            lower == self.lookup_name().suffix(0) || canonical_order(lower, star.wire()).is_gt()
+            let (next, above) = (next_name(own), above.name());
+            is_behind_asterisk(next, above)
         });
-        own.or_else(|| self.nsec_covering(chain, star.wire()))
+        own.or_else(|| self.nsec_covering(chain, Asterisk::below(above.name()).wire()))
     }
 
     fn nsec3_at(&self, node: Node<'_>) -> Option<Set<'_>> {
@@ -183,6 +178,18 @@ fn next_name<'z>(set: &Set<'z>) -> &'z [u8] {
     let record = Cursor::new(set.open().answer).record();
     let data = record.map_or(&[][..], |record| record.data);
     &data[..wire_length(data).unwrap_or(0)]
+}
+
+/// True where nothing stands between a name and the asterisk below it: the name that
+/// comes next is not below it, or only by labels behind an asterisk.
+fn is_behind_asterisk(next: &[u8], above: &[u8]) -> bool {
+    let mut rest = next;
+    let mut label = &next[..0];
+    while rest.len() > above.len() {
+        let (&length, behind) = rest.split_first().expect("it is not empty");
+        (label, rest) = behind.split_at(usize::from(length).min(behind.len()));
+    }
+    !rest.eq_ignore_ascii_case(above) || label > &b"*"[..]
 }
 
 /// The name of a wildcard.

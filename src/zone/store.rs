@@ -387,6 +387,12 @@ impl<'z> Set<'z> {
         (count, &self.node[at..at + octets])
     }
 
+    /// `signed` where it is all there is to send, as in `verbatim`.
+    #[inline(always)]
+    pub fn signed_verbatim(&self) -> Option<(u16, &'z [u8])> {
+        (self.flags() & !IS_SIGNED == 0).then(|| self.signed())
+    }
+
     /// True where there is more to the set than records and signatures.
     #[inline(always)]
     pub fn has_details(&self) -> bool {

@@ -15,15 +15,51 @@ const FURTHEST: usize = 0x3fff;
 const POINTER: usize = 2;
 
 impl Reply<'_> {
+    /// Adds a set of the question's own name with its signatures to the answer, where
+    /// that is all there is to add, and fits.
+    #[inline(always)]
+    pub fn signed_at_once(&mut self, set: &Set<'_>) -> bool {
+        let Some((count, octets)) = set.signed_verbatim() else {
+            return false;
+        };
+        let fits = octets.len() <= self.room.saturating_sub(self.at);
+        if fits {
+            self.append(octets);
+            self.count(Section::Answer, count);
+        }
+        fits
+    }
+
+    /// Adds a set that `owner` owns with its signatures to the answer.
+    ///
+    /// # Errors
+    ///
+    /// As `answer`.
+    pub fn signed_answer(&mut self, set: &Set<'_>, owner: Owner) -> Result<bool, Oversized> {
+        self.place_signed(set, owner, Section::Answer)
+    }
+
+    /// Adds the set of a name above `owner`, or of `owner` itself, with its signatures
+    /// to the authority section.
+    ///
+    /// # Errors
+    ///
+    /// As `answer`.
+    pub fn signed_authority(&mut self, set: &Set<'_>, owner: Owner) -> Result<bool, Oversized> {
+        self.place_signed(set, owner.end(set.owner_length()), Section::Authority)
+    }
+
     /// `place` with signatures and without the additional part. A set goes with its
     /// signatures or not at all (RFC 4035 §3.1.1).
-    #[inline(never)]
-    pub(super) fn place_signed(
+    fn place_signed(
         &mut self,
-        set: Set<'_>,
+        set: &Set<'_>,
         owner: Owner,
         section: Section,
     ) -> Result<bool, Oversized> {
+        if set.is_oversized() {
+            return Err(Oversized);
+        }
         let start = self.at;
         let (count, octets) = set.signed();
         if octets.len() > self.room.saturating_sub(start) {
@@ -33,7 +69,7 @@ impl Reply<'_> {
         if has_details && start != set.composed_at() {
             let composed = set.open();
             self.append(composed.answer);
-            self.move_pointers(&set, &composed, owner, start);
+            self.move_pointers(set, &composed, owner, start);
             self.append(composed.signatures);
         } else {
             self.append(octets);

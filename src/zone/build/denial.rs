@@ -4,9 +4,7 @@
 use super::super::denial::{Denial, HashedBuilder, Ordered, Parameters, owner_hash};
 use super::super::names::NameId;
 use super::super::sorted::Sorted;
-use super::super::store::NodeRef;
 use super::Assembler;
-use crate::wire::name::canonical_order;
 use crate::wire::{LookupName, RrType};
 
 use data_encoding::BASE32_DNSSEC;
@@ -74,17 +72,13 @@ impl Assembler<'_> {
     fn nsec(&self) -> Denial {
         let names = &self.sorted.records.names;
         let owns_nsec = |id: &NameId| self.sorted.set(*id, RrType::NSEC).is_some();
-        let served = names.ids().filter(owns_nsec);
-        let nodes = served.filter_map(|id| Some((id, self.nodes[id.index()]?)));
-        let mut nodes: Vec<(NameId, NodeRef)> = nodes.collect();
         // Without the apex there is no telling what the chain proves.
         if self.sorted.set(self.sorted.apex, RrType::NSEC).is_none() {
             return Denial::None;
         }
-        let wire = |node: &(NameId, NodeRef)| names.wire(node.0);
-        nodes.sort_by(|one, other| canonical_order(wire(one), wire(other)));
-        let labels = LookupName::of(&names.name(self.sorted.apex)).labels();
-        let refs = nodes.iter().map(|(_, node)| *node).collect();
-        Denial::Nsec(Ordered::new(refs, labels, |at| wire(&nodes[at])))
+        let served = names.ids().filter(owns_nsec);
+        let nodes = served.filter_map(|id| Some((names.wire(id), self.nodes[id.index()]?)));
+        let apex = names.wire(self.sorted.apex).len();
+        Denial::Nsec(Ordered::new(nodes.collect(), apex))
     }
 }

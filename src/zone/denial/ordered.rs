@@ -9,48 +9,54 @@
 //!          key than one behind it.
 //! ```
 
-use super::super::store::{Node, NodeRef, Store};
-use crate::wire::name::{MAX_LABELS, MAX_NAME, canonical_order};
+use std::cmp::Ordering;
 
-use arrayvec::ArrayVec;
+use super::super::store::{Node, NodeRef, Store};
+use crate::wire::name::{MAX_NAME, canonical_order};
 
 /// Names for each key.
 const STEP: usize = 16;
 /// Octets of a key.
 const KEY: usize = 16;
+
 /// A chain of NSEC records, which is a circle.
 pub struct Ordered {
     nodes: Box<[NodeRef]>,
     keys: Box<[u128]>,
     /// What the keys of all names but the apex begin with, and is left out.
     common: Box<[u8]>,
-    /// Labels of the apex.
+    /// Octets of the apex.
     apex: usize,
 }
 
 impl Ordered {
-    /// The chain of these nodes, which are in canonical order, in a zone whose
-    /// apex has so many labels. `name` tells a node's name.
-    pub fn new<'n>(nodes: Vec<NodeRef>, apex: usize, name: impl Fn(usize) -> &'n [u8]) -> Ordered {
-        let whole = |at: usize| whole_key(name(at), apex);
+    /// The chain of these nodes and their names, with which it does not matter in
+    /// what order they come, in a zone whose apex has so many octets.
+    pub fn new(names: Vec<(&[u8], NodeRef)>, apex: usize) -> Ordered {
+        let keyed = names.into_iter().map(|(name, node)| {
+            let labels = below(name, apex);
+            (Key::of(labels).cut(&[]), labels, node)
+        });
+        let mut nodes: Vec<(u128, &[u8], NodeRef)> = keyed.collect();
+        nodes.sort_unstable_by(|(key, one, _), (other_key, other, _)| {
+            key.cmp(other_key).then_with(|| order(one, other))
+        });
+        let whole = |at: usize| Key::of(nodes[at].1);
         // What the first and the last have in common, all between them have.
         let common = match nodes.len() {
-            0 | 1 => Vec::new(),
+            0 | 1 => Box::default(),
             count => {
                 let (first, last) = (whole(1), whole(count - 1));
-                let same = first
-                    .iter()
-                    .zip(&last)
-                    .take_while(|(one, other)| one == other);
-                first[..same.count()].to_vec()
+                let pairs = first.octets().iter().zip(last.octets());
+                let same = pairs.take_while(|(one, other)| one == other).count();
+                first.octets()[..same].into()
             }
         };
         let sampled = (0..nodes.len()).step_by(STEP);
-        let keys = sampled.map(|at| cut(&whole(at), &common)).collect();
         Ordered {
-            nodes: nodes.into_boxed_slice(),
-            keys,
-            common: common.into_boxed_slice(),
+            keys: sampled.map(|at| whole(at).cut(&common)).collect(),
+            nodes: nodes.iter().map(|(.., node)| *node).collect(),
+            common,
             apex,
         }
     }
@@ -58,14 +64,24 @@ impl Ordered {
     /// The node at the name, given lower-cased, or the last before it, whose NSEC
     /// record proves the name, or that there is none. `None` for an empty chain.
     pub fn find<'z>(&self, store: &'z Store, name: &[u8]) -> Option<Node<'z>> {
-        let key = cut(&whole_key(name, self.apex), &self.common);
+        let labels = below(name, self.apex);
+        let key = Key::of(labels).cut(&self.common);
         // Sampled names of a lower key are before the name, those of a higher one
         // behind it.
         let lower = self.keys.partition_point(|sample| *sample < key);
-        let higher = self.keys.partition_point(|sample| *sample <= key);
+        let same = match self.keys.get(lower) {
+            Some(sample) if *sample == key => {
+                self.keys[lower..].partition_point(|sample| *sample == key)
+            }
+            _ => 0,
+        };
         let from = lower.saturating_sub(1) * STEP;
-        let between = &self.nodes[from..self.nodes.len().min(higher * STEP)];
-        let is_before = |at: &NodeRef| canonical_order(store.node(*at).name(), name).is_le();
+        let end = (lower + same) * STEP;
+        let between = &self.nodes[from..self.nodes.len().min(end)];
+        let is_before = |at: &NodeRef| {
+            let other = below(store.node(*at).name(), self.apex);
+            order(other, labels).is_le()
+        };
         let behind = from + between.partition_point(is_before);
         let at = behind.checked_sub(1).or(self.nodes.len().checked_sub(1))?;
         Some(store.node(self.nodes[at]))
@@ -77,45 +93,88 @@ impl Ordered {
     }
 }
 
-/// The key of a name, not yet cut: no longer than the name, since each label ends in
-/// an octet instead of beginning with one.
-fn whole_key(name: &[u8], apex: usize) -> ArrayVec<u8, MAX_NAME> {
-    let mut starts = ArrayVec::<u8, MAX_LABELS>::new();
-    let mut at = 0;
-    while name[at] != 0 {
-        starts.push(at as u8);
-        at += 1 + usize::from(name[at]);
-    }
-    let mut key = ArrayVec::new();
-    let below = starts.len().saturating_sub(apex);
-    for &start in starts[..below].iter().rev() {
-        let start = usize::from(start);
-        let label = &name[start + 1..][..usize::from(name[start])];
-        for &octet in label {
-            key.push(octet.max(1));
-            if octet <= 1 {
-                return key;
-            }
-        }
-        key.push(0);
-    }
-    key
+/// The labels of a name below an apex of so many octets.
+fn below(name: &[u8], apex: usize) -> &[u8] {
+    &name[..name.len() - apex]
 }
 
-/// The first octets of a key behind what all have in common. What differs there
-/// is before all or behind all.
-fn cut(key: &[u8], common: &[u8]) -> u128 {
-    let length = key.len().min(common.len());
-    match key[..length].cmp(&common[..length]) {
-        std::cmp::Ordering::Less => return 0,
-        std::cmp::Ordering::Greater => return u128::MAX,
-        std::cmp::Ordering::Equal => {}
+/// Canonical order of labels below the same apex, mostly of one each.
+fn order(one: &[u8], other: &[u8]) -> Ordering {
+    match (alone(one), alone(other)) {
+        (Some(one), Some(other)) => one.cmp(other),
+        _ => canonical_order(one, other),
     }
-    let mut octets = [0; KEY];
-    let rest = &key[length..];
-    let length = rest.len().min(KEY);
-    octets[..length].copy_from_slice(&rest[..length]);
-    u128::from_be_bytes(octets)
+}
+
+/// The octets of a label that has no other behind it.
+fn alone(labels: &[u8]) -> Option<&[u8]> {
+    let (&length, label) = labels.split_first()?;
+    (usize::from(length) == label.len()).then_some(label)
+}
+
+/// The key of a name before it is cut: no longer than the name, since each label ends
+/// in an octet instead of beginning with one.
+struct Key {
+    octets: [u8; MAX_NAME],
+    length: usize,
+}
+
+impl Key {
+    /// The key of labels, the last of which is the topmost.
+    fn of(labels: &[u8]) -> Key {
+        let mut key = Key {
+            octets: [0; MAX_NAME],
+            length: 0,
+        };
+        if let Some(label) = alone(labels) {
+            key.add(label);
+            return key;
+        }
+        // From the top down; where labels begin shows only from the other end.
+        let mut end = labels.len();
+        while end > 0 {
+            let mut start = 0;
+            while start + 1 + usize::from(labels[start]) < end {
+                start += 1 + usize::from(labels[start]);
+            }
+            if !key.add(&labels[start + 1..end]) {
+                break;
+            }
+            end = start;
+        }
+        key
+    }
+
+    /// Adds a label and its end. False where the key ends within it.
+    fn add(&mut self, label: &[u8]) -> bool {
+        let whole = label.iter().position(|&octet| octet <= 1);
+        let length = whole.unwrap_or(label.len());
+        let place = &mut self.octets[self.length..=self.length + length];
+        place[..length].copy_from_slice(&label[..length]);
+        place[length] = u8::from(whole.is_some());
+        self.length += length + 1;
+        whole.is_none()
+    }
+
+    fn octets(&self) -> &[u8] {
+        &self.octets[..self.length]
+    }
+
+    /// The first octets behind what all have in common. What differs there is before
+    /// all or behind all.
+    fn cut(&self, common: &[u8]) -> u128 {
+        match self.octets[..common.len()].cmp(common) {
+            Ordering::Less => return 0,
+            Ordering::Greater => return u128::MAX,
+            Ordering::Equal => {}
+        }
+        // There are zeros behind the last.
+        let mut octets = [0; KEY];
+        let rest = &self.octets[common.len()..];
+        let length = rest.len().min(KEY);
+        octets[..length].copy_from_slice(&rest[..length]);
+        u128::from_be_bytes(octets)
+    }
 }
 
 #[cfg(test)]
@@ -129,7 +188,8 @@ mod tests {
         let mut builder = Builder::new(names.len());
         let end = |name: &Vec<u8>| builder.end(name, 0).unwrap();
         let nodes: Vec<NodeRef> = names.iter().map(end).collect();
-        let ordered = Ordered::new(nodes, apex, |at| &names[at]);
+        let named = names.iter().map(|name| &name[..]).zip(nodes).rev();
+        let ordered = Ordered::new(named.collect(), apex);
         let store = builder.finish(0, std::iter::empty(), Vec::new());
         (store, ordered, names)
     }
@@ -143,7 +203,7 @@ mod tests {
             b"\x01z\x07example\0",
         ];
         let owned = names.iter().map(|name| name.to_vec()).collect();
-        let (store, ordered, _) = chain(owned, 1);
+        let (store, ordered, _) = chain(owned, 9);
         for (asked, found) in [
             (names[0], names[0]),
             (b"\x01*\x07example\0", names[0]),
@@ -157,7 +217,7 @@ mod tests {
             let node = ordered.find(&store, asked).unwrap();
             assert_eq!(node.name(), found, "{asked:?}");
         }
-        let (store, ordered, _) = chain(Vec::new(), 1);
+        let (store, ordered, _) = chain(Vec::new(), 9);
         assert!(ordered.find(&store, names[0]).is_none());
     }
 
@@ -193,7 +253,7 @@ mod tests {
                 names.push(below(&apex, &[prefix, labels[number % 12]].concat()));
                 names.push(name);
             }
-            let (store, ordered, names) = chain(names, 1);
+            let (store, ordered, names) = chain(names, 9);
             assert!(ordered.keys.len() > 20);
             for name in &names {
                 let asked = labels.iter().map(|label| below(name, label));

@@ -1,16 +1,43 @@
-//! What a reply to a client that wants signatures proves besides (RFC 4035 §3.1,
-//! RFC 5155 §7.2): that what was not found does not exist, and that no name stood
-//! closer than a wildcard. Behind it come the additional records, which the reply
-//! can do without.
+//! The way of a query whose client wants signatures (RFC 3225 §3): each set comes with
+//! those that cover it, and behind the answer what proves (RFC 4035 §3.1, RFC 5155
+//! §7.2) that something does not exist, or that no name stood closer than a wildcard.
+//! Last come the additional records, which the reply can do without.
 
 use arrayvec::ArrayVec;
 
-use super::alias::MAX_ALIASES;
-use super::reply::{Owner, Reply};
-use crate::wire::{LookupName, RrType};
+use super::alias::{self, MAX_ALIASES};
+use super::end;
+use super::reply::{Oversized, Owner, Reply};
+use crate::wire::header::HEADER;
+use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::proof::Proof;
 use crate::zone::store::{Node, Set};
-use crate::zone::{Encloser, End, Zone};
+use crate::zone::{Encloser, End, Found, Zone, Zones};
+
+/// RFC 1034 §4.3.2 from step 3 on, as `super::from_zone` and `super::from_node` go it.
+#[inline(never)]
+pub fn from_zone(
+    zones: &Zones,
+    zone: &Zone,
+    rtype: RrType,
+    name: &mut LookupName,
+    reply: &mut Reply<'_>,
+) -> Rcode {
+    reply.set_aa(true);
+    let found = match zone.find_set(name, rtype) {
+        Ok(set) if reply.signed_at_once(&set) => return Rcode::NoError,
+        Ok(set) => Found::End(End::Answer(set, None)),
+        Err(_) if rtype == RrType::OPT => return reply.malformed(),
+        Err(node) => zone.find_from(node, name, rtype),
+    };
+    match found {
+        Found::End(end) => conclude(zone, end, name, Owner::question(name), &[], reply),
+        Found::Alias(alias) => {
+            reply.begin_source(alias::source(&alias, name));
+            alias::follow::<true>((zones, zone), rtype, alias, name, reply)
+        }
+    }
+}
 
 /// A name of the answer that a wildcard has stood for.
 #[derive(Clone, Copy)]
@@ -21,20 +48,52 @@ pub struct Expanded {
     pub next_closer: usize,
 }
 
-/// The sets that proofs take: three for the last name, one for each before it.
-const MAX_SETS: usize = 3 + MAX_ALIASES;
+/// `end::conclude` with signatures and proofs; `expanded` are the wildcards that led
+/// to the end.
+#[inline(never)]
+pub fn conclude(
+    zone: &Zone,
+    end: End<'_>,
+    name: &mut LookupName,
+    owner: Owner,
+    expanded: &[Expanded],
+    reply: &mut Reply<'_>,
+) -> Rcode {
+    let (is_question, start) = (owner.at == HEADER, reply.length());
+    if is_question {
+        reply.begin_source(end::source(&end, name));
+    }
+    let placed = match &end {
+        End::Answer(set, _) => reply.signed_answer(set, owner),
+        End::Signatures(node, _) => end::signatures(node, owner, reply),
+        End::Referral(_, servers) => {
+            reply.set_aa(!is_question);
+            reply.signed_authority(servers, owner)
+        }
+        End::NoData(..) | End::NoName(_) => reply.signed_authority(&zone.negative(), owner),
+    };
+    match placed {
+        Ok(true) => add(zone, &end, name, (owner, start), expanded, reply),
+        Ok(false) => {}
+        Err(Oversized) => return reply.fail(),
+    }
+    match end {
+        End::NoName(_) => Rcode::NxDomain,
+        End::Answer(..) | End::Signatures(..) | End::Referral(..) | End::NoData(..) => {
+            Rcode::NoError
+        }
+    }
+}
 
-/// The proofs of one reply. A set that proves two things is there once.
-struct Proofs<'z> {
-    zone: &'z Zone,
-    added: ArrayVec<Set<'z>, MAX_SETS>,
+/// Proves the wildcards of a chain that has left the zone.
+pub fn leave(zone: &Zone, expanded: &[Expanded], name: &mut LookupName, reply: &mut Reply<'_>) {
+    Proofs::of(zone).expansions(expanded, name, reply);
 }
 
 /// Adds what proves an end and what led there, then the additional records of the set
 /// that ends it. `at` is where the name stands, and where that set does. What comes
 /// behind something that has not fitted is left out.
-#[inline(never)]
-pub fn add(
+fn add(
     zone: &Zone,
     end: &End<'_>,
     name: &mut LookupName,
@@ -44,37 +103,25 @@ pub fn add(
 ) {
     let (owner, start) = at;
     let mut proofs = Proofs::of(zone);
-    let set = match end {
-        End::Answer(set, None) => Some(set),
-        End::Answer(set, Some(encloser)) => {
+    match end {
+        End::Answer(_, None) | End::Signatures(_, None) => {}
+        End::Answer(_, Some(encloser)) | End::Signatures(_, Some(encloser)) => {
             proofs.no_closer(encloser, name, owner, reply);
-            Some(set)
         }
-        End::Signatures(_, None) => None,
-        End::Signatures(_, Some(encloser)) => {
-            proofs.no_closer(encloser, name, owner, reply);
-            None
-        }
-        End::Referral(cut, servers) => {
-            proofs.delegation(cut, name, owner, reply);
-            Some(servers)
-        }
+        End::Referral(cut, _) => proofs.delegation(cut, name, owner, reply),
         End::NoData(node, None) => {
             proofs.add(&zone.prove_no_data(name, 0, *node), name, owner, reply);
-            None
         }
         End::NoData(wildcard, Some(encloser)) => {
             let proof = zone.prove_no_wildcard_data(name, *wildcard, encloser);
             proofs.add(&proof, name, owner, reply);
-            None
         }
         End::NoName(encloser) => {
             proofs.add(&zone.prove_no_name(name, encloser), name, owner, reply);
-            None
         }
-    };
+    }
     proofs.expansions(expanded, name, reply);
-    if let Some(set) = set
+    if let End::Answer(set, _) | End::Referral(_, set) = end
         && set.has_details()
         && !reply.notes().is_truncated()
     {
@@ -84,15 +131,13 @@ pub fn add(
     }
 }
 
-/// Adds what proves the wildcards of a chain that has left the zone.
-#[inline(never)]
-pub fn add_expansions(
-    zone: &Zone,
-    expanded: &[Expanded],
-    name: &mut LookupName,
-    reply: &mut Reply<'_>,
-) {
-    Proofs::of(zone).expansions(expanded, name, reply);
+/// The sets that proofs take: three for the last name, one for each before it.
+const MAX_SETS: usize = 3 + MAX_ALIASES;
+
+/// The proofs of one reply. A set that proves two things is there once.
+struct Proofs<'z> {
+    zone: &'z Zone,
+    added: ArrayVec<Set<'z>, MAX_SETS>,
 }
 
 impl<'z> Proofs<'z> {
@@ -135,7 +180,7 @@ impl<'z> Proofs<'z> {
     ) {
         if let Some(ds) = cut.set(RrType::DS) {
             // One that fits into no message is told of when the zone is read.
-            let _ = reply.authority(&ds, owner);
+            let _ = reply.signed_authority(&ds, owner);
             return;
         }
         let start = name.length() - cut.name().len();
