@@ -183,19 +183,31 @@ fn lower_ends<const N: usize>(lower: &mut [u8], name: &[u8]) {
     }
 }
 
-/// Copies a name of 8 to 16 octets in lower case. The two words are lowered in one piece, which
-/// the compiler does at once; one alone it would take octet by octet.
+/// Copies a name of 8 to 16 octets in lower case. Whether the compiler takes so few
+/// octets at once or one by one depends on what else it compiles; words it takes as
+/// they are.
 #[inline(always)]
 fn lower_words(lower: &mut [u8], name: &[u8]) {
     if let (Some(first), Some(last)) = (name.first_chunk::<8>(), name.last_chunk::<8>()) {
-        let mut both = [0; 16];
-        both[..8].copy_from_slice(first);
-        both[8..].copy_from_slice(last);
-        let both = both.map(|octet| octet.to_ascii_lowercase());
-        lower[..8].copy_from_slice(&both[..8]);
+        lower[..8].copy_from_slice(&lower_word(u64::from_ne_bytes(*first)).to_ne_bytes());
+        let last = lower_word(u64::from_ne_bytes(*last)).to_ne_bytes();
         let at = name.len() - 8;
-        lower[at..].copy_from_slice(&both[8..]);
+        lower[at..].copy_from_slice(&last);
     }
+}
+
+/// Eight octets in lower case. Each is compared with `A` and with what follows `Z` by an
+/// addition that sets its highest bit from there on; those whose own is set are no
+/// letters.
+#[inline(always)]
+fn lower_word(word: u64) -> u64 {
+    const ONES: u64 = 0x0101_0101_0101_0101;
+    const HIGHEST: u64 = 0x80 * ONES;
+    let low = word & !HIGHEST;
+    let from_a = low + ONES * (0x80 - b'A' as u64);
+    let behind_z = low + ONES * (0x7f - b'Z' as u64);
+    let upper = (from_a ^ behind_z) & !word & HIGHEST;
+    word | upper >> 2
 }
 
 impl Default for LookupName {
