@@ -12,9 +12,24 @@ use crate::wire::header::{HEADER, class};
 use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::{Zone, Zones};
 
-/// `Prepared::finish` for a query with more in its OPT record than most.
-#[inline(never)]
+/// `Prepared::finish` for a query with more in its OPT record than a size.
+#[inline(always)]
 pub fn finish(
+    zones: (&Zones, Option<&Zone>),
+    query: Query,
+    settings: &Settings,
+    request: &Request<'_>,
+    name: &mut LookupName,
+    out: &mut [u8],
+) -> Outcome {
+    match query.edns.is_some_and(Edns::wants_signatures) {
+        true => finish_as::<true>(zones, query, settings, request, name, out),
+        false => finish_as::<false>(zones, query, settings, request, name, out),
+    }
+}
+
+#[inline(never)]
+fn finish_as<const SIGNED: bool>(
     (zones, zone): (&Zones, Option<&Zone>),
     query: Query,
     settings: &Settings,
@@ -32,18 +47,13 @@ pub fn finish(
         zone,
     };
     let mut reply = Reply::begin(&query, name, request, settings, out);
-    let rcode = match query
-        .edns
-        .and_then(|edns| heed(edns, request, settings, &mut reply))
-    {
+    let unusual = query.edns.filter(|edns| edns.is_unusual());
+    let rcode = match unusual.and_then(|edns| heed(edns, request, settings, &mut reply)) {
         Some(rcode) => {
             reply.set_source(Source::Server);
             rcode
         }
-        None if query.edns.is_some_and(Edns::wants_signatures) => {
-            prepared.by_class::<true>(query, settings, request, name, &mut reply)
-        }
-        None => prepared.by_class::<false>(query, settings, request, name, &mut reply),
+        None => prepared.by_class::<SIGNED>(query, settings, request, name, &mut reply),
     };
     reply.finish(rcode, query.edns, settings)
 }
