@@ -12,7 +12,7 @@
 use std::cmp::Ordering;
 
 use super::super::store::{Node, NodeRef, Store};
-use crate::wire::name::{MAX_NAME, canonical_order};
+use crate::wire::name::{MAX_LABELS, MAX_NAME, canonical_order};
 
 /// Names for each key.
 const STEP: usize = 16;
@@ -35,13 +35,13 @@ impl Ordered {
     pub fn new(names: Vec<(&[u8], NodeRef)>, apex: usize) -> Ordered {
         let keyed = names.into_iter().map(|(name, node)| {
             let labels = below(name, apex);
-            (Key::of(labels).cut(&[]), labels, node)
+            (Key::of(labels, KEY).cut(&[]), labels, node)
         });
         let mut nodes: Vec<(u128, &[u8], NodeRef)> = keyed.collect();
         nodes.sort_unstable_by(|(key, one, _), (other_key, other, _)| {
             key.cmp(other_key).then_with(|| order(one, other))
         });
-        let whole = |at: usize| Key::of(nodes[at].1);
+        let whole = |at: usize| Key::of(nodes[at].1, MAX_NAME);
         // What the first and the last have in common, all between them have.
         let common = match nodes.len() {
             0 | 1 => Box::default(),
@@ -65,7 +65,7 @@ impl Ordered {
     /// record proves the name, or that there is none. `None` for an empty chain.
     pub fn find<'z>(&self, store: &'z Store, name: &[u8]) -> Option<Node<'z>> {
         let labels = below(name, self.apex);
-        let key = Key::of(labels).cut(&self.common);
+        let key = Key::of(labels, self.common.len() + KEY).cut(&self.common);
         // Sampled names of a lower key are before the name, those of a higher one
         // behind it.
         let lower = self.keys.partition_point(|sample| *sample < key);
@@ -120,8 +120,9 @@ struct Key {
 }
 
 impl Key {
-    /// The key of labels, the last of which is the topmost.
-    fn of(labels: &[u8]) -> Key {
+    /// The key of labels, the last of which is the topmost, or its first `enough` octets
+    /// and more.
+    fn of(labels: &[u8], enough: usize) -> Key {
         let mut key = Key {
             octets: [0; MAX_NAME],
             length: 0,
@@ -130,14 +131,16 @@ impl Key {
             key.add(label);
             return key;
         }
-        // From the top down; where labels begin shows only from the other end.
+        let mut starts = [0; MAX_LABELS];
+        let (mut at, mut count) = (0, 0);
+        while at < labels.len() {
+            starts[count] = at as u8;
+            (at, count) = (at + 1 + usize::from(labels[at]), count + 1);
+        }
         let mut end = labels.len();
-        while end > 0 {
-            let mut start = 0;
-            while start + 1 + usize::from(labels[start]) < end {
-                start += 1 + usize::from(labels[start]);
-            }
-            if !key.add(&labels[start + 1..end]) {
+        for &start in starts[..count].iter().rev() {
+            let start = usize::from(start);
+            if !key.add(&labels[start + 1..end]) || key.length >= enough {
                 break;
             }
             end = start;
