@@ -161,7 +161,7 @@ fn busy() -> String {
     let own = std::process::id();
     let shares = ticks().into_iter().filter_map(|(process, (name, after))| {
         let (_, before) = before.get(&process)?;
-        let share = (after - before) as f64 / TICKS / WATCHED.as_secs_f64();
+        let share = after.saturating_sub(*before) as f64 / TICKS / WATCHED.as_secs_f64();
         (process != own && share > BUSY).then_some((name, share))
     });
     let mut shares: Vec<(String, f64)> = shares.collect();

@@ -7,7 +7,7 @@ use anyhow::{Context, bail};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::figure::Named;
+use super::figure::{Named, NamedWords};
 use super::place::{Machine, Surroundings};
 use super::result::{ExperimentResult, Finding, Row};
 use super::{Conditions, Experiment};
@@ -35,6 +35,8 @@ pub struct Record {
     pub conditions: Conditions,
     /// What the figure is drawn from: each round's, by name.
     pub samples: Vec<Named>,
+    /// What the cells of a figure of words say, by name.
+    pub words: Vec<NamedWords>,
     /// The source's card and its settings, where the sockets were on another
     /// host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -63,6 +65,7 @@ impl Record {
             surroundings: surroundings.clone(),
             conditions: conditions.clone(),
             samples: outcome.figure.samples(),
+            words: outcome.figure.words(),
             card: None,
             far: None,
             rows: outcome.rows.clone(),

@@ -88,17 +88,17 @@ impl Rounds {
     /// not told apart.
     pub fn told(&self, order: RoundOrder, name: impl Fn(usize) -> String, unit: &str) -> String {
         let lead = self.lead(order);
-        let figure = number(self.sample(lead.first).middle());
         if lead.is_shared_by_all() && self.0.len() > 1 {
             return format!("{}: {}", lead.words(), self.range(unit));
         }
-        let names: Vec<String> = lead.ahead().into_iter().map(name).collect();
-        let apart = if lead.beside.is_empty() {
-            ""
-        } else {
-            ", not told apart"
-        };
-        format!("{}, {figure}{unit}{apart}", listed(&names))
+        let ahead = lead.ahead();
+        let medians: Sample = ahead.iter().map(|&index| median(&self.0[index])).collect();
+        let names: Vec<String> = ahead.into_iter().map(name).collect();
+        let (low, high) = (number(medians.low()), number(medians.high()));
+        match lead.beside.is_empty() {
+            true => format!("{}, {low}{unit}", listed(&names)),
+            false => format!("{}, {low} to {high}{unit}, not told apart", listed(&names)),
+        }
     }
 
     /// From the smallest to the largest median.
@@ -175,7 +175,7 @@ mod tests {
         assert_eq!(told(&[fast, slow]), "one, 20/s");
         assert_eq!(
             told(&[fast, slow, faster]),
-            "one and three, 20.2/s, not told apart"
+            "one and three, 20 to 20.2/s, not told apart"
         );
         assert_eq!(told(&[fast, faster]), "within noise: 20 to 20.2/s");
         assert_eq!(told(&[&[1.0], &[2.0]]), "one round tells nothing: 1 to 2/s");

@@ -74,7 +74,7 @@ fn what_differs_beyond_noise_is_marked() {
             *figure = json!(figure.as_f64().unwrap() * 1000.0);
         }
     };
-    elsewhere(folder.path(), false, times_a_thousand);
+    elsewhere(folder.path(), true, times_a_thousand);
     let told = beside(folder.path());
     assert!(told.contains("figures differ beyond noise."), "{told}");
     assert!(
@@ -88,11 +88,44 @@ fn what_differs_beyond_noise_is_marked() {
 #[test]
 fn the_same_is_not_marked() {
     let folder = tempfile::tempdir().unwrap();
-    elsewhere(folder.path(), false, |_| {});
+    elsewhere(folder.path(), true, |_| {});
     let told = beside(folder.path());
     assert!(
         told.contains("figures differs beyond noise."),
         "None of them does: {told}"
+    );
+}
+
+/// A quick run and a full one measure different things.
+#[test]
+fn what_was_asked_otherwise_is_not_compared() {
+    let folder = tempfile::tempdir().unwrap();
+    elsewhere(folder.path(), false, |_| {});
+    let told = beside(folder.path());
+    assert!(
+        told.contains("Not compared, for the two differ in --quick."),
+        "{told}"
+    );
+    assert!(
+        !told.lines().any(|line| line.trim_start().starts_with("* ")),
+        "{told}"
+    );
+}
+
+/// Words have no spread: any other word differs.
+#[test]
+fn other_words_differ() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("bind.json");
+    let mut record = measure("bind", &[]);
+    record["words"][0]["words"] = json!("whatever");
+    fs::write(&path, record.to_string()).unwrap();
+    let folder = folder.path().to_str().unwrap();
+    let output = lab(&["bind", "--quick", "--compare", folder]);
+    let told = String::from_utf8(output.stdout).unwrap();
+    assert!(
+        told.contains("1 of 64 cells and figures differ beyond noise."),
+        "{told}"
     );
 }
 
@@ -113,14 +146,30 @@ fn there_must_be_something_to_compare_with() {
     }
 }
 
+/// Nor over what it cannot read: an older report, or half a one.
 #[test]
 fn a_quick_run_does_not_write_over_a_full_report() {
-    let folder = tempfile::tempdir().unwrap();
-    elsewhere(folder.path(), false, |_| {});
-    let output = lab(&["all", "--quick", "--out", folder.path().to_str().unwrap()]);
-    let told = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        !output.status.success() && told.contains("holds a full report"),
-        "{told}"
-    );
+    for content in [None, Some("{\"finding\":\"so\"}"), Some("{\"schema\":2,")] {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spread.json");
+        match content {
+            None => elsewhere(folder.path(), false, |_| {}),
+            Some(content) => fs::write(&path, content).unwrap(),
+        }
+        let before = fs::read_to_string(&path).unwrap();
+        let all = folder.path().to_str().unwrap();
+        for (arguments, said) in [
+            (["all", "--quick", "--out", all], "holds a full report"),
+            (
+                ["spread", "--quick", "--json", path.to_str().unwrap()],
+                "holds the record of a full run",
+            ),
+        ] {
+            let output = lab(&arguments);
+            let told = String::from_utf8(output.stderr).unwrap();
+            assert!(!output.status.success() && told.contains(said), "{told}");
+        }
+        assert_eq!(fs::read_to_string(&path).unwrap(), before);
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
 }

@@ -4,17 +4,19 @@
 mod answer;
 mod explain;
 mod far;
+mod files;
 mod play;
 
-use std::fs::{self, File};
-use std::io::{self, BufWriter, IsTerminal, Write};
-use std::path::{Path, PathBuf};
+use std::io::{self, IsTerminal, Write};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use anyhow::{Context, bail};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
+
+use files::{ReportFiles, check_folder, check_record, check_report, write};
 
 use crate::lab::compare::Comparison;
 use crate::lab::place::{Machine, Surroundings};
@@ -142,26 +144,29 @@ impl Arguments {
         for path in [&self.json, &self.csv, &self.svg].into_iter().flatten() {
             check_folder(path)?;
         }
+        if let Some(path) = self.json.as_ref().filter(|_| self.quick) {
+            check_record(path)?;
+        }
         self.far.check(experiment)?;
         let there = self.other_record(experiment)?;
         let (lab, here) = (self.far.reach(self.lab()?)?, Here::look());
         introduce(experiment)?;
         far::introduce(&lab)?;
         let mut outcome = lab.run(experiment)?;
+        let mut record = here.record(experiment, &outcome, &self.conditions());
+        far::add_to_record(&lab, &mut record);
         if let Some(path) = &self.json {
-            let mut record = here.record(experiment, &outcome, &self.conditions());
-            far::add_to_record(&lab, &mut record);
-            write(path, |out| write_json(&record, out))?;
+            write(path, &|out| write_json(&record, out))?;
         }
         if let Some(path) = &self.csv {
             far::add_to_rows(&lab, &mut outcome.rows);
-            write(path, |out| outcome.csv(&here.place, out))?;
+            write(path, &|out| outcome.csv(&here.place, out))?;
         }
         if let Some(path) = &self.svg {
             let svg = outcome.figure.svg()?;
-            write(path, |out| Ok(out.write_all(svg.as_bytes())?))?;
+            write(path, &|out| Ok(out.write_all(svg.as_bytes())?))?;
         }
-        let comparison = there.map(|there| Comparison::new(&outcome, there));
+        let comparison = there.map(|there| Comparison::new(&record, there));
         tell(&outcome, comparison.as_ref())
     }
 
@@ -192,8 +197,9 @@ impl Arguments {
             );
         }
         self.far.refuse_for_all()?;
-        self.check_report(folder)?;
-        fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+        if self.quick {
+            check_report(folder)?;
+        }
         // Read first: the other report may be the one that is written over.
         let there = EXPERIMENTS
             .iter()
@@ -202,6 +208,7 @@ impl Arguments {
         if self.compare.is_some() && there.iter().all(Option::is_none) {
             bail!("--compare: there is no report of `shardns lab all --out` in that folder");
         }
+        let mut files = ReportFiles::new(folder)?;
         let (lab, here) = (self.lab()?, Here::look());
         let (mut done, mut failed) = (Vec::new(), Vec::new());
         for (experiment, there) in EXPERIMENTS.iter().zip(&mut there) {
@@ -216,9 +223,9 @@ impl Arguments {
                     continue;
                 }
             };
-            let comparison = there.take().map(|there| Comparison::new(&outcome, there));
             let record = here.record(experiment, &outcome, &self.conditions());
-            write_parts(folder, &record, &outcome)?;
+            let comparison = there.take().map(|there| Comparison::new(&record, there));
+            write_parts(&mut files, &record, &outcome)?;
             tell(&outcome, comparison.as_ref())?;
             done.push((experiment, outcome, comparison));
         }
@@ -235,9 +242,7 @@ impl Arguments {
             failed: &failed,
         }
         .page()?;
-        let report = folder.join("report.html");
-        write(&report, |out| Ok(out.write_all(page.as_bytes())?))?;
-        say(&report.display().to_string())?;
+        say(&files.finish(&page)?.display().to_string())?;
         if !failed.is_empty() {
             let names: Vec<&str> = failed
                 .iter()
@@ -246,21 +251,6 @@ impl Arguments {
             bail!(
                 "could not measure {}; the report says why",
                 names.join(", ")
-            );
-        }
-        Ok(())
-    }
-
-    /// A quick run says little, and does not take the place of one that says more.
-    fn check_report(&self, folder: &Path) -> anyhow::Result<()> {
-        let is_full = |experiment: &Experiment| {
-            let record = Record::find(folder, experiment).ok().flatten();
-            record.is_some_and(|record| !record.conditions.quick)
-        };
-        if self.quick && EXPERIMENTS.iter().any(is_full) {
-            bail!(
-                "{} holds a full report, which a quick run would write over; give another folder",
-                folder.display()
             );
         }
         Ok(())
@@ -302,12 +292,16 @@ fn write_json(record: &Record, out: &mut dyn Write) -> anyhow::Result<()> {
 }
 
 /// What is kept of an experiment beside the page.
-fn write_parts(folder: &Path, record: &Record, outcome: &ExperimentResult) -> anyhow::Result<()> {
-    let path = |ending: &str| folder.join(format!("{}.{ending}", record.experiment));
+fn write_parts(
+    files: &mut ReportFiles,
+    record: &Record,
+    outcome: &ExperimentResult,
+) -> anyhow::Result<()> {
+    let name = |ending: &str| format!("{}.{ending}", record.experiment);
     let svg = outcome.figure.svg()?;
-    write(&path("json"), |out| write_json(record, out))?;
-    write(&path("csv"), |out| outcome.csv(&record.place, out))?;
-    write(&path("svg"), |out| Ok(out.write_all(svg.as_bytes())?))
+    files.write(name("json"), &|out| write_json(record, out))?;
+    files.write(name("csv"), &|out| outcome.csv(&record.place, out))?;
+    files.write(name("svg"), &|out| Ok(out.write_all(svg.as_bytes())?))
 }
 
 /// Set by the first signal that is to end the program.
@@ -384,25 +378,4 @@ fn tell(outcome: &ExperimentResult, comparison: Option<&Comparison>) -> anyhow::
         say(&for_people(&beside))?;
     }
     say(&for_people(&format!("Finding: {}\n", outcome.finding)))
-}
-
-/// A file needs a folder.
-fn check_folder(path: &Path) -> anyhow::Result<()> {
-    let folder = path.parent().filter(|folder| *folder != Path::new(""));
-    if folder.is_some_and(|folder| !folder.is_dir()) {
-        bail!("cannot write {}: there is no such folder", path.display());
-    }
-    Ok(())
-}
-
-fn write(
-    path: &Path,
-    content: impl FnOnce(&mut dyn Write) -> anyhow::Result<()>,
-) -> anyhow::Result<()> {
-    let name = path.display();
-    let file = File::create(path).with_context(|| format!("cannot write {name}"))?;
-    let mut out = BufWriter::new(file);
-    content(&mut out)
-        .and_then(|()| Ok(out.flush()?))
-        .with_context(|| format!("cannot write {name}"))
 }

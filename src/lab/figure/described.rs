@@ -2,7 +2,7 @@
 //! and names for its samples.
 
 use super::canvas::number;
-use super::{Bars, Drawing, Lines, Matrix, Named, Panel};
+use super::{Bars, Drawing, Lines, Matrix, Named, NamedWords, Panel};
 use crate::lab::statistics::Sample;
 
 impl Panel {
@@ -63,6 +63,25 @@ impl Panel {
             sample: sample.clone(),
         };
         named.into_iter().map(in_panel).collect()
+    }
+}
+
+impl Panel {
+    /// What its cells say, by names that are the same from run to run.
+    pub fn words(&self) -> Vec<NamedWords> {
+        let Drawing::Matrix(matrix) = &self.drawing else {
+            return Vec::new();
+        };
+        let mut all = Vec::new();
+        for (row, cells) in matrix.rows.iter().zip(&matrix.cells) {
+            for (column, (words, _)) in matrix.columns.iter().zip(cells) {
+                all.push(NamedWords {
+                    name: format!("{}: {row}, {column}", self.title),
+                    words: words.clone(),
+                });
+            }
+        }
+        all
     }
 }
 

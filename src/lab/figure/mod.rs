@@ -134,6 +134,8 @@ pub enum Shade {
     Good,
     /// It does not.
     Bad,
+    /// It works, and not as hoped.
+    Warned,
     /// It is worth a look.
     Marked,
     /// Nothing.
@@ -150,6 +152,15 @@ pub struct Named {
     /// What the rounds gave.
     #[serde(rename = "each")]
     pub sample: Sample,
+}
+
+/// Words of a panel, by a name that is the same from run to run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct NamedWords {
+    /// Panel, row and column.
+    pub name: String,
+    /// What stands there.
+    pub words: String,
 }
 
 impl Axis {
@@ -206,6 +217,11 @@ impl Figure {
             }
             Ok(())
         })
+    }
+
+    /// All words of matrices, by names that are the same from run to run.
+    pub fn words(&self) -> Vec<NamedWords> {
+        self.panels.iter().flat_map(Panel::words).collect()
     }
 
     /// All samples, by names that are the same from run to run.

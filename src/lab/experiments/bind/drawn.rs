@@ -44,6 +44,8 @@ const RELATIONS: [Relation; 4] = [
 ];
 
 const DEPENDS: &str = "it depends";
+/// How it is said that nothing is shared.
+const TAKES_ALL: &str = "takes all";
 
 fn is_same([first, second]: [IpAddr; 2]) -> bool {
     first == second
@@ -89,6 +91,13 @@ fn matrix(tried: &[Tried], relation: &Relation) -> Matrix {
 /// What is not on this panel needs no explanation.
 fn legend(relation: &Relation, cells: &[Vec<(String, Shade)>]) -> String {
     let mut legend = "Green: the second socket binds; grey: it does not, and why.".to_owned();
+    if cells
+        .iter()
+        .flatten()
+        .any(|(_, shade)| *shade == Shade::Warned)
+    {
+        legend += " Yellow: it binds, and one of the two takes everything.";
+    }
     if relation.protocol == Protocol::Tcp {
         legend += " Orange, if any: unlike the published table.";
     }
@@ -102,10 +111,16 @@ fn legend(relation: &Relation, cells: &[Vec<(String, Shade)>]) -> String {
 fn cell(tried: &[&Tried]) -> (String, Shade) {
     let shade = if tried.iter().any(|tried| tried.differs() == Some(true)) {
         Shade::Marked
-    } else if tried.iter().any(|tried| tried.works()) {
-        Shade::Good
-    } else {
+    } else if !tried.iter().any(|tried| tried.works()) {
         Shade::Bad
+    } else if tried
+        .iter()
+        .flat_map(|tried| outcome(tried))
+        .any(|words| words.ends_with(TAKES_ALL))
+    {
+        Shade::Warned
+    } else {
+        Shade::Good
     };
     let mut words: Vec<String> = tried.iter().flat_map(|tried| outcome(tried)).collect();
     words.sort();
@@ -175,16 +190,16 @@ mod tests {
     fn a_cell_says_what_all_its_pairs_have_in_common() {
         let told = |all: &[Tried]| cell(&all.iter().collect::<Vec<_>>());
         let same = |verdict| tried([SPECIFIC; 2], verdict);
-        for (verdict, words) in [
-            (Receiver::Shared, "both receive"),
-            (Receiver::First, "first binder takes all"),
-            (Receiver::Second, "last binder takes all"),
-            (Receiver::Nobody, "nobody receives"),
+        for (verdict, words, shade) in [
+            (Receiver::Shared, "both receive", Shade::Good),
+            (Receiver::First, "first binder takes all", Shade::Warned),
+            (Receiver::Second, "last binder takes all", Shade::Warned),
+            (Receiver::Nobody, "nobody receives", Shade::Good),
         ] {
-            assert_eq!(told(&[same(Ok(verdict))]), (words.into(), Shade::Good));
+            assert_eq!(told(&[same(Ok(verdict))]), (words.into(), shade));
         }
         let both = [same(Ok(Receiver::Shared)), same(Ok(Receiver::Second))];
-        assert_eq!(told(&both), ("it depends".into(), Shade::Good));
+        assert_eq!(told(&both), ("it depends".into(), Shade::Warned));
         // The published table has it work.
         let refused = [same(Err("EADDRINUSE"))];
         assert_eq!(told(&refused), ("EADDRINUSE".into(), Shade::Marked));

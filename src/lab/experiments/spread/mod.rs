@@ -17,7 +17,7 @@ use crate::lab::statistics::{Range, chi_square, hottest, ideal, jain};
 use crate::lab::{Experiment, Lab, Practice};
 use crate::sys::socket::connect_tcp;
 use crate::sys::steer::Steer;
-use told::{Told, figure, table};
+use told::{Told, figure, ports_table, table};
 
 /// The experiment.
 pub const EXPERIMENT: Experiment = Experiment {
@@ -72,7 +72,7 @@ const TRIALS: usize = 2000;
 /// A load test is even where the busiest socket has this times the mean.
 const EVEN: f64 = 1.1;
 /// The most client ports that one address has room for.
-const MOST_PORTS: usize = 1 << 16;
+const MOST_PORTS: usize = (1 << 16) - 1;
 
 /// What chose the socket.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -133,7 +133,8 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     };
     let flows = lab.choose(&FLOWS[..], &FLOWS[..5]);
     let rounds = match sockets {
-        ..MANY_SOCKETS => lab.choose(10, 3),
+        // Odd, so that the median is a round that can be shown.
+        ..MANY_SOCKETS => lab.choose(11, 3),
         _ => lab.choose(3, 1),
     };
     let trials = lab.choose(TRIALS, 100);
@@ -162,17 +163,18 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     };
     measured.sort_by_key(place);
     lab.step("how many ports a load test needs")?;
-    let ports = ports_needed(lab, trials, sockets);
+    let by_ports = unevenness(lab, trials, sockets);
     Ok(ExperimentResult {
         finding: Told {
             measured: &measured,
             sockets,
-            ports,
+            by_ports: &by_ports,
         }
         .finding(),
         tables: policies
             .iter()
             .map(|policy| table(&measured, *policy, sockets))
+            .chain([ports_table(&by_ports, sockets)])
             .collect(),
         figure: figure(lab, &measured, policies),
         rows: rows(&measured),
@@ -343,12 +345,21 @@ fn judge(load: &Load, round: usize, counted: Counted) -> SpreadRound {
     }
 }
 
-/// Client ports with which an ideal hash is even 39 times of 40, as a power of
-/// two; `None` where no number of ports does.
-fn ports_needed(lab: &Lab, trials: usize, sockets: usize) -> Option<usize> {
+/// How uneven an ideal hash is 39 times of 40 at most, by client ports: powers of
+/// two and all ports of an address, up to the number that is even enough.
+fn unevenness(lab: &Lab, trials: usize, sockets: usize) -> Vec<(usize, f64)> {
     let mut random = lab.random();
     let powers = std::iter::successors(Some(sockets.next_power_of_two()), |ports| Some(2 * ports));
-    powers
-        .take_while(|&ports| ports <= MOST_PORTS)
-        .find(|&ports| ideal(trials, ports, sockets, &mut random, hottest).high <= EVEN)
+    let counts = powers
+        .take_while(|&ports| ports < MOST_PORTS)
+        .chain([MOST_PORTS]);
+    let mut all = Vec::new();
+    for ports in counts {
+        let high = ideal(trials, ports, sockets, &mut random, hottest).high;
+        all.push((ports, high));
+        if high <= EVEN {
+            break;
+        }
+    }
+    all
 }

@@ -68,8 +68,9 @@ fn summary(rounds: &[&SpreadRound]) -> Option<SpreadSummary> {
 /// A policy's rounds by flows.
 pub fn table(measured: &[SpreadRound], policy: SpreadPolicy, sockets: usize) -> Table {
     let title = format!(
-        "{}, {sockets} sockets: median of the rounds, p of all rounds together",
-        policy.name()
+        "{}, {}: median of the rounds, p of all rounds together",
+        policy.name(),
+        of_all(sockets, &[policy])
     );
     let mut table = Table::new(
         title,
@@ -89,7 +90,7 @@ pub fn table(measured: &[SpreadRound], policy: SpreadPolicy, sockets: usize) -> 
             .first_shares
             .iter()
             .take(SHOWN_SHARES)
-            .map(u64::to_string);
+            .map(|&share| number(share as f64));
         let more = if sockets > SHOWN_SHARES { " …" } else { "" };
         table.row([
             number(summary.flows as f64),
@@ -99,12 +100,26 @@ pub fn table(measured: &[SpreadRound], policy: SpreadPolicy, sockets: usize) -> 
             format!("{:.3}", summary.jain.middle()),
             summary
                 .test
-                .map_or(String::new(), |test| format!("{:.1}", test.statistic)),
+                .map_or(String::new(), |test| number(test.statistic)),
             summary
                 .test
                 .map_or(String::new(), |test| probability(test.p)),
             shares.collect::<Vec<_>>().join(" ") + more,
         ]);
+    }
+    table
+}
+
+/// How many client ports make a load even.
+pub fn ports_table(by_ports: &[(usize, f64)], sockets: usize) -> Table {
+    let title = format!(
+        "The busiest of {} by an ideal hash, as a multiple of the mean: 39 times of 40 it is no \
+            more",
+        number(sockets as f64)
+    );
+    let mut table = Table::new(title, &["client ports", "hottest/mean"]);
+    for &(ports, high) in by_ports {
+        table.row([number(ports as f64), format!("{high:.2}")]);
     }
     table
 }
@@ -117,20 +132,21 @@ fn probability(p: f64) -> String {
     }
 }
 
-/// Two draws of sockets themselves, then the busiest of them by flows.
+/// Two draws of sockets themselves, the median ones, then the busiest by flows.
 pub fn figure(lab: &Lab, measured: &[SpreadRound], policies: &[SpreadPolicy]) -> Figure {
     let by_flow = policies.iter().find(|policy| policy.chooses_by_flow());
-    let first = |flows: usize| {
-        let is_one =
-            |round: &&SpreadRound| round.flows == flows && round.policy.starts_with("hash");
-        measured.iter().find(is_one)
+    let median = |flows: usize| {
+        let of = |round: &&SpreadRound| round.flows == flows && round.policy.starts_with("hash");
+        let mut rounds: Vec<&SpreadRound> = measured.iter().filter(of).collect();
+        rounds.sort_by(|a, b| a.hottest.total_cmp(&b.hottest));
+        rounds.get(rounds.len() / 2).copied()
     };
     let most = measured.iter().map(|round| round.flows).max();
     let drawn = [Some(FEW), most.filter(|&most| most > FEW)];
     let mut panels: Vec<Panel> = drawn
         .into_iter()
         .flatten()
-        .filter_map(|flows| Some(draw(lab, first(flows)?)))
+        .filter_map(|flows| Some(draw(lab, median(flows)?)))
         .collect();
     let line = |policy: &SpreadPolicy| {
         let points = summaries(measured, *policy).into_iter();
@@ -185,7 +201,7 @@ fn draw(lab: &Lab, round: &SpreadRound) -> Panel {
     let samples = shown.map(|&share| Sample::new(vec![share as f64]));
     Panel {
         title: format!(
-            "One draw: {} over {} sockets{part}",
+            "The median draw: {} over {} sockets{part}",
             counted(round.flows, "flow"),
             number(round.sockets as f64)
         ),
@@ -213,8 +229,8 @@ pub struct Told<'a> {
     pub measured: &'a [SpreadRound],
     /// Sockets of the group.
     pub sockets: usize,
-    /// Client ports with which the busiest stays close to the mean.
-    pub ports: Option<usize>,
+    /// How uneven an ideal hash is by client ports, up to those that suffice.
+    pub by_ports: &'a [(usize, f64)],
 }
 
 impl Told<'_> {
@@ -241,14 +257,14 @@ impl Told<'_> {
             .filter(|round| round.flows == FEW)
             .map(|round| round.hottest)
             .collect();
-        match self.ports {
-            Some(ports) => format!(
+        match self.by_ports.last() {
+            Some(&(ports, high)) if high <= EVEN => format!(
                 "Among {sockets} sockets, {} client ports keep the busiest within {within:.0} % of \
                     the mean; with {FEW} it has {} times the mean.",
                 number(ports as f64),
                 number(few.middle())
             ),
-            None => format!(
+            _ => format!(
                 "Not even {} client ports, all that one address has, keep the busiest of \
                     {sockets} sockets within {within:.0} % of the mean.",
                 number(MOST_PORTS as f64)
@@ -316,10 +332,11 @@ mod tests {
 
     fn told(measured: &[SpreadRound], ports: Option<usize>) -> Finding {
         let sockets = measured[0].sockets;
+        let last = ports.map_or((MOST_PORTS, 1.2), |ports| (ports, EVEN));
         Told {
             measured,
             sockets,
-            ports,
+            by_ports: &[(1024, 1.2), last],
         }
         .finding()
     }
@@ -353,7 +370,7 @@ mod tests {
     #[test]
     fn too_many_sockets_and_too_few_have_sentences_too() {
         let many = told(&[round("hash", FEW, vec![1; 64])], None);
-        assert!(many.sentence.starts_with("Not even 65,536 client ports"));
+        assert!(many.sentence.starts_with("Not even 65,535 client ports"));
         assert!(many.notes.is_empty(), "too few flows to judge: {many}");
         let one = told(&[round("hash", FEW, vec![64])], Some(1));
         assert_eq!(one.sentence, "One socket leaves nothing to choose.");
