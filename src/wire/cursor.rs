@@ -89,7 +89,8 @@ impl<'m> Cursor<'m> {
         Some(u32::from_be_bytes(*octets))
     }
 
-    /// The next record.
+    /// The next record. Inlined, since reading a request's OPT record waits for it.
+    #[inline(always)]
     pub fn record(&mut self) -> Option<RecordOctets<'m>> {
         let before = self.rest;
         self.skip_name()?;
