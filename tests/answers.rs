@@ -109,7 +109,10 @@ fn signed_replies_in_every_room() {
             count += 1;
             let message = decode::decode(&whole).unwrap();
             let least = case.request.len();
-            for room in least..=whole.len() {
+            // A third of them, another for each case, and the last.
+            let rooms = (least + count % 3..whole.len()).step_by(3);
+            let last = (whole.len() - 1).max(least)..=whole.len();
+            for room in rooms.chain(last) {
                 let reply = in_room(&file.zones, &case.request, room);
                 let title = format!("{}, in {room} of {}", case.title, whole.len());
                 let found =
