@@ -259,13 +259,11 @@ fn at_node<'z>(node: Node<'z>, encloser: Option<Encloser<'z>>, rtype: RrType) ->
     }
 }
 
-/// Types that are asked for at an alias itself: any, and what may stand beside
-/// a CNAME (RFC 2181 §10.1, RFC 4035 §2.5).
+/// Types that are asked for at an alias itself: any, and what signatures need beside
+/// a CNAME (RFC 4035 §2.5). KEY, SIG and NXT may stand there too (RFC 2181 §10.1), but
+/// one that does not is looked for where the alias leads.
 fn lives_beside_alias(rtype: RrType) -> bool {
-    matches!(
-        rtype,
-        RrType::ANY | RrType::NSEC | RrType::RRSIG | RrType::KEY | RrType::SIG | RrType::NXT
-    )
+    matches!(rtype, RrType::ANY | RrType::NSEC | RrType::RRSIG)
 }
 
 #[cfg(test)]
