@@ -179,8 +179,12 @@ impl<'z> Proofs<'z> {
         reply: &mut Reply<'_>,
     ) {
         if let Some(ds) = cut.set(RrType::DS) {
-            // One that fits into no message is told of when the zone is read.
-            let _ = reply.signed_authority(&ds, owner);
+            // Without a signature it says nothing to whoever asks for signatures, as in
+            // a zone that is not signed. One that fits into no message is told of when
+            // the zone is read.
+            if ds.open().signature_count > 0 {
+                let _ = reply.signed_authority(&ds, owner);
+            }
             return;
         }
         let start = name.length() - cut.name().len();
