@@ -23,6 +23,7 @@
 //! │      answer every request     Prepared::finish   src/answer/mod.rs   │
 //! │          name, type → found                      src/zone/lookup.rs  │
 //! │          record sets → octets                    src/answer/reply.rs │
+//! │          with DO: signatures, proofs            src/answer/signed.rs │
 //! │      keep back what is too much     src/server/rate_limit/limited.rs │
 //! │  send the batch           sendmmsg           src/sys/port.rs         │
 //! │  count                                       src/server/counters.rs  │
@@ -39,7 +40,8 @@
 //! how they are laid down. `src/zone/collection.rs` keeps them beside their files,
 //! so that only what has changed is read again; `src/daemon/reload.rs` does that
 //! while the server answers, and `src/server/snapshot.rs` has the workers take the
-//! new set.
+//! new set. What proves that something does not exist is in `src/zone/proof.rs`,
+//! found by `src/zone/denial.rs`.
 //!
 //! What surrounds a running server is a third: `src/daemon/mod.rs` is the control
 //! thread, which owns the server and waits for whatever may come,
