@@ -138,11 +138,8 @@
 //! assert!(matches!(outcome, Outcome::Replied { rcode: Rcode::Refused, .. }));
 //! ```
 
-pub mod answer;
 pub mod cli;
 pub mod daemon;
 pub mod lab;
-pub mod server;
-pub mod sys;
-pub mod wire;
-pub mod zone;
+
+pub use shardns_core::{answer, server, sys, wire, zone};

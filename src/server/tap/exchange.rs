@@ -56,7 +56,7 @@ pub struct Exchange {
 impl Exchange {
     /// An exchange over UDP with worker 0 that nobody has seen, for tests.
     #[cfg(test)]
-    pub(crate) fn new(
+    pub fn new(
         (peer, local): (&str, &str),
         (asked, replied): (Duration, Duration),
         (request, reply): (&[u8], &[u8]),
