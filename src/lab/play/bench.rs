@@ -242,11 +242,11 @@ impl Bench {
         locked(ledger).places_since(from)
     }
 
-    /// Waits until no more answers come to the questions of these numbers; how many
-    /// have none.
-    pub fn unanswered(&self, from: u64, to: u64) -> u64 {
-        let unanswered = || locked(self.clients.ledger()).unanswered(from, to);
-        wait_until_quiet(unanswered, |&unanswered| unanswered == 0)
+    /// Waits until no more answers come to the questions that are counted apart; how
+    /// many these are, and how many have none.
+    pub fn counted(&self) -> (u64, u64) {
+        let counted = || locked(self.clients.ledger()).counted();
+        wait_until_quiet(counted, |&(_, unanswered)| unanswered == 0)
     }
 
     /// How many flows each socket has, and what chance would have made of it.
@@ -375,11 +375,11 @@ mod tests {
             policy: 0,
         };
         let bench = Bench::start(setup).unwrap();
+        locked(bench.clients.ledger()).begin();
         let (first, second) = (bench.roll_call(), bench.roll_call());
         assert_eq!(first, second, "a flow stays where it is");
         assert!(first.iter().all(|at| (1..=4).contains(at)), "{first:?}");
-        let next = locked(bench.clients.ledger()).next();
-        assert_eq!(bench.unanswered(0, next), 0);
+        assert_eq!(bench.counted(), (128, 0));
         let said = locked(&bench.shown).said.clone();
         assert_eq!(said.number, 1);
         let busiest = (1..=4).map(|serial| first.iter().filter(|at| **at == serial).count());

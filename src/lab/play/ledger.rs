@@ -2,6 +2,7 @@
 //! and by which socket, which clients wait. All figures of the bench are from here.
 
 use std::collections::HashMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use super::message::{Answer, Serial};
@@ -61,6 +62,8 @@ pub struct Totals {
     pub answered: u64,
     /// Questions that were given up.
     pub lost: u64,
+    /// Answers that came to a client whose buffer was full.
+    pub overrun: u64,
     /// Times that the kernel said that nobody is there.
     pub refused: u64,
     /// Clients that wait now.
@@ -78,6 +81,9 @@ pub struct Ledger {
     flows: Vec<Flow>,
     by: HashMap<Serial, u64>,
     totals: Totals,
+    /// The questions that are counted apart, and how many of them were answered.
+    span: Range<u64>,
+    span_answered: u64,
     slowest: u64,
     most_waiting: u64,
 }
@@ -105,6 +111,8 @@ impl Ledger {
             flows: vec![flow; flows],
             by: HashMap::new(),
             totals: Totals::default(),
+            span: 0..0,
+            span_answered: 0,
             slowest: 0,
             most_waiting: 0,
         }
@@ -156,12 +164,20 @@ impl Ledger {
             self.end_wait(answer.flow);
         }
         self.totals.answered += 1;
+        if self.span.contains(&number) {
+            self.span_answered += 1;
+        }
         *self.by.entry(answer.from).or_default() += 1;
     }
 
     /// Notes that the kernel said that nobody is there.
     pub fn refused(&mut self) {
         self.totals.refused += 1;
+    }
+
+    /// Notes answers that came to a client whose buffer was full.
+    pub fn overran(&mut self, answers: u64) {
+        self.totals.overrun += answers;
     }
 
     /// Looks who waits by now, and gives up what is too old.
@@ -237,15 +253,22 @@ impl Ledger {
         self.next
     }
 
-    /// Questions of these numbers that have no answer; of those that are not
-    /// remembered any more none is counted.
-    pub fn unanswered(&self, from: u64, to: u64) -> u64 {
-        let oldest = self.next.saturating_sub(REMEMBERED as u64);
-        let numbers = from.max(oldest)..to.min(self.next);
-        let state = |number: u64| self.questions[number as usize % REMEMBERED].state;
-        numbers
-            .filter(|&number| state(number) != State::Answered)
-            .count() as u64
+    /// Begins to count the questions apart.
+    pub fn begin(&mut self) {
+        self.span = self.next..u64::MAX;
+        self.span_answered = 0;
+    }
+
+    /// What is asked from now on is not counted apart.
+    pub fn end(&mut self) {
+        self.span.end = self.next;
+    }
+
+    /// Questions that were counted apart, and those of them that have no answer,
+    /// however long ago they were forgotten.
+    pub fn counted(&self) -> (u64, u64) {
+        let sent = self.span.end.min(self.next) - self.span.start;
+        (sent, sent - self.span_answered)
     }
 
     /// All flows, by number.
@@ -303,6 +326,7 @@ mod tests {
     fn every_question_ends_as_answered_or_lost() {
         let mut ledger = Ledger::new(2);
         let start = Instant::now();
+        ledger.begin();
         let [one, two] = [0, 1].map(|flow| ledger.ask(flow, start));
         ledger.answered(answer(0, one), start);
         // Again, and for another: no news.
@@ -311,7 +335,7 @@ mod tests {
         ledger.answered(answer(0, two + 1), start);
         ledger.look(start + OVERDUE);
         assert!(!ledger.flows()[0].waits() && ledger.flows()[1].waits());
-        assert_eq!((ledger.unanswered(0, 2), ledger.totals().waiting), (1, 1));
+        assert_eq!((ledger.counted(), ledger.totals().waiting), ((2, 1), 1));
         assert_eq!(ledger.places_since(0), [5, NOBODY]);
         assert_eq!((ledger.heard_since(0), ledger.heard_since(1)), (1, 0));
         ledger.look(start + GIVEN_UP);
@@ -319,6 +343,7 @@ mod tests {
             sent: 2,
             answered: 1,
             lost: 1,
+            overrun: 0,
             refused: 0,
             waiting: 0,
         };
@@ -350,13 +375,21 @@ mod tests {
     fn what_is_forgotten_was_lost() {
         let mut ledger = Ledger::new(1);
         let start = Instant::now();
-        for _ in 0..REMEMBERED + 10 {
+        ledger.ask(0, start);
+        ledger.begin();
+        for _ in 0..REMEMBERED + 9 {
             ledger.ask(0, start);
         }
+        ledger.end();
+        let asked = REMEMBERED as u64 + 9;
         assert_eq!(ledger.totals().lost, 10);
+        assert_eq!(ledger.counted(), (asked, asked));
         ledger.answered(answer(0, 9), start);
         assert_eq!(ledger.totals().answered, 0);
         ledger.answered(answer(0, 10), start);
         assert_eq!(ledger.totals().answered, 1);
+        let after = ledger.ask(0, start);
+        ledger.answered(answer(0, after), start);
+        assert_eq!(ledger.counted(), (asked, asked - 1));
     }
 }

@@ -176,14 +176,14 @@ impl Bench {
         &mut self,
         deed: impl FnOnce(&mut Bench) -> anyhow::Result<T>,
     ) -> anyhow::Result<Seen<T>> {
-        let from = locked(self.clients.ledger()).next();
+        locked(self.clients.ledger()).begin();
         let before = self.roll_call();
         let order = self.order();
         let start = Instant::now();
         let deed = deed(self)?;
         let took = start.elapsed();
-        let to = locked(self.clients.ledger()).next();
-        let lost = self.unanswered(from, to);
+        locked(self.clients.ledger()).end();
+        let (sent, lost) = self.counted();
         let after = self.roll_call();
         Ok(Seen {
             deed,
@@ -191,7 +191,7 @@ impl Bench {
             before,
             after,
             orders: [order, self.order()],
-            sent: to - from,
+            sent,
             lost,
             took,
         })
