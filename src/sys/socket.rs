@@ -226,7 +226,7 @@ pub(super) fn set_option(fd: RawFd, level: c_int, option: c_int, value: c_int) -
 }
 
 /// What the socket holds and has dropped (`include/uapi/linux/sock_diag.h`).
-fn meminfo(fd: RawFd) -> io::Result<[u32; 9]> {
+pub(super) fn meminfo(fd: RawFd) -> io::Result<[u32; 9]> {
     let mut values = [0u32; 9];
     let mut length = size_of_val(&values) as socklen_t;
     let place = values.as_mut_ptr().cast();

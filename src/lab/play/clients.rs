@@ -24,9 +24,14 @@ use crate::sys::port::Wait;
 const TICK: Duration = Duration::from_millis(1);
 /// What could not be sent in time is not made up for beyond this.
 const BACKLOG: Duration = Duration::from_millis(20);
-/// Questions of a roll call that go out at once: few, so that no queue overflows
+/// Questions that go out until it is looked for answers again: no more than the clients
+/// of which one look hears, or answers would wait for them longer and longer.
+const ASKED_AT_ONCE: usize = 64;
+/// Questions of a roll call that go out in a tick: few, so that no queue overflows
 /// from them alone.
 const CALLED_AT_ONCE: usize = 16;
+/// Clients whose drops are looked at in a tick: all in a second.
+const LOOKED_AT: usize = 4;
 /// Bytes that may wait on a client's socket, which are few answers.
 const BUFFER: usize = 32 << 10;
 /// Answers that one call takes.
@@ -74,8 +79,10 @@ impl Clients {
         let mut asking = Asking {
             ledger: ledger.clone(),
             orders: orders.clone(),
+            dropped: vec![0; sockets.len()],
             sockets,
             next: 0,
+            looked: 0,
             outbox: Outbox::new(1, QUESTION),
             inbox: Inbox::new(BATCH, LONGEST),
             chance: ChaCha8Rng::seed_from_u64(SEED),
@@ -127,6 +134,9 @@ struct Asking {
     sockets: Vec<Flow>,
     /// The flow whose turn it is.
     next: usize,
+    /// The flow whose drops are looked at next, and what each had dropped.
+    looked: usize,
+    dropped: Vec<u32>,
     outbox: Outbox,
     inbox: Inbox,
     chance: ChaCha8Rng,
@@ -134,11 +144,15 @@ struct Asking {
 
 impl Asking {
     fn run(&mut self, mut epoll: Epoll) {
-        let (mut last, mut due) = (Instant::now(), 0.0);
+        let start = Instant::now();
+        let (mut last, mut ticked, mut due) = (start, start, 0.0);
         let mut called = 0..0;
         while !self.orders.stop.load(Relaxed) {
             // Whoever cannot wait for the kernel cannot do anything.
-            let Ok(ready) = epoll.wait(TICK) else { return };
+            let patience = if due < 1.0 { TICK } else { Duration::ZERO };
+            let Ok(ready) = epoll.wait(patience) else {
+                return;
+            };
             let ready: Vec<usize> = ready.collect();
             let ledger = self.ledger.clone();
             let mut ledger = locked(&ledger);
@@ -146,30 +160,44 @@ impl Asking {
                 self.receive(flow, &mut ledger);
             }
             let now = Instant::now();
-            if now.duration_since(last) < TICK {
-                continue;
-            }
             let rate = f64::from(self.orders.rate.load(Relaxed));
             due += rate * now.duration_since(last).as_secs_f64();
             due = due.min((rate * BACKLOG.as_secs_f64()).max(1.0));
             last = now;
-            while due >= 1.0 {
+            for _ in 0..ASKED_AT_ONCE.min(due as usize) {
                 self.ask(self.next, &mut ledger);
                 self.next = (self.next + 1) % self.sockets.len();
                 due -= 1.0;
             }
+            let elapsed = now.duration_since(ticked);
+            if elapsed < TICK {
+                continue;
+            }
+            ticked = now;
             if called.is_empty() && self.has_call() {
                 called = 0..self.sockets.len();
             }
             if !called.is_empty() {
-                for flow in called.by_ref().take(CALLED_AT_ONCE) {
+                let ticks = elapsed.min(BACKLOG).as_millis() as usize;
+                for flow in called.by_ref().take(CALLED_AT_ONCE * ticks) {
                     self.ask(flow, &mut ledger);
                 }
                 if called.is_empty() {
                     self.orders.called.fetch_add(1, Relaxed);
                 }
             }
+            self.look_for_drops(&mut ledger);
             ledger.look(now);
+        }
+    }
+
+    fn look_for_drops(&mut self, ledger: &mut Ledger) {
+        for _ in 0..LOOKED_AT.min(self.sockets.len()) {
+            let flow = self.looked;
+            self.looked = (flow + 1) % self.sockets.len();
+            let dropped = self.sockets[flow].drops().unwrap_or(self.dropped[flow]);
+            ledger.overran(dropped.wrapping_sub(self.dropped[flow]).into());
+            self.dropped[flow] = dropped;
         }
     }
 

@@ -13,7 +13,7 @@ use libc::{c_uint, iovec, mmsghdr};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::super::port::{MAX_WIDTH, Slots, Wait, empty_header, is_empty_wait};
-use super::super::socket::set_buffers;
+use super::super::socket::{meminfo, set_buffers};
 
 /// A UDP socket with one peer: one source port, one flow.
 #[derive(Debug)]
@@ -41,6 +41,15 @@ impl Flow {
         socket.bind(&SocketAddr::new(any, 0).into())?;
         socket.connect(&peer.into())?;
         Ok(Flow { socket })
+    }
+
+    /// Replies that the kernel dropped because the socket's buffer was full.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `getsockopt`.
+    pub fn drops(&self) -> io::Result<u32> {
+        Ok(meminfo(self.as_raw_fd())?[libc::SK_MEMINFO_DROPS as usize])
     }
 }
 
