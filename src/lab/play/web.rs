@@ -5,8 +5,9 @@
 //! unasked, and a name that somebody has pointed at this machine is refused by its
 //! `Host`.
 
+use std::collections::BTreeMap;
 use std::io::{self, Read, Write};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -21,15 +22,18 @@ use super::frame::Frames;
 use super::{Wish, locked};
 use crate::lab::experiments::BESIDE;
 
-/// Connections at one time; one that is too many is closed.
+/// Connections at one time. Where there is one too many, the oldest is closed of those
+/// that have not shown the token: whoever just holds connections locks nobody out.
 const CONNECTIONS: usize = 32;
 /// Octets of a request, and fields of its header.
 const REQUEST: usize = 8 << 10;
 const FIELDS: usize = 64;
-/// How long a client may take to send its request, or to take what it is sent.
+/// How long a client may take to send its request.
+const HASTE: Duration = Duration::from_secs(1);
+/// How long a client may take to take what it is sent.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long an action waits for those before it.
-const TURN: Duration = Duration::from_secs(30);
+/// How long an action waits for those before it, of which none takes as long.
+const TURN: Duration = Duration::from_secs(60);
 /// Time from frame to frame, thirty a second and a bit.
 const FRAME: Duration = Duration::from_millis(32);
 /// The field with the token.
@@ -71,6 +75,8 @@ struct Serving {
     /// Relaxed: nothing is read on the strength of it, nor of the number.
     stop: AtomicBool,
     connections: AtomicUsize,
+    /// Those that have not shown the token, the oldest first, by a number each.
+    unproven: Mutex<BTreeMap<u64, TcpStream>>,
 }
 
 /// What a client wants, as far as it matters.
@@ -100,6 +106,7 @@ impl Web {
             wishes: Mutex::new(Some(wishes)),
             stop: AtomicBool::new(false),
             connections: AtomicUsize::new(0),
+            unproven: Mutex::default(),
         });
         let accepting = serving.clone();
         let thread = thread::Builder::new().name("play-web".into());
@@ -134,7 +141,7 @@ impl Drop for Web {
 }
 
 fn accept(listener: &TcpListener, serving: &Arc<Serving>) {
-    for stream in listener.incoming() {
+    for (stream, number) in listener.incoming().zip(0..) {
         if serving.stop.load(Relaxed) {
             return;
         }
@@ -143,25 +150,38 @@ fn accept(listener: &TcpListener, serving: &Arc<Serving>) {
             thread::sleep(FRAME);
             continue;
         };
-        if serving.connections.fetch_add(1, Relaxed) < CONNECTIONS {
+        if serving.connections.fetch_add(1, Relaxed) < CONNECTIONS || serving.make_room() {
             let own = serving.clone();
             let thread = thread::Builder::new().name("play-page".into());
+            if let Ok(copy) = stream.try_clone() {
+                locked(&serving.unproven).insert(number, copy);
+            }
             let started = thread.spawn(move || {
                 // A client that is gone is nobody to tell.
-                let _ = own.serve(stream);
+                let _ = own.serve(stream, number);
+                locked(&own.unproven).remove(&number);
                 own.connections.fetch_sub(1, Relaxed);
             });
             if started.is_ok() {
                 continue;
             }
+            locked(&serving.unproven).remove(&number);
         }
         serving.connections.fetch_sub(1, Relaxed);
     }
 }
 
 impl Serving {
-    fn serve(&self, mut stream: TcpStream) -> io::Result<()> {
-        stream.set_read_timeout(Some(PATIENCE))?;
+    /// Closes the oldest connection that has not shown the token; false where all have.
+    fn make_room(&self) -> bool {
+        let oldest = locked(&self.unproven).pop_first();
+        // Its thread ends by that, if it has not by itself.
+        let ends = oldest.map(|(_, stream)| stream.shutdown(Shutdown::Both));
+        ends.is_some()
+    }
+
+    fn serve(&self, mut stream: TcpStream, number: u64) -> io::Result<()> {
+        stream.set_read_timeout(Some(HASTE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
         let asked = match read(&mut stream)? {
@@ -183,6 +203,7 @@ impl Serving {
             let body = "Open the address that `shardns lab play` has printed.\n";
             return respond(&mut stream, 403, "text/plain", body);
         }
+        locked(&self.unproven).remove(&number);
         match (asked.method.as_str(), path) {
             ("GET", "/frames") => self.stream(&mut stream),
             ("GET", "/counters") => {
@@ -254,7 +275,7 @@ fn read(stream: &mut TcpStream) -> io::Result<Option<Asked>> {
     loop {
         let length = stream.read(&mut chunk)?;
         octets.extend(&chunk[..length]);
-        if length == 0 || octets.len() > REQUEST || start.elapsed() > PATIENCE {
+        if length == 0 || octets.len() > REQUEST || start.elapsed() > HASTE {
             return Ok(None);
         }
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
