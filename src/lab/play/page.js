@@ -20,9 +20,9 @@ if (fragment.has("token")) {
 }
 let wanted = fragment.toString();
 
-function ask(path, method) {
+function ask(path, method, signal) {
   const token = localStorage.getItem(KEY) || "";
-  return fetch(path, { method, headers: { "X-Shardns-Token": token }, cache: "no-store" });
+  return fetch(path, { method, headers: { "X-Shardns-Token": token }, cache: "no-store", signal });
 }
 
 /* What is there. */
@@ -78,7 +78,8 @@ function take(line) {
 
 let said = null;
 function tell(news) {
-  if (said) {
+  // The first frame after a pause tells the last again.
+  if (said && said.number !== news.number) {
     const item = document.createElement("li");
     item.textContent = said.text;
     byId("log").prepend(item);
@@ -98,9 +99,17 @@ function tell(news) {
   history.replaceState(null, "", "#" + frame.setup);
 }
 
+// What somebody has begun to fill in is left to him.
+const FIELDS = ["sockets", "flows", "rate", "steer"];
+const edited = new Set();
+for (const name of FIELDS) byId(name).addEventListener("input", () => edited.add(name));
 function fill(setup) {
-  for (const [name, value] of new URLSearchParams(setup)) byId(name).value = value;
+  const values = new URLSearchParams(setup);
+  for (const name of FIELDS) if (!edited.has(name)) byId(name).value = values.get(name);
 }
+
+// An action waits for those before it as long as the bench lets it, and takes its time.
+const PATIENCE = 90_000;
 
 let acting = false;
 async function act(action, words) {
@@ -110,7 +119,7 @@ async function act(action, words) {
   byId("said").textContent = words + " …";
   enable();
   try {
-    const response = await ask("/act/" + action, "POST");
+    const response = await ask("/act/" + action, "POST", AbortSignal.timeout(PATIENCE));
     if (!response.ok) byId("said").textContent = (await response.text()).trim();
   } catch {
     byId("said").textContent = "The bench does not answer; has `shardns lab play` ended?";
@@ -175,6 +184,7 @@ function fillTable() {
   const first = past[0];
   const last = past[past.length - 1];
   const seconds = Math.max(last.now - first.now, 0.03);
+  tellPace((last.totals.sent - first.totals.sent) / seconds, seconds, last.now);
   const rate = (now, before) => Math.max(0, Math.round((now - (before ?? now)) / seconds));
   frame.lanes.forEach((lane, i) => {
     const cells = rows.children[i].children;
@@ -189,6 +199,7 @@ function fillTable() {
   put(byId("waiting"), frame.totals.waiting, frame.totals.waiting > 0);
   put(byId("lost"), frame.totals.lost, frame.totals.lost > 0);
   put(byId("dropped"), frame.dropped, frame.dropped > 0);
+  put(byId("overrun"), frame.totals.overrun, frame.totals.overrun > 0);
   const [low, high] = frame.band;
   put(byId("band"), `where 95 of 100 lanes end by chance: ${count.format(low)} to ${count.format(high)}`);
   const within = frame.lanes.filter((lane) => lane.flows >= low && lane.flows <= high).length;
@@ -196,6 +207,17 @@ function fillTable() {
     : frame.p < 0.001 ? "Chance is hardly ever as uneven as that."
       : `Chance is as uneven, or more, in ${Math.round(frame.p * 100)} of 100 draws.`;
   put(byId("verdict"), `${within} of ${frame.lanes.length} lanes end within the band. ${odds}`);
+}
+
+// Whether the clients send as much as they are to, which they have to fail at for a while.
+let behind = null;
+function tellPace(sent, seconds, now) {
+  const rate = Number(new URLSearchParams(frame.setup).get("rate"));
+  if (seconds < 0.5 || sent >= 0.9 * rate) behind = null;
+  else behind ??= now;
+  const isBehind = behind !== null && now - behind > 2;
+  byId("pace").hidden = !isBehind;
+  if (isBehind) byId("pace").textContent = `The clients cannot keep up: they send ${count.format(Math.round(sent))} a second, not ${count.format(rate)}. One thread sends no more beside what else this machine does.`;
 }
 
 /* The lanes. */
@@ -343,9 +365,12 @@ function tick(now) {
 
 byId("setup").addEventListener("submit", (event) => {
   event.preventDefault();
-  const names = ["sockets", "flows", "rate", "steer"];
-  const setup = names.map((name) => `${name}=${byId(name).value}`).join("&");
-  act("set?" + setup, "Setting up");
+  const setup = FIELDS.map((name) => `${name}=${byId(name).value}`);
+  // Whoever has joined stays, or joins again.
+  const present = new URLSearchParams(frame.setup);
+  for (const guest of ["process", "python"]) if (present.has(guest)) setup.push(guest + "=1");
+  edited.clear();
+  act("set?" + setup.join("&"), "Setting up");
 });
 for (const button of document.querySelectorAll("[data-act]")) {
   button.addEventListener("click", () => {
@@ -373,8 +398,8 @@ addEventListener("hashchange", () => {
   if (setup && frame && setup !== frame.setup) act("set?" + setup, "Setting up");
 });
 
-async function run() {
-  const response = await ask("/frames", "GET");
+async function follow(signal) {
+  const response = await ask("/frames", "GET", signal);
   if (response.status === 403) {
     byId("said").textContent = "This browser does not have the token of the bench: open the address that `shardns lab play` has printed, or paste the token from it.";
     byId("token-form").hidden = false;
@@ -403,8 +428,25 @@ async function run() {
   frame = null;
   enable();
 }
+
+// A browser has few connections to one place: a tab that nobody sees holds none.
+let following = null;
+async function run() {
+  if (document.hidden || following) return;
+  following = new AbortController();
+  const { signal } = following;
+  try {
+    await follow(signal);
+  } catch {
+    if (!signal.aborted) byId("said").textContent = "The bench has ended, or was never there.";
+  }
+  following = null;
+  if (signal.aborted) run();
+}
+document.addEventListener("visibilitychange", () => {
+  if (document.hidden) following?.abort();
+  else run();
+});
 enable();
 requestAnimationFrame(tick);
-run().catch(() => {
-  byId("said").textContent = "The bench has ended, or was never there.";
-});
+run();
