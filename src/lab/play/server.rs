@@ -17,6 +17,9 @@ use crate::sys::lab::process::end_with_parent;
 /// What this program is started with to be a server of a bench.
 pub const SERVE: [&str; 3] = ["lab", "play", "--serve-stdin"];
 
+/// The program that runs, whatever has become of its file.
+const OWN_PROGRAM: &str = "/proc/self/exe";
+
 /// A loop that serves sockets, and how it is spoken to.
 pub struct Server {
     // The first to be dropped: then the loop ends.
@@ -49,11 +52,10 @@ impl Server {
     ///
     /// # Errors
     ///
-    /// What the kernel would not give, or a program whose file is gone.
+    /// What the kernel would not give.
     pub fn process() -> anyhow::Result<Server> {
         let (near, far) = UnixStream::pair()?;
-        let program = std::env::current_exe().context("cannot find this program's own file")?;
-        let mut command = Command::new(program);
+        let mut command = Command::new(OWN_PROGRAM);
         command.args(SERVE).stdin(Stdio::from(OwnedFd::from(far)));
         command.stdout(Stdio::null()).stderr(Stdio::null());
         let child = end_with_parent(&mut command).spawn();
@@ -67,6 +69,15 @@ impl Server {
     /// How it is spoken to.
     pub fn control(&mut self) -> &mut Control {
         &mut self.control
+    }
+
+    /// True where it has ended by itself.
+    pub fn is_over(&mut self) -> bool {
+        self.control.is_gone()
+            || match &mut self.place {
+                Place::Thread(thread) => thread.as_ref().is_none_or(JoinHandle::is_finished),
+                Place::Process(child) => !matches!(child.try_wait(), Ok(None)),
+            }
     }
 
     /// The number of its process.

@@ -101,12 +101,23 @@ pub fn adopt(descriptor: std::os::fd::OwnedFd) -> io::Result<UdpSocket> {
 }
 
 /// The other end of the control socket.
-pub struct Control(UnixStream);
+pub struct Control {
+    stream: UnixStream,
+    is_gone: bool,
+}
 
 impl Control {
     /// Of this end.
     pub fn new(stream: UnixStream) -> Control {
-        Control(stream)
+        Control {
+            stream,
+            is_gone: false,
+        }
+    }
+
+    /// True where the loop was found to be gone.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
     }
 
     /// Gives an order, and waits until it is carried out.
@@ -115,8 +126,10 @@ impl Control {
     ///
     /// A loop that is gone.
     pub fn give(&mut self, order: Order) -> io::Result<()> {
-        self.0.write_all(&order.octets())?;
-        self.wait()
+        self.talk(|stream| {
+            stream.write_all(&order.octets())?;
+            wait(stream)
+        })
     }
 
     /// Has it serve a socket.
@@ -126,9 +139,11 @@ impl Control {
     /// As `give`.
     pub fn hand_over(&mut self, serial: Serial, socket: &UdpSocket) -> io::Result<()> {
         let descriptor = socket.copy_descriptor()?;
-        self.0.write_all(&Order::Take(serial).octets())?;
-        send_descriptors(&self.0, &[descriptor.as_fd()])?;
-        self.wait()
+        self.talk(|stream| {
+            stream.write_all(&Order::Take(serial).octets())?;
+            send_descriptors(stream, &[descriptor.as_fd()])?;
+            wait(stream)
+        })
     }
 
     /// Has it bind a socket of its own, which is returned to be looked at.
@@ -138,15 +153,21 @@ impl Control {
     /// As `give`, or what the kernel said to `bind`.
     pub fn bind(&mut self, serial: Serial, port: u16) -> io::Result<UdpSocket> {
         self.give(Order::Bind(serial, port))?;
-        let mut descriptors = receive_descriptors(&self.0, 1)?;
+        let mut descriptors = self.talk(|stream| receive_descriptors(stream, 1))?;
         let descriptor = descriptors.pop().ok_or(io::ErrorKind::UnexpectedEof)?;
         adopt(descriptor)
     }
 
-    fn wait(&mut self) -> io::Result<()> {
-        let mut octet = [0];
-        self.0.read_exact(&mut octet)
+    /// Whoever cannot be spoken to is gone: a loop ends with its first fault.
+    fn talk<T>(&mut self, talk: impl FnOnce(&mut UnixStream) -> io::Result<T>) -> io::Result<T> {
+        let talked = talk(&mut self.stream);
+        self.is_gone |= talked.is_err();
+        talked
     }
+}
+
+fn wait(stream: &mut UnixStream) -> io::Result<()> {
+    stream.read_exact(&mut [0])
 }
 
 /// Serves until the other end of `control` is closed.
