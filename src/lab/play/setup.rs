@@ -35,6 +35,10 @@ pub struct Setup {
     /// Which of `POLICIES`.
     #[serde(serialize_with = "by_name")]
     pub policy: usize,
+    /// A second process on the port.
+    pub process: bool,
+    /// The Python program on the port.
+    pub python: bool,
 }
 
 fn by_name<S: serde::Serializer>(policy: &usize, to: S) -> Result<S::Ok, S::Error> {
@@ -48,6 +52,8 @@ impl Default for Setup {
             flows: 256,
             rate: 2000,
             policy: 0,
+            process: false,
+            python: false,
         }
     }
 }
@@ -98,6 +104,8 @@ impl FromStr for Setup {
                 "sockets" => setup.sockets = number("sockets", value, 1, MAX_SOCKETS)?,
                 "flows" => setup.flows = number("flows", value, 1, MAX_FLOWS)?,
                 "rate" => setup.rate = number("rate", value, 0, MAX_RATE as usize)? as u32,
+                "process" => setup.process = number("process", value, 0, 1)? == 1,
+                "python" => setup.python = number("python", value, 0, 1)? == 1,
                 "steer" => {
                     let is_it = |(name, _): &(&str, _)| *name == value;
                     let policy = POLICIES.iter().position(is_it);
@@ -122,7 +130,13 @@ impl fmt::Display for Setup {
         write!(
             f,
             "sockets={sockets}&flows={flows}&rate={rate}&steer={steer}"
-        )
+        )?;
+        for (guest, name) in [(self.process, "process"), (self.python, "python")] {
+            if guest {
+                write!(f, "&{name}=1")?;
+            }
+        }
+        Ok(())
     }
 }
 
@@ -144,6 +158,10 @@ mod tests {
         assert_eq!(setup.to_string().parse(), Ok(setup));
         assert_eq!(setup.steer(), Some(Steer::QueryId));
         assert_eq!("".parse(), Ok(Setup::default()));
+        let text = "sockets=2&flows=3&rate=4&steer=hash&process=1&python=1";
+        let guests: Setup = text.parse().unwrap();
+        assert!(guests.process && guests.python);
+        assert_eq!(guests.to_string(), text);
     }
 
     #[test]
@@ -158,6 +176,7 @@ mod tests {
             "rate",
             "steer=",
             "steer=rss",
+            "process=2",
             "colour=red",
         ] {
             assert!(wrong.parse::<Setup>().is_err(), "{wrong}");
