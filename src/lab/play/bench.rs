@@ -18,6 +18,8 @@ use super::message::{QUESTION, Serial, ask};
 use super::server::{Python, Server};
 use super::serving::{Order, bind};
 use super::setup::Setup;
+use super::words::{many, number};
+use crate::lab::explain::chance::Chance;
 use crate::lab::group::ANY_PORT;
 use crate::server::placement::allowed_cpus;
 use crate::sys::socket::UdpSocket;
@@ -29,6 +31,8 @@ const CALLS: usize = 3;
 const QUIET: Duration = Duration::from_millis(300);
 /// However much still comes, it is not waited for longer.
 const LONGEST: Duration = Duration::from_secs(3);
+/// What is drawn to know chance is always the same.
+const SEED: u64 = 1;
 /// How often it is looked.
 const TICK: Duration = Duration::from_millis(2);
 
@@ -257,15 +261,25 @@ impl Bench {
         let flows: Vec<u64> = shown.lanes.iter().map(flows).collect();
         let (most, least) = (flows.iter().max(), flows.iter().min());
         let (most, least) = (*most.unwrap_or(&0), *least.unwrap_or(&0));
-        let [low, high] = band(places.len(), flows.len());
+        let [low, high] = busiest(places.len(), flows.len());
         let setup = shown.setup;
-        let text = format!(
-            "{} and {}, steered by {}: the busiest socket has {most} of the ports, the idlest \
-                {least}. Chance alone puts {low} to {high} on a socket, 95 times of 100.",
-            super::words::many(setup.sockets as u64, "socket"),
-            super::words::many(setup.flows as u64, "client port"),
+        let mut text = format!(
+            "{} and {}, steered by {}",
+            many(setup.sockets as u64, "socket"),
+            many(setup.flows as u64, "client port"),
             setup.policy_name(),
         );
+        text += &match flows.len() {
+            0 | 1 => format!(": it has {} of the ports.", number(most)),
+            _ => format!(
+                ": the busiest socket has {} of the ports, the idlest {}. Chance alone gives the \
+                    busiest {} to {}, 95 times of 100.",
+                number(most),
+                number(least),
+                number(low),
+                number(high),
+            ),
+        };
         let figures = json!({"most": most, "least": least, "low": low, "high": high});
         (text, figures)
     }
@@ -316,6 +330,13 @@ pub fn band(flows: usize, sockets: usize) -> [u64; 2] {
         Ok(binomial) if sockets > 1 => [0.025, 0.975].map(|part| quantile(&binomial, part)),
         _ => [flows as u64; 2],
     }
+}
+
+/// How many of the flows the busiest socket has by chance, 95 times of 100.
+fn busiest(flows: usize, sockets: usize) -> [u64; 2] {
+    let chance = Chance::of(&vec![1; flows], sockets, SEED);
+    let range = chance.map_or([1.0; 2], |chance| [chance.busiest.low, chance.busiest.high]);
+    range.map(|part| (part * flows as f64).round() as u64)
 }
 
 /// The least count that so large a part of all draws does not exceed. (The library's
@@ -384,6 +405,9 @@ mod tests {
         assert_eq!(said.number, 1);
         let busiest = (1..=4).map(|serial| first.iter().filter(|at| **at == serial).count());
         assert_eq!(said.figures["most"], busiest.max().unwrap());
+        // The busiest of four never has less than the mean.
+        assert!(said.figures["low"].as_u64().unwrap() >= 16, "{said:?}");
+        assert!(said.text.contains("gives the busiest"), "{said:?}");
     }
 
     #[test]
