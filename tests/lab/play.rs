@@ -23,7 +23,11 @@ pub struct Bench {
 
 impl Bench {
     pub fn start(setup: &str) -> Bench {
-        let mut child = Command::new(env!("CARGO_BIN_EXE_shardns"))
+        Bench::start_of(Path::new(env!("CARGO_BIN_EXE_shardns")), setup)
+    }
+
+    fn start_of(program: &Path, setup: &str) -> Bench {
+        let mut child = Command::new(program)
             .args(["lab", "play", "--for", "5m", "--setup", setup])
             .stdout(Stdio::piped())
             .spawn()
@@ -193,6 +197,15 @@ fn nobody_else_drives_it() {
 }
 
 #[test]
+fn idle_connections_lock_nobody_out() {
+    let bench = Bench::start("sockets=1&flows=1&rate=0&steer=hash");
+    let connect = |_| TcpStream::connect(bench.address).unwrap();
+    let idle: Vec<TcpStream> = (0..40).map(connect).collect();
+    assert_eq!(lanes(&bench.counters()).len(), 1);
+    drop(idle);
+}
+
+#[test]
 fn the_page_takes_nothing_from_elsewhere() {
     let bench = Bench::start("sockets=1&flows=1&rate=0&steer=hash");
     for page in ["/", "/page.css", "/page.js"] {
@@ -269,6 +282,8 @@ fn restarts_lose_what_they_say() {
     wait_until("the clients are served", || {
         bench.counters()["totals"]["waiting"] == 0
     });
+    // However short nobody has the port, somebody asks.
+    bench.act("set?sockets=4&flows=64&rate=20000&steer=hash");
     let lost_before = bench.counters()["totals"]["lost"].as_u64().unwrap();
     let reopened = bench.act("reopen");
     assert!(
@@ -279,6 +294,7 @@ fn restarts_lose_what_they_say() {
         figure(&reopened, "lost") <= figure(&reopened, "sent"),
         "{reopened}"
     );
+    bench.act("set?sockets=4&flows=64&rate=2000&steer=hash");
     let overlapped = bench.act("overlap");
     let lost = figure(&reopened, "lost") + figure(&overlapped, "lost");
     wait_until("what is lost is given up", || {
@@ -326,6 +342,67 @@ fn others_join_and_leave() {
         result => assert_eq!(result, "EADDRINUSE", "{tried}"),
     }
     assert_eq!(figure(&tried, "moved"), 0, "{tried}");
+}
+
+#[test]
+fn an_address_says_who_else_is_there() {
+    let setup = "sockets=2&flows=64&rate=0&steer=hash&process=1";
+    let bench = Bench::start(setup);
+    let counters = bench.counters();
+    assert_eq!(lanes(&counters)[2]["kind"], "process");
+    let joined = counters["said"]["text"].as_str().unwrap();
+    assert!(joined.contains("bound the port too, beside 2 sockets"));
+    bench.act("process");
+    assert_eq!(bench.counters()["setup"], setup.replace("&process=1", ""));
+    bench.act(&format!("set?{setup}"));
+    assert_eq!(bench.counters()["setup"], setup);
+}
+
+#[test]
+fn a_guest_is_where_it_was_when_the_server_is_restarted() {
+    let bench = Bench::start("sockets=4&flows=256&rate=200&steer=hash");
+    bench.act("process");
+    let reopened = bench.act("reopen");
+    let text = reopened["text"].as_str().unwrap();
+    assert!(!text.contains("nobody had the port"), "{text}");
+    // Its socket is the first of the group now, and the hash is of places.
+    assert_eq!(lanes(&bench.counters())[0]["kind"], "process");
+    assert!(figure(&reopened, "moved") > 0, "{reopened}");
+}
+
+#[test]
+fn another_server_takes_the_place_of_one_that_was_killed() {
+    let bench = Bench::start("sockets=3&flows=64&rate=500&steer=hash");
+    bench.act("reopen");
+    for action in ["add", "takeover", "overlap"] {
+        let before = lanes(&bench.counters()).len();
+        let killed = processes(&bench.counters())[0];
+        let mut kill = Command::new("kill");
+        let kill = kill.args(["-9", &killed.to_string()]);
+        assert!(kill.status().unwrap().success());
+        let ended = format!("Process {killed} has ended");
+        wait_until("it is noticed", || {
+            let said = bench.counters()["said"]["text"].to_string();
+            said.contains(&ended)
+        });
+        let counters = bench.counters();
+        assert_eq!(lanes(&counters).len(), before, "{counters}");
+        assert!(!processes(&counters).contains(&killed), "{counters}");
+        bench.act(action);
+    }
+    assert_eq!(lanes(&bench.counters()).len(), 4);
+}
+
+/// The program's file may be another by now, or none.
+#[test]
+fn a_program_whose_file_is_gone_restarts_as_well() {
+    let folder = tempfile::tempdir().unwrap();
+    let copy = folder.path().join("shardns");
+    std::fs::copy(env!("CARGO_BIN_EXE_shardns"), &copy).unwrap();
+    let bench = Bench::start_of(&copy, "sockets=3&flows=16&rate=100&steer=hash");
+    std::fs::remove_file(&copy).unwrap();
+    bench.act("reopen");
+    assert_eq!(lanes(&bench.counters()).len(), 3);
 }
 
 #[test]

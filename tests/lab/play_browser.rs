@@ -101,7 +101,27 @@ fn every_button_does_what_the_page_says() {
         let told = text.contains(&format!("Lost: {lost} of ")) || text.contains("Only root");
         assert!(told, "{button}: {said}");
     }
-    browser.run("document.getElementById('sockets').value = 3");
+    // A tab that is not seen holds no connection, and goes on when it is seen again.
+    for (hidden, following) in [(true, false), (false, true)] {
+        browser.run(&format!(
+            "Object.defineProperty(document, 'hidden', {{ value: {hidden}, configurable: true }});
+            document.dispatchEvent(new Event('visibilitychange'))"
+        ));
+        let start = Instant::now();
+        while browser.run("return following !== null") != following {
+            assert!(start.elapsed() < PATIENCE, "hidden: {hidden}");
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    // What is being filled in is not overwritten by what is said meanwhile.
+    browser.run(
+        "const field = document.getElementById('sockets');
+        field.value = 3;
+        field.dispatchEvent(new Event('input', { bubbles: true }))",
+    );
+    browser.click("[data-act=stall]");
+    number += 1;
+    compare(&bench, &browser, "stall", number);
     browser.click("#set");
     let said = compare(&bench, &browser, "set", number + 1);
     assert!(

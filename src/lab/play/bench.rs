@@ -63,7 +63,8 @@ pub struct Lane {
 
 /// What is shown of a bench.
 pub struct Shown {
-    /// As it is set up.
+    /// As it is to be: sockets of the server, and who else is there, are counted by
+    /// `setup()`.
     pub setup: Setup,
     /// The sockets in the kernel's order. They are here alone: what is taken off the
     /// list is closed.
@@ -144,7 +145,8 @@ impl Bench {
             bench.push(bind(address)?)?;
         }
         bench.steer()?;
-        let (text, figures) = bench.tell_spread();
+        let (mut text, figures) = bench.tell_spread();
+        bench.invite(setup, &mut text);
         bench.say(text, figures, Vec::new());
         Ok(bench)
     }
@@ -172,7 +174,7 @@ impl Bench {
     /// A server that is gone.
     pub fn push(&mut self, socket: UdpSocket) -> anyhow::Result<()> {
         let serial = self.serial();
-        self.server.control().hand_over(serial, &socket)?;
+        self.server.hand_over(serial, &socket)?;
         let lane = Lane {
             serial,
             kind: Kind::Own,
@@ -195,10 +197,10 @@ impl Bench {
             (shown.lanes[index].serial, shown.lanes[index].kind)
         };
         match kind {
-            Kind::Own => self.server.control().give(Order::Close(serial))?,
+            Kind::Own => self.server.give(Order::Close(serial))?,
             Kind::Process => {
                 if let Some(process) = &mut self.process {
-                    process.control().give(Order::Close(serial))?;
+                    process.give(Order::Close(serial))?;
                 }
                 self.process = None;
             }
@@ -298,6 +300,22 @@ impl Bench {
 }
 
 impl Shown {
+    /// As it is set up by now.
+    pub fn setup(&self) -> Setup {
+        Setup {
+            sockets: self.count(Kind::Own).max(1),
+            process: self.count(Kind::Process) > 0,
+            python: self.count(Kind::Python) > 0,
+            ..self.setup
+        }
+    }
+
+    /// Sockets of one kind.
+    pub fn count(&self, kind: Kind) -> usize {
+        let is_it = |lane: &&Lane| lane.kind == kind;
+        self.lanes.iter().filter(is_it).count()
+    }
+
     /// Datagrams that wait on a socket, and those that were dropped on it.
     pub fn load(&self, lane: &Lane) -> (u64, u64) {
         let Some(socket) = &lane.socket else {
@@ -393,7 +411,7 @@ mod tests {
             sockets: 4,
             flows: 64,
             rate: 0,
-            policy: 0,
+            ..Setup::default()
         };
         let bench = Bench::start(setup).unwrap();
         locked(bench.clients.ledger()).begin();

@@ -157,7 +157,7 @@ impl Frames {
         });
         Counters {
             time_us,
-            setup: shown.setup.to_string(),
+            setup: shown.setup().to_string(),
             doing: shown.doing,
             lanes: lanes.collect(),
             totals,

@@ -30,15 +30,19 @@ use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
+use std::time::Duration;
 
 use anyhow::Context;
-use crossbeam_channel::{Receiver, Sender, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use actions::Action;
 use bench::{Bench, Said, Shown};
 use web::Web;
 
 pub use setup::Setup;
+
+/// How often it is looked whether all who serve are still there.
+const TENDED: Duration = Duration::from_millis(500);
 
 /// A bench that runs, until it is dropped.
 pub struct Play {
@@ -109,9 +113,13 @@ impl Drop for Play {
 }
 
 fn run(mut bench: Bench, wishes: &Receiver<Wish>) {
-    while let Ok(Wish { action, said }) = wishes.recv() {
-        // Whoever has gone away meanwhile sees it in the frames, if at all.
-        let _ = said.send(bench.act(action));
+    loop {
+        match wishes.recv_timeout(TENDED) {
+            // Whoever has gone away meanwhile sees it in the frames, if at all.
+            Ok(Wish { action, said }) => drop(said.send(bench.act(action))),
+            Err(RecvTimeoutError::Timeout) => bench.look_after(),
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
     }
 }
 

@@ -10,9 +10,11 @@ use std::thread::{self, JoinHandle};
 
 use anyhow::Context;
 
-use super::serving::{Control, serve};
+use super::message::Serial;
+use super::serving::{Control, Order, serve};
 use crate::lab::experiments::BESIDE;
 use crate::sys::lab::process::end_with_parent;
+use crate::sys::socket::UdpSocket;
 
 /// What this program is started with to be a server of a bench.
 pub const SERVE: [&str; 3] = ["lab", "play", "--serve-stdin"];
@@ -66,9 +68,37 @@ impl Server {
         })
     }
 
-    /// How it is spoken to.
-    pub fn control(&mut self) -> &mut Control {
-        &mut self.control
+    /// Gives an order, and waits until it is carried out.
+    ///
+    /// # Errors
+    ///
+    /// A loop that is gone.
+    pub fn give(&mut self, order: Order) -> anyhow::Result<()> {
+        let given = self.control.give(order);
+        given.with_context(|| self.gone())
+    }
+
+    /// Has it serve a socket.
+    ///
+    /// # Errors
+    ///
+    /// A loop that is gone.
+    pub fn hand_over(&mut self, serial: Serial, socket: &UdpSocket) -> anyhow::Result<()> {
+        let given = self.control.hand_over(serial, socket);
+        given.with_context(|| self.gone())
+    }
+
+    fn gone(&self) -> String {
+        format!("process {} has ended", self.process_id())
+    }
+
+    /// Has it bind a socket of its own, which is returned to be looked at.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `bind`, or a loop that is gone.
+    pub fn bind(&mut self, serial: Serial, port: u16) -> io::Result<UdpSocket> {
+        self.control.bind(serial, port)
     }
 
     /// True where it has ended by itself.

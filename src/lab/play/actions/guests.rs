@@ -1,6 +1,7 @@
 //! Others who want the port: a second process, a program in another language, another
 //! user.
 
+use std::fmt::Write;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,8 @@ use crate::lab::play::bench::{Bench, Kind, Lane};
 use crate::lab::play::locked;
 use crate::lab::play::message::PYTHON_SERIAL;
 use crate::lab::play::server::{Python, Server};
-use crate::lab::play::words::{many, number};
+use crate::lab::play::setup::Setup;
+use crate::lab::play::words::{many, many_do, number};
 use crate::sys::lab::bind::{Reuse, as_user, bind_udp, symbol};
 use crate::sys::sock_diag::bound_to;
 use crate::sys::user;
@@ -23,13 +25,27 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const NOBODY_USER: u32 = 65_534;
 
 impl Bench {
+    /// Has those join that belong to a setup, and adds what came of it.
+    pub(in crate::lab::play) fn invite(&mut self, setup: Setup, text: &mut String) {
+        let mut tell = |joined: anyhow::Result<Outcome>| match joined {
+            Ok(outcome) => text.extend([" ", outcome.text.as_str()]),
+            Err(error) => text.push_str(&format!(" Somebody could not join: {error:#}.")),
+        };
+        if setup.process {
+            tell(self.join_process());
+        }
+        if setup.python {
+            tell(self.join_python());
+        }
+    }
+
     pub(super) fn join_process(&mut self) -> anyhow::Result<Outcome> {
         let port = self.address.port();
         let beside = self.lanes();
         let seen = self.around(|bench| {
             let mut process = Server::process()?;
             let serial = bench.serial();
-            let socket = process.control().bind(serial, port);
+            let socket = process.bind(serial, port);
             let socket = socket.context("the second process could not bind the port")?;
             let lane = Lane {
                 serial,
@@ -42,7 +58,8 @@ impl Bench {
             Ok((serial, bench.process.as_ref().map_or(0, Server::process_id)))
         })?;
         let (serial, process) = seen.deed;
-        let text = format!("Process {process} bound the port too, beside {beside} sockets.");
+        let beside = many(beside as u64, "socket");
+        let text = format!("Process {process} bound the port too, beside {beside}.");
         let figures = json!({"to_it": seen.on(serial), "process": process});
         Ok(self.joined(&seen, text, serial, figures))
     }
@@ -65,7 +82,8 @@ impl Bench {
             locked(&bench.shown).lanes.push(lane);
             Ok(())
         })?;
-        let text = format!("Ten lines of Python bound the port too, beside {beside} sockets.");
+        let beside = many(beside as u64, "socket");
+        let text = format!("Ten lines of Python bound the port too, beside {beside}.");
         let figures = json!({"to_it": seen.on(PYTHON_SERIAL)});
         Ok(self.joined(&seen, text, PYTHON_SERIAL, figures))
     }
@@ -105,18 +123,25 @@ impl Bench {
             Kind::Python => "The Python program",
             _ => "The second process",
         };
-        let text = format!(
-            "{who} has ended: its {} went to the {} that are left, and {} of the others moved too.",
-            many(own, "flow"),
-            many(self.lanes() as u64, "socket"),
-            number(seen.moved().saturating_sub(own)),
-        );
+        let text = format!("{who} has ended.");
         let mut outcome = self.outcome(&seen, text, json!({"own": own}));
+        if seen.unheard() == 0 {
+            let _ = write!(
+                outcome.text,
+                " Its {} went to the {} left, and {} of the others moved too.",
+                many(own, "flow"),
+                many_do(self.lanes() as u64, "socket", ["that is", "that are"]),
+                number(seen.moved().saturating_sub(own)),
+            );
+        }
         self.tell_loss(&mut outcome, &seen);
         Ok(outcome)
     }
 
     pub(super) fn other_user(&mut self) -> anyhow::Result<Outcome> {
+        if self.lanes() == 0 {
+            bail!("nobody has the port now, so that anybody may bind it");
+        }
         let address = self.address;
         let other = NOBODY_USER - u32::from(user::effective() == NOBODY_USER);
         let reuse = Reuse {
@@ -136,8 +161,7 @@ impl Bench {
                 (
                     format!(
                         "User {other} tried to bind the port with SO_REUSEPORT, and got {symbol}: \
-                            only the user who has it may add sockets. {} moved.",
-                        many(seen.moved(), "flow"),
+                            only the user who has it may add sockets."
                     ),
                     symbol,
                 )
@@ -149,6 +173,9 @@ impl Bench {
         };
         let mut outcome = self.outcome(&seen, text, json!({"result": result}));
         if seen.deed.is_some() {
+            if seen.unheard() == 0 {
+                let _ = write!(outcome.text, " {} moved.", many(seen.moved(), "flow"));
+            }
             self.tell_loss(&mut outcome, &seen);
         }
         Ok(outcome)

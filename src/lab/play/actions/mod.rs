@@ -2,6 +2,7 @@
 //! figures are counted, never reckoned: where flows land before and after by a roll
 //! call, what was lost by the numbers of the questions that have no answer.
 
+mod ends;
 mod guests;
 mod restarts;
 mod sockets;
@@ -13,12 +14,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use serde_json::{Value, json};
 
-use super::bench::{Bench, Kind, Lane, Said, band, moved};
+use super::bench::{Bench, Kind, Said, band, moved};
 use super::ledger::NOBODY;
 use super::locked;
 use super::message::Serial;
 use super::setup::Setup;
-use super::words::{many, number};
+use super::words::{self, many, number};
 
 /// How often something is looked at until it is as wanted.
 const TICK: Duration = Duration::from_millis(10);
@@ -102,7 +103,7 @@ struct Seen<T> {
     before: Vec<Serial>,
     after: Vec<Serial>,
     /// The sockets in the kernel's order, before and after.
-    orders: [Vec<Serial>; 2],
+    orders: [Vec<(Serial, Kind)>; 2],
     moved: Vec<bool>,
     /// Datagrams that were sent meanwhile, and those of them that have no answer.
     sent: u64,
@@ -124,34 +125,60 @@ impl<T> Seen<T> {
         self.before.len() as u64
     }
 
-    /// Where all sockets are new, a flow has moved if the place of its socket in the
-    /// group is another.
+    /// Flows of which it is not known where they are, or were.
+    fn unheard(&self) -> u64 {
+        let pairs = self.before.iter().zip(&self.after);
+        let is_unheard =
+            |(before, after): &(&Serial, &Serial)| [**before, **after].contains(&NOBODY);
+        pairs.filter(is_unheard).count() as u64
+    }
+
+    /// Where the server's sockets are new, a flow has moved if the place of its socket
+    /// among them is another, or if it went to somebody else.
     fn compare_slots(&mut self) {
-        let slots = |places: &[Serial], order: &[Serial]| -> Vec<Serial> {
-            let slot = |at: &Serial| order.iter().position(|serial| serial == at);
-            let slots = places.iter().map(slot);
-            slots
-                .map(|slot| slot.map_or(NOBODY, |slot| slot as Serial))
-                .collect()
+        let slots = |places: &[Serial], order: &[(Serial, Kind)]| -> Vec<Serial> {
+            places.iter().map(|at| slot(order, *at)).collect()
         };
         let [before, after] = &self.orders;
         self.moved = moved(&slots(&self.before, before), &slots(&self.after, after));
     }
 }
 
+/// The place of a socket among the server's, or whose else it is.
+fn slot(order: &[(Serial, Kind)], at: Serial) -> Serial {
+    let mut own = 0;
+    for &(serial, kind) in order {
+        match kind {
+            Kind::Own if serial == at => return own,
+            Kind::Own => own += 1,
+            Kind::Process if serial == at => return NOBODY - 1,
+            Kind::Python if serial == at => return NOBODY - 2,
+            Kind::Process | Kind::Python => {}
+        }
+    }
+    NOBODY
+}
+
 impl Bench {
     /// Does it, and says what came of it; of what failed, why.
     pub fn act(&mut self, action: Action) -> Said {
         locked(&self.shown).doing = Some(action.doing());
+        let ended = self.tend();
         let done = self.carry_out(action);
-        locked(&self.shown).doing = None;
-        match done {
-            Ok(outcome) => self.say(outcome.text, outcome.figures, outcome.moved),
-            Err(error) => {
-                let text = format!("Nothing came of it: {error:#}.");
-                self.say(text, json!({"failed": true}), Vec::new())
+        let mut outcome = done.unwrap_or_else(|error| {
+            let mut text = format!("Nothing came of it: {error:#}.");
+            text.extend(self.tend().map(|ended| format!(" {ended}")));
+            Outcome {
+                text,
+                figures: json!({"failed": true}),
+                moved: Vec::new(),
             }
+        });
+        if let Some(ended) = ended {
+            outcome.text = format!("{ended} {}", outcome.text);
         }
+        locked(&self.shown).doing = None;
+        self.say(outcome.text, outcome.figures, outcome.moved)
     }
 
     fn carry_out(&mut self, action: Action) -> anyhow::Result<Outcome> {
@@ -198,8 +225,9 @@ impl Bench {
     }
 
     fn set(&mut self, setup: Setup) -> anyhow::Result<Outcome> {
-        let old = locked(&self.shown).setup;
-        if (old.sockets, old.flows) != (setup.sockets, setup.flows) || old == setup {
+        let old = locked(&self.shown).setup();
+        let group = |setup: Setup| (setup.sockets, setup.flows, setup.process, setup.python);
+        if group(old) != group(setup) || old == setup {
             return self.set_up_anew(setup);
         }
         let seen = self.around(|bench| {
@@ -207,27 +235,35 @@ impl Bench {
             bench.clients.set_rate(setup.rate);
             bench.steer()
         })?;
-        let mut outcome = self.outcome(&seen, String::new(), json!({"rate": setup.rate}));
+        let figures = json!({"rate": setup.rate});
         if old.policy == setup.policy {
             let rate = many(setup.rate.into(), "datagram");
-            outcome.text =
-                format!("The clients send {rate} a second now. No flow is moved by that.");
-            return Ok(outcome);
+            let text =
+                format!("The clients are to send {rate} a second. No flow is moved by that.");
+            return Ok(self.outcome(&seen, text, figures));
         }
-        outcome.text = format!(
-            "Steered by {} now, no longer by {}: {} of {} were last answered by another socket. {}",
+        let text = format!(
+            "Steered by {} now, no longer by {}.",
             setup.policy_name(),
             old.policy_name(),
-            number(seen.moved()),
-            many(seen.flows(), "flow"),
-            match setup.policy_name() {
-                "hash" => "From now on each stays where it is.",
-                "cpu" =>
-                    "On loopback a datagram comes in on the CPU that sends it, so that few \
-                    sockets get all.",
-                _ => "A program chooses for each datagram: no flow has a socket of its own.",
-            },
         );
+        let mut outcome = self.outcome(&seen, text, figures);
+        if seen.unheard() == 0 {
+            let _ = write!(
+                outcome.text,
+                " Of {} {} last answered by another socket.",
+                many(seen.flows(), "flow"),
+                words::were(seen.moved()),
+            );
+        }
+        outcome.text += match setup.policy_name() {
+            "hash" => " From now on each stays where it is.",
+            "cpu" => {
+                " On loopback a datagram comes in on the CPU that sends it, so that few sockets \
+                    get all."
+            }
+            _ => " A program chooses for each datagram: no flow has a socket of its own.",
+        };
         Ok(outcome)
     }
 
@@ -260,6 +296,10 @@ impl Bench {
             let _ = write!(outcome.text, " {}", self.steered());
             return outcome;
         }
+        if seen.unheard() > 0 {
+            self.tell_loss(&mut outcome, seen);
+            return outcome;
+        }
         let [low, high] = band(seen.before.len(), self.lanes());
         let _ = write!(
             outcome.text,
@@ -273,17 +313,29 @@ impl Bench {
         outcome
     }
 
-    /// The figures that all actions have, beside their own.
-    fn outcome<T>(&self, seen: &Seen<T>, text: String, own: Value) -> Outcome {
+    /// The figures that all actions have, beside their own. Where somebody was not
+    /// heard, nothing is told of who moved.
+    fn outcome<T>(&self, seen: &Seen<T>, mut text: String, own: Value) -> Outcome {
+        let unheard = seen.unheard();
         let mut figures = json!({
             "flows": seen.flows(),
             "moved": seen.moved(),
-            "unheard": seen.after.iter().filter(|at| **at == NOBODY).count(),
+            "unheard": unheard,
             "sent": seen.sent,
             "lost": seen.lost,
         });
         if let (Value::Object(all), Value::Object(own)) = (&mut figures, own) {
             all.extend(own);
+            if unheard > 0 {
+                all.retain(|name, _| name != "moved" && name != "to_it");
+            }
+        }
+        if unheard > 0 {
+            let ports = words::many_do(unheard, "port", ["has", "have"]);
+            let _ = write!(
+                text,
+                " {ports} not been answered; nothing is told of who moved."
+            );
         }
         // Where every datagram is chosen for, all flows are always elsewhere.
         let moved = match self.is_steered() {
@@ -323,16 +375,15 @@ impl Bench {
         Ok((index, lane.kind))
     }
 
-    fn order(&self) -> Vec<Serial> {
+    fn order(&self) -> Vec<(Serial, Kind)> {
         let shown = locked(&self.shown);
-        shown.lanes.iter().map(|lane| lane.serial).collect()
+        let lanes = shown.lanes.iter();
+        lanes.map(|lane| (lane.serial, lane.kind)).collect()
     }
 
     /// The server's sockets.
     fn own(&self) -> usize {
-        let shown = locked(&self.shown);
-        let own = |lane: &&Lane| lane.kind == Kind::Own;
-        shown.lanes.iter().filter(own).count()
+        locked(&self.shown).count(Kind::Own)
     }
 }
 
@@ -346,6 +397,7 @@ mod tests {
             flows: 64,
             rate: 200,
             policy,
+            ..Setup::default()
         };
         Bench::start(setup).unwrap()
     }
@@ -402,6 +454,66 @@ mod tests {
             said.text.starts_with("2 sockets and 10 client ports"),
             "{said:?}"
         );
+    }
+
+    fn seen(after: Vec<Serial>) -> Seen<()> {
+        let guest = (9, Kind::Process);
+        Seen {
+            deed: (),
+            before: vec![1, 2, 9, 9],
+            after,
+            orders: [
+                vec![(1, Kind::Own), guest, (2, Kind::Own)],
+                vec![guest, (3, Kind::Own), (4, Kind::Own)],
+            ],
+            moved: Vec::new(),
+            sent: 0,
+            lost: 0,
+            took: Duration::ZERO,
+        }
+    }
+
+    #[test]
+    fn new_sockets_are_compared_by_place_and_a_guests_is_its_own() {
+        let mut seen = seen(vec![3, 9, 9, 4]);
+        seen.compare_slots();
+        assert_eq!(seen.moved, [false, true, false, true]);
+    }
+
+    #[test]
+    fn of_flows_that_were_not_heard_nothing_is_told() {
+        let bench = start(0);
+        let told = |after| {
+            let figures = json!({"to_it": 1});
+            bench.joined(&seen(after), "Added.".to_owned(), 4, figures)
+        };
+        let heard = told(vec![3, 9, 9, 4]);
+        assert!(
+            heard.text.contains(" It has 1 of 4 flows"),
+            "{}",
+            heard.text
+        );
+        assert_eq!(heard.figures["to_it"], 1);
+        let unheard = told(vec![3, NOBODY, NOBODY, 4]);
+        assert!(unheard.text.contains("2 ports have not been answered"));
+        assert!(!unheard.text.contains("It has"), "{}", unheard.text);
+        let figures = &unheard.figures;
+        assert!(figures["to_it"].is_null() && figures["moved"].is_null());
+    }
+
+    #[test]
+    fn where_nobody_has_the_port_no_other_user_tries_for_it() {
+        let mut bench = start(0);
+        locked(&bench.shown).lanes.clear();
+        assert!(bench.other_user().is_err());
+    }
+
+    #[test]
+    fn what_is_half_done_is_made_good() {
+        let mut bench = start(0);
+        bench.close(1).unwrap();
+        assert!(bench.tend().unwrap().contains("1 socket"));
+        assert_eq!((bench.lanes(), bench.tend()), (4, None));
     }
 
     #[test]

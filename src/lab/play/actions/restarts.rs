@@ -13,31 +13,38 @@ use crate::lab::play::bench::{Bench, Kind, Lane};
 use crate::lab::play::locked;
 use crate::lab::play::server::Server;
 use crate::lab::play::serving::{Order, bind};
-use crate::lab::play::words::{many, number};
+use crate::lab::play::words::{many, many_do, number};
 
 impl Bench {
     pub(super) fn reopen(&mut self) -> anyhow::Result<Outcome> {
         let address = self.address;
         let mut seen = self.around(|bench| {
             let count = bench.own();
+            // Whoever cannot be started ends nothing.
+            let new = Server::process()?;
             let queued = bench.close_own()?;
             let gap = Instant::now();
-            bench.server = Server::process()?;
+            bench.server = new;
             bench.open(address, count)?;
             Ok((queued, gap.elapsed()))
         })?;
         let (queued, gap) = (seen.deed.0, seen.deed.1.as_millis() as u64);
         let text = format!(
-            "Closed all sockets and started another process, which had {} bound {} ms later.",
-            many(self.own() as u64, "new socket"),
+            "Started another process and closed all sockets of the old one; {} bound {} ms later.",
+            many_do(self.own() as u64, "new socket", ["was", "were"]),
             number(gap),
         );
         let mut outcome = self.restarted(&mut seen, text, json!({"queued": queued, "gap_ms": gap}));
         let _ = write!(
             outcome.text,
-            " Queued on the old sockets: {}; the rest came while nobody had the port.",
-            number(queued),
+            " Queued on the old sockets: {}",
+            number(queued)
         );
+        let is_alone = self.lanes() == self.own();
+        outcome.text += match is_alone && seen.lost > queued {
+            true => "; the rest came while nobody had the port.",
+            false => ".",
+        };
         Ok(outcome)
     }
 
@@ -53,8 +60,8 @@ impl Bench {
             Ok(queued)
         })?;
         let text = format!(
-            "{} of another process joined, then the old were closed as they were: somebody had \
-                the port all the time.",
+            "{} of another process joined, then as many old ones were closed with what was \
+                queued: somebody had the port all the time.",
             many(self.own() as u64, "socket"),
         );
         let figures = json!({"queued": seen.deed});
@@ -75,10 +82,10 @@ impl Bench {
             let process = new.process_id();
             for lane in shown.lanes.iter_mut().filter(own) {
                 if let Some(socket) = &lane.socket {
-                    new.control().hand_over(lane.serial, socket)?;
+                    new.hand_over(lane.serial, socket)?;
                 }
                 // What it has read by then it has answered.
-                bench.server.control().give(Order::Close(lane.serial))?;
+                bench.server.give(Order::Close(lane.serial))?;
                 lane.process = process;
             }
             drop(shown);
@@ -86,9 +93,9 @@ impl Bench {
             Ok(())
         })?;
         let text = format!(
-            "Process {} took {} over, as they are, with what was queued (SCM_RIGHTS), in {} ms.",
+            "Process {} took over {}, with what was queued (SCM_RIGHTS), in {} ms.",
             self.server.process_id(),
-            many(self.own() as u64, "socket"),
+            many_do(self.own() as u64, "socket", ["as it is", "as they are"]),
             number(seen.took.as_millis() as u64),
         );
         let figures = json!({"took_ms": seen.took.as_millis() as u64});
@@ -100,15 +107,16 @@ impl Bench {
         seen.compare_slots();
         let mut outcome = self.outcome(seen, text, figures);
         self.tell_loss(&mut outcome, seen);
-        let moved = number(seen.moved());
-        let _ = match self.is_steered() {
-            true => write!(outcome.text, " {}", self.steered()),
-            false => write!(
+        if self.is_steered() {
+            let _ = write!(outcome.text, " {}", self.steered());
+        } else if seen.unheard() == 0 {
+            let _ = write!(
                 outcome.text,
-                " {moved} of {} are at another place of the group.",
-                many(seen.flows(), "flow")
-            ),
-        };
+                " Of {} {} moved to another place of the group.",
+                many(seen.flows(), "flow"),
+                number(seen.moved()),
+            );
+        }
         outcome
     }
 
@@ -146,8 +154,7 @@ impl Bench {
                 break;
             };
             if let Some(old) = old {
-                old.control()
-                    .give(Order::Close(shown.lanes[index].serial))?;
+                old.give(Order::Close(shown.lanes[index].serial))?;
             }
             let (waiting, dropped) = shown.load(&shown.lanes[index]);
             queued += waiting;

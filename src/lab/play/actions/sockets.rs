@@ -8,7 +8,7 @@ use anyhow::{Context, bail};
 use serde_json::json;
 
 use super::{Outcome, TICK};
-use crate::lab::play::bench::{Bench, Kind, Lane};
+use crate::lab::play::bench::{Bench, Kind};
 use crate::lab::play::locked;
 use crate::lab::play::message::Serial;
 use crate::lab::play::serving::{Order, bind};
@@ -30,7 +30,10 @@ impl Bench {
             bench.steer()
         })?;
         let new = self.next_serial - 1;
-        let text = format!("Added socket {new} to {}.", self.lanes() - 1);
+        let text = match self.lanes() - 1 {
+            0 => format!("Added socket {new}; there was no other."),
+            others => format!("Added socket {new} to {}.", number(others as u64)),
+        };
         let figures = json!({"socket": new, "to_it": seen.on(new)});
         Ok(self.joined(&seen, text, new, figures))
     }
@@ -41,8 +44,7 @@ impl Bench {
         if kind != Kind::Own {
             return self.end(kind);
         }
-        let own = |lane: &&Lane| lane.kind == Kind::Own;
-        if locked(&self.shown).lanes.iter().filter(own).count() == 1 {
+        if self.own() == 1 {
             bail!("it is the server's only socket; restart it instead");
         }
         let seen = self.around(|bench| {
@@ -64,14 +66,17 @@ impl Bench {
         let mut outcome = self.outcome(&seen, text, figures);
         if self.is_steered() {
             let _ = write!(outcome.text, " {}", self.steered());
-        } else {
-            let _ = write!(
-                outcome.text,
-                " Its {} had to move; {} of {} that were elsewhere moved too.",
-                many(own, "flow"),
-                number(others),
-                number(seen.flows() - own),
-            );
+        } else if seen.unheard() == 0 {
+            let _ = write!(outcome.text, " Its {} had to move", many(own, "flow"));
+            let _ = match seen.flows() - own {
+                0 => write!(outcome.text, "."),
+                elsewhere => write!(
+                    outcome.text,
+                    "; of {} elsewhere {} moved too.",
+                    number(elsewhere),
+                    number(others),
+                ),
+            };
         }
         self.tell_loss(&mut outcome, &seen);
         let _ = write!(outcome.text, " Queued on it: {}.", number(queued));
@@ -90,8 +95,8 @@ impl Bench {
             locked(bench.clients.ledger()).watch();
             let order = Order::Stall(serial, STALL.as_millis() as u16);
             match (kind, &mut bench.process) {
-                (Kind::Own, _) => bench.server.control().give(order)?,
-                (Kind::Process, Some(process)) => process.control().give(order)?,
+                (Kind::Own, _) => bench.server.give(order)?,
+                (Kind::Process, Some(process)) => process.give(order)?,
                 _ => bail!("the Python program takes no orders"),
             }
             let (start, mut most) = (Instant::now(), 0);
@@ -106,9 +111,14 @@ impl Bench {
         let slowest = slowest.as_millis() as u64;
         let own = seen.before.iter().filter(|at| **at == serial).count() as u64;
         let (queued, others) = (seen.deed, self.lanes() - 1);
+        let meanwhile = match others {
+            0 => "and there was no other socket",
+            1 => "while the other socket had time",
+            _ => "while the others had time",
+        };
         let text = format!(
-            "Socket {serial} was not read for a second: {} of {} waited, the longest {} ms, while \
-                the other {others} had time. Its queue grew to {}; {} dropped because it was full.",
+            "Socket {serial} was not read for a second: {} of {} waited, the longest {} ms, \
+                {meanwhile}. Its queue grew to {}; {} dropped because it was full.",
             number(waited),
             many(seen.flows(), "client"),
             number(slowest),
