@@ -8,7 +8,7 @@ mod tally;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::sys::epoll::Epoll;
@@ -70,7 +70,16 @@ pub struct Plan<'r> {
 ///
 /// Sockets that are not to be had. Later faults are counted.
 pub fn run(plan: &Plan) -> io::Result<Tally> {
-    let mut generator = Generator::new(plan)?;
+    run_in_sight(plan, &AtomicU64::new(0))
+}
+
+/// As `run`; `sent` says meanwhile how many requests have gone out.
+///
+/// # Errors
+///
+/// As `run`.
+pub fn run_in_sight(plan: &Plan, sent: &AtomicU64) -> io::Result<Tally> {
+    let mut generator = Generator::new(plan, sent)?;
     match plan.pace {
         Pace::Open { rate } => generator.keep_rate(rate)?,
         Pace::Closed { window } => generator.keep_window(window)?,
@@ -91,6 +100,8 @@ struct Generator<'p> {
     ready: Vec<usize>,
     start: Instant,
     tally: Tally,
+    /// `tally.sent`, for others to see.
+    sent: &'p AtomicU64,
 }
 
 /// A flow, what it asked, and the place among the requests that it began at.
@@ -101,7 +112,7 @@ struct Asking {
 }
 
 impl<'p> Generator<'p> {
-    fn new(plan: &'p Plan<'p>) -> io::Result<Generator<'p>> {
+    fn new(plan: &'p Plan<'p>, sent: &'p AtomicU64) -> io::Result<Generator<'p>> {
         let epoll = Epoll::new()?;
         let mut flows = Vec::new();
         for index in 0..plan.flows {
@@ -122,6 +133,7 @@ impl<'p> Generator<'p> {
             epoll,
             start: Instant::now(),
             tally: Tally::new(),
+            sent,
         })
     }
 
@@ -240,6 +252,8 @@ impl<'p> Generator<'p> {
                     ledger.enter(if rate == 0 { now } else { nanoseconds(due) });
                 }
                 self.tally.sent += sent as u64;
+                // Relaxed: the number is all that is passed on.
+                self.sent.store(self.tally.sent, Ordering::Relaxed);
                 sent
             }
             Err(error) => {

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -38,7 +38,9 @@ pub const EXPERIMENT: Experiment = Experiment {
     name: "restart",
     question: "How many datagrams does a restart lose?",
     method: "64 flows on loopback ask at a steady rate, 20,000 a second, whether they are \
-        answered or not; how many a busy machine kept up with says the column sent. Meanwhile the server, N threads (1,024 at most) with a socket each, is \
+        answered or not. A round in which a busy machine has sent less than half of that while the server \
+        was replaced is run again, three times at most, and is left out if it stays so; its row \
+        says so (kept_up). Meanwhile the server, N threads (1,024 at most) with a socket each, is \
         replaced by another: closed, and 20 ms later opened again; by one that joins the \
         SO_REUSEPORT group first, the old one then being closed as it is, or when every thread \
         has answered what is queued, or each socket as soon as its thread has (as this server \
@@ -94,6 +96,10 @@ const BUFFER: usize = 1 << 20;
 const IDLE: Duration = Duration::from_millis(10);
 /// When a request is lost: later than any thread waits for its CPU.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// Times that a round is run until the load generator keeps up.
+const ATTEMPTS: usize = 3;
+/// How long the load generator may take until it has a CPU and sends.
+const SLOW: Duration = Duration::from_secs(5);
 /// A restart does not take that long.
 const LONGEST: Duration = Duration::from_secs(60);
 /// What a small server needs until it has its port back.
@@ -151,10 +157,16 @@ impl Way {
 struct Restart {
     way: &'static str,
     round: usize,
+    /// Times that it was run; all but the last told nothing.
+    attempts: usize,
     sockets: usize,
     flows: usize,
     rate: u64,
     sent: u64,
+    /// Sent while the server was replaced.
+    sent_meanwhile: u64,
+    /// Whether that is what the rate says, or half of it at least.
+    kept_up: bool,
     answered: u64,
     lost: u64,
     /// Lost, because a buffer was full.
@@ -175,7 +187,7 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     for round in 0..rounds {
         for way in WAYS {
             lab.step(way.name())?;
-            measured.push(measure(lab, way, round, sockets)?);
+            measured.push(measure_under_load(lab, way, round, sockets)?);
         }
     }
     Ok(ExperimentResult {
@@ -186,13 +198,42 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
     })
 }
 
+/// A server that is not asked anything while it is replaced loses nothing, however
+/// it is done.
+fn measure_under_load(
+    lab: &Lab,
+    way: Way,
+    round: usize,
+    sockets: usize,
+) -> anyhow::Result<Restart> {
+    let mut attempts = 1;
+    loop {
+        let restart = measure(lab, way, round, sockets)?;
+        if restart.kept_up || attempts == ATTEMPTS {
+            return Ok(Restart {
+                attempts,
+                ..restart
+            });
+        }
+        attempts += 1;
+    }
+}
+
+/// Whether at least half was sent of what the rate says.
+fn has_kept_up(rate: u64, took: Duration, sent: u64) -> bool {
+    let due = u128::from(rate) * took.as_micros() / 1_000_000;
+    2 * u128::from(sent) >= due
+}
+
 fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<Restart> {
     let folder = tempfile::tempdir().context("cannot make a temporary folder")?;
     let old = Server::start(way, sockets, folder.path())?;
     // The slower rate leaves the smallest buffers room for a server that does
     // not get a CPU for a while.
     let rate = lab.choose(20_000, 2000);
-    let over = AtomicBool::new(false);
+    let (over, sent) = (AtomicBool::new(false), AtomicU64::new(0));
+    // Relaxed: flag and number are all that is passed on.
+    let sent_so_far = || sent.load(Ordering::Relaxed);
     let plan = Plan {
         peer: old.address(),
         flows: FLOWS,
@@ -205,14 +246,17 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
     };
     let around = Duration::from_millis(lab.choose(100, 50));
     thread::scope(|scope| {
-        let asking = scope.spawn(|| load_generator::run(&plan));
+        let asking = scope.spawn(|| load_generator::run_in_sight(&plan, &sent));
+        let slow = Instant::now() + SLOW;
+        while sent_so_far() == 0 && !asking.is_finished() && Instant::now() < slow {
+            thread::sleep(Duration::from_millis(1));
+        }
         thread::sleep(around);
-        let start = Instant::now();
+        let (start, sent_before) = (Instant::now(), sent_so_far());
         // On this thread: a process ends with the one that has started it.
         let restarted = old.restart(sockets, folder.path());
-        let took = start.elapsed();
+        let (took, sent_meanwhile) = (start.elapsed(), sent_so_far() - sent_before);
         thread::sleep(around);
-        // Relaxed: the flag is all that is passed on.
         over.store(true, Ordering::Relaxed);
         let tally = asking.join().expect("the thread does not panic");
         let (new, dropped) = restarted?;
@@ -220,10 +264,13 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
         Ok(Restart {
             way: way.name(),
             round,
+            attempts: 1,
             sockets,
             flows: FLOWS,
             rate,
             sent: tally.sent,
+            sent_meanwhile,
+            kept_up: has_kept_up(rate, took, sent_meanwhile),
             answered: tally.answered,
             lost: tally.lost,
             dropped: dropped + new.end()?,
@@ -458,6 +505,15 @@ mod tests {
     use super::*;
     use crate::server::counters::{BATCH_CLASSES, Totals};
     use crate::server::table::{self, CounterRow};
+
+    #[test]
+    fn a_round_in_which_little_was_sent_tells_nothing() {
+        let (rate, took) = (20_000, Duration::from_millis(20));
+        assert!(has_kept_up(rate, took, 400) && has_kept_up(rate, took, 200));
+        assert!(!has_kept_up(rate, took, 199) && !has_kept_up(rate, took, 0));
+        // Nothing is due in so short a time.
+        assert!(has_kept_up(2000, Duration::from_micros(400), 0));
+    }
 
     #[test]
     fn the_kernels_drops_are_read_from_the_table_that_a_server_leaves() {
