@@ -1,7 +1,10 @@
 //! Another process's socket, borrowed for a moment: a descriptor of the same
 //! socket is had by pidfd_getfd(2), its options are read, and it is closed. It
 //! takes the right to trace that process (ptrace(2)), which root has. Nothing of
-//! the socket is changed; what a program on its group is, no option tells.
+//! the socket is changed but what the kernel changes for whoever gets a descriptor
+//! (`__receive_sock` in `net/core/sock.c`): under version 1 of control groups it is
+//! from then on in the net_cls class and has the net_prio index of this process.
+//! What a program on its group is, no option tells.
 
 use std::io;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
