@@ -9,6 +9,8 @@ use crate::lab::explain::members::parse_address;
 use crate::lab::explain::{Explanation, Inquiry, explain};
 use crate::sys::proc_net::Protocol;
 
+/// In less, nothing is seen.
+const LEAST: Duration = Duration::from_millis(10);
 /// The longest that anybody would wait.
 const MOST: Duration = Duration::from_secs(3600);
 
@@ -34,8 +36,9 @@ pub struct Explain {
 
 fn parse_window(text: &str) -> Result<Duration, String> {
     match humantime::parse_duration(text) {
-        Ok(window) if window <= MOST => Ok(window),
-        Ok(_) => Err("an hour is the longest".into()),
+        Ok(window) if window < LEAST => Err("10ms is the shortest".into()),
+        Ok(window) if window > MOST => Err("an hour is the longest".into()),
+        Ok(window) => Ok(window),
         Err(error) => Err(format!("{error}; such as 2s or 500ms")),
     }
 }

@@ -15,6 +15,7 @@ pub mod holders;
 pub mod members;
 pub mod receipts;
 pub mod told;
+mod unread;
 pub mod verdict;
 pub mod window;
 

@@ -1,6 +1,7 @@
 //! How it is told: tables for people, JSON for programs.
 
 use std::net::{IpAddr, Ipv6Addr};
+use std::time::Duration;
 
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -16,6 +17,8 @@ use crate::sys::lab::diag::Described;
 use crate::sys::proc_net::Protocol;
 use crate::sys::user;
 
+/// Below that, tenths of a second say little.
+const TENTH: Duration = Duration::from_millis(100);
 /// The version of what `json` writes: another one where a name changes or goes.
 pub const VERSION: u32 = 1;
 
@@ -30,6 +33,20 @@ pub fn thousands(number: u64) -> String {
         told.push(digit);
     }
     told
+}
+
+/// So many of something: `1 flow`, `2,000 flows`.
+pub fn counted(number: u64, one: &str) -> String {
+    let ending = if number == 1 { "" } else { "s" };
+    format!("{} {one}{ending}", thousands(number))
+}
+
+/// `2 s`, `0.4 s`, `20 ms`.
+pub fn seconds(duration: Duration) -> String {
+    if duration < TENTH {
+        return format!("{} ms", duration.as_millis());
+    }
+    format!("{:.1} s", duration.as_secs_f64()).replace(".0 s", " s")
 }
 
 /// A part of one; small ones keep a decimal.
@@ -122,14 +139,13 @@ fn bound_to(socket: &Described) -> String {
 }
 
 fn load(facts: &Facts) -> Table {
-    let seconds = facts.lasted.as_secs_f64();
     let by_chance = match facts.chance {
         Some(chance) if facts.flows > 0 => {
             let count = |flows: f64| thousands(flows as u64);
             format!(
-                "; by chance each has {} of {} flows, and the busiest {} of the load",
+                "; by chance each has {} of {}, and the busiest {} of the load",
                 span(chance.flows, count),
-                thousands(facts.flows as u64),
+                counted(facts.flows as u64, "flow"),
                 span(chance.busiest, percent)
             )
         }
@@ -139,10 +155,14 @@ fn load(facts: &Facts) -> Table {
         Protocol::Udp => ("took", "octets waiting, most"),
         Protocol::Tcp => ("connections", "waiting, most"),
     };
+    let flows = match facts.evidence {
+        Evidence::Clients => "clients",
+        _ => "flows",
+    };
     let mut table = Table::new(
-        format!("In {seconds:.1} s{by_chance}"),
+        format!("In {:.1} s{by_chance}", facts.lasted.as_secs_f64()),
         &[
-            "#", took, "part", "hash", "flows", waits, "room", "waited", "dropped", "ever",
+            "#", took, "part", "hash", flows, waits, "room", "waited", "dropped", "ever",
         ],
     );
     let total: u64 = facts.members.iter().map(|it| it.took(facts.evidence)).sum();
@@ -152,13 +172,19 @@ fn load(facts: &Facts) -> Table {
     table
 }
 
+/// False where clients were counted rather than what they sent, or nothing.
+fn is_counted(facts: &Facts) -> bool {
+    !matches!(facts.evidence, Evidence::Clients | Evidence::Nothing)
+}
+
 fn load_row(facts: &Facts, number: usize, member: &Member, total: u64) -> [String; 10] {
     let took = member.took(facts.evidence);
     let of = |part: u64, total: u64| match total {
         0 => String::new(),
         total => percent(part as f64 / total as f64),
     };
-    let is_counted = facts.evidence != Evidence::Nothing;
+    let is_seen = facts.evidence != Evidence::Nothing;
+    let is_counted = is_counted(facts);
     let by_hash = match facts.protocol {
         Protocol::Udp if facts.datagrams > 0 => of(member.by_hash, facts.datagrams),
         _ => percent(member.asked),
@@ -167,9 +193,9 @@ fn load_row(facts: &Facts, number: usize, member: &Member, total: u64) -> [Strin
     [
         number.to_string(),
         only(is_counted, thousands(took)),
-        of(took, total),
+        only(is_counted, of(took, total)),
         by_hash,
-        only(is_counted, thousands(member.flows)),
+        only(is_seen, thousands(member.flows)),
         thousands(u64::from(member.queue.most)),
         thousands(u64::from(member.socket.room)),
         percent(member.queue.filled_share()),
@@ -287,9 +313,10 @@ struct ToldMember<'a> {
     holders: &'a [super::holders::Holder],
     receivers: &'a [String],
     received: Option<u64>,
-    took: u64,
+    /// Nothing where it was not counted.
+    took: Option<u64>,
     flows_by_hash: u64,
-    datagrams_by_hash: u64,
+    datagrams_by_hash: Option<u64>,
     part_of_all_flows: f64,
     waiting: u32,
     waiting_most: u32,
@@ -334,9 +361,9 @@ fn member(facts: &Facts, number: usize, member: &Member) -> Value {
         holders: &member.holders,
         receivers: &member.readers,
         received: member.received,
-        took: member.took(facts.evidence),
+        took: is_counted(facts).then(|| member.took(facts.evidence)),
         flows_by_hash: member.flows,
-        datagrams_by_hash: member.by_hash,
+        datagrams_by_hash: is_counted(facts).then_some(member.by_hash),
         part_of_all_flows: member.asked,
         waiting: member.queue.last,
         waiting_most: member.queue.most,
@@ -374,7 +401,7 @@ pub fn json(members: &Members, facts: &Facts, verdict: &Verdict) -> Value {
         "verdict": verdict,
         "evidence": facts.evidence,
         "flows": facts.flows,
-        "datagrams": facts.datagrams,
+        "datagrams": is_counted(facts).then_some(facts.datagrams),
         "heaviest_flow": facts.heaviest.map(|flow| json!({
             "from": flow.peer.to_string(),
             "datagrams": flow.datagrams,
@@ -400,6 +427,10 @@ mod tests {
         assert_eq!(told, ["0", "999", "1,000", "12,004", "1,234,567"]);
         let told = [0.0, 0.001, 0.0994, 0.0996, 0.934, 1.0].map(percent);
         assert_eq!(told, ["0 %", "0.1 %", "9.9 %", "10 %", "93 %", "100 %"]);
+        let told = [0, 1, 2000].map(|number| counted(number, "flow"));
+        assert_eq!(told, ["0 flows", "1 flow", "2,000 flows"]);
+        let told = [0, 99, 100, 2000].map(|ms| seconds(Duration::from_millis(ms)));
+        assert_eq!(told, ["0 ms", "99 ms", "0.1 s", "2 s"]);
         let range = |low, high| Range {
             low,
             median: low,

@@ -7,7 +7,8 @@ use serde::Serialize;
 use super::facts::{Evidence, Facts, Member};
 use super::holders::Holder;
 use super::members::name;
-use super::told::{percent, span, thousands};
+use super::told::{counted, percent, seconds, span, thousands};
+use super::unread::not_read;
 use crate::sys::proc_net::Protocol;
 
 /// Below so many datagrams nothing is said of a program.
@@ -95,7 +96,7 @@ impl Verdict {
         self
     }
 
-    fn new(diagnosis: Diagnosis, sentence: String, notes: &[&str]) -> Verdict {
+    pub(super) fn new(diagnosis: Diagnosis, sentence: String, notes: &[&str]) -> Verdict {
         Verdict {
             diagnosis,
             sentence,
@@ -116,10 +117,6 @@ fn which(facts: &Facts, index: usize) -> String {
     }
 }
 
-fn seconds(facts: &Facts) -> String {
-    format!("{:.1} s", facts.lasted.as_secs_f64()).replace(".0 s", " s")
-}
-
 /// `name (1), name (2)`.
 pub fn holders(held: &[Holder]) -> String {
     const NAMED: usize = 3;
@@ -132,53 +129,6 @@ pub fn holders(held: &[Holder]) -> String {
         named.push(format!("{} more", held.len() - NAMED));
     }
     named.join(", ")
-}
-
-fn not_read(facts: &Facts) -> Option<Verdict> {
-    let is_unread = |member: &Member| {
-        let is_received = facts.protocol == Protocol::Udp && member.received > Some(0);
-        member.queue.is_left_alone() && !is_received
-    };
-    let index = facts.members.iter().position(is_unread)?;
-    let member = &facts.members[index];
-    let (kind, waits) = match facts.protocol {
-        Protocol::Udp => ("reads", "octets wait"),
-        Protocol::Tcp => ("accepts on", "connections wait"),
-    };
-    let which = which(facts, index);
-    let sentence = format!(
-        "Nobody {kind} {}: {} {waits}, {} were dropped in {}.",
-        which[..1].to_lowercase() + &which[1..],
-        thousands(u64::from(member.queue.last)),
-        thousands(member.queue.drops()),
-        seconds(facts),
-    );
-    let stopped = member.holders.iter().find(|holder| holder.is_stopped);
-    let who = match &member.holders[..] {
-        _ if stopped.is_some() => {
-            let stopped = stopped.map_or(0, |holder| holder.process);
-            format!(
-                "{} has it open, and {stopped} is stopped: `kill -CONT {stopped}` has it go on.",
-                holders(&member.holders)
-            )
-        }
-        [] => "Find who has it open (as root) and look what it does.".into(),
-        [first, ..] => format!(
-            "{} has it open: is a thread stuck, or is it not meant to have it? See \
-                /proc/{}/task/*/stack.",
-            holders(&member.holders),
-            first.process
-        ),
-    };
-    let part = match facts.members.len() {
-        1 => "What is sent here is lost until somebody reads or closes the socket.".into(),
-        _ => format!(
-            "The kernel gives it {} of all flows for as long as it is open; what is not read has \
-                to be closed.",
-            percent(member.asked)
-        ),
-    };
-    Some(Verdict::new(Diagnosis::NotRead, sentence, &[&who, &part]))
 }
 
 fn alone(facts: &Facts) -> Option<Verdict> {
@@ -288,13 +238,15 @@ fn total(facts: &Facts) -> u64 {
 
 /// `12,004 datagrams in 2 s`.
 fn amount(facts: &Facts) -> String {
-    let total = thousands(total(facts));
+    let total = total(facts);
     match facts.evidence {
-        Evidence::Receives | Evidence::Datagrams | Evidence::Nothing => {
-            format!("{total} datagrams in {}", seconds(facts))
-        }
-        Evidence::Connections => format!("{total} connections"),
-        Evidence::Clients => format!("{total} clients on this machine"),
+        Evidence::Receives | Evidence::Datagrams | Evidence::Nothing => format!(
+            "{} in {}",
+            counted(total, "datagram"),
+            seconds(facts.lasted)
+        ),
+        Evidence::Connections => counted(total, "connection"),
+        Evidence::Clients => format!("{} on this machine", counted(total, "client")),
     }
 }
 
@@ -383,10 +335,10 @@ fn uneven(facts: &Facts) -> Option<Verdict> {
             &[&from, ports, steer],
         ));
     }
-    let flows = thousands(facts.flows as u64);
+    let flows = counted(facts.flows as u64, "flow");
     if part > chance.high {
         let sentence = format!(
-            "{which} {verb} {} of {}; of {flows} flows chance alone gives {} at most.",
+            "{which} {verb} {} of {}; of {flows} chance alone gives {} at most.",
             percent(part),
             amount(facts),
             percent(chance.high)
@@ -404,7 +356,7 @@ fn uneven(facts: &Facts) -> Option<Verdict> {
         ));
     }
     let sentence = format!(
-        "{which} {verb} {} of {}: with {flows} flows, chance gives the busiest {}.",
+        "{which} {verb} {} of {}: with {flows}, chance gives the busiest {}.",
         percent(part),
         amount(facts),
         span(chance, percent)
@@ -427,7 +379,7 @@ fn dropped(facts: &Facts) -> Option<String> {
         format!(
             "{} were dropped in {} because a queue was full.",
             thousands(drops),
-            seconds(facts)
+            seconds(facts.lasted)
         )
     })
 }
@@ -441,14 +393,19 @@ fn overloaded(facts: &Facts) -> Option<Verdict> {
     }
     let others = all.filter(|member| member.queue.drops() > 0).count() - 1;
     let what = match facts.protocol {
-        Protocol::Udp => "datagrams",
-        Protocol::Tcp => "connections",
+        Protocol::Udp => "datagram",
+        Protocol::Tcp => "connection",
+    };
+    let too = match others {
+        0 => String::new(),
+        1 => ", and another one dropped some".into(),
+        _ => format!(", and {others} others dropped some"),
     };
     let sentence = format!(
-        "{} dropped {} {what} in {}, and {others} others dropped some: it cannot keep up.",
+        "{} dropped {} in {}{too}: it cannot keep up.",
         which(facts, index),
-        thousands(drops),
-        seconds(facts)
+        counted(drops, what),
+        seconds(facts.lasted)
     );
     let todo = match facts.protocol {
         Protocol::Udp => {
@@ -503,12 +460,12 @@ fn strangers(facts: &Facts) -> Option<Verdict> {
 fn even(facts: &Facts) -> Option<Verdict> {
     let ((_, part), chance) = (busiest(facts)?, facts.chance?);
     let sentence = format!(
-        "Within chance: the busiest of {} {} {} of {}; {} flows give it {}.",
+        "Within chance: the busiest of {} {} {} of {}; {} give it {}.",
         facts.members.len(),
         verb(facts),
         percent(part),
         amount(facts),
-        thousands(facts.flows as u64),
+        counted(facts.flows as u64, "flow"),
         span(chance.busiest, percent)
     );
     Some(Verdict::new(Diagnosis::Even, sentence, &[]))
@@ -533,12 +490,15 @@ fn unseen(facts: &Facts) -> Verdict {
     }
     let came = match total(facts) {
         0 => "Nothing".into(),
-        few => format!("No more than {few} datagrams"),
+        few => format!("No more than {}", counted(few, "datagram")),
     };
     let sentence = format!(
         "{came} came in {}; the hash gives each of {count} sockets about {fair} of all flows.",
-        seconds(facts)
+        seconds(facts.lasted)
     );
     let note = "Run this again while there is load, or longer, with `--for 30s`.";
     Verdict::new(Diagnosis::Quiet, sentence, &[note])
 }
+
+#[cfg(test)]
+mod tests;

@@ -103,7 +103,7 @@ pub struct Queue {
 }
 
 impl Queue {
-    fn look(&mut self, waiting: u32, drops: u32) {
+    pub(super) fn look(&mut self, waiting: u32, drops: u32) {
         self.shrank |= self.looks > 0 && waiting < self.last;
         self.looks += 1;
         self.filled += u32::from(waiting > 0);
