@@ -51,7 +51,7 @@ impl Answer {
         raise_open_files();
         let stop = super::stop_on_signals()?;
         let token = self.token.map_or_else(Token::random, Ok)?;
-        let answer = remote::Answer::bind(self.listen.0, token)?;
+        let mut answer = remote::Answer::bind(self.listen.0, token)?;
         let end = self.duration.map(|duration| Instant::now() + duration);
         let address = answer.address()?;
         super::say(&format!(

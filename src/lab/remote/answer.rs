@@ -1,33 +1,28 @@
 //! The host where the sockets are: lets one source in at a time, and sees it out.
 
-use std::io;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 
+use super::door::{Came, Door};
 use super::lines::Lines;
-use super::message::{Admission, Greeting, MAX_REQUEST, Proof, Reply, VERSION, Welcome};
+use super::message::{Admission, Reply, Welcome};
 use super::session::Session;
 use super::token::Token;
 use crate::lab::card::Card;
 use crate::lab::place::Machine;
 use crate::lab::site::Site;
 use crate::server::placement::{allowed_cpus, usable_cpus};
-use crate::sys::poll;
 
-/// How long a source may take to prove that it knows the token. Others wait as long.
-const HANDSHAKE: Duration = Duration::from_secs(2);
 /// How often it looks whether it is to end.
 const TICK: Duration = Duration::from_millis(100);
 
 /// Waits for sources.
 pub struct Answer {
-    listener: TcpListener,
-    token: Token,
+    door: Door,
 }
 
 /// The source that is let in.
@@ -45,8 +40,9 @@ impl Answer {
     pub fn bind(address: SocketAddr, token: Token) -> anyhow::Result<Answer> {
         let listener = TcpListener::bind(address);
         let listener = listener.with_context(|| format!("cannot listen on {address}"))?;
-        listener.set_nonblocking(true)?;
-        Ok(Answer { listener, token })
+        Ok(Answer {
+            door: Door::new(listener, token)?,
+        })
     }
 
     /// Where it listens.
@@ -55,7 +51,7 @@ impl Answer {
     ///
     /// What the kernel says.
     pub fn address(&self) -> anyhow::Result<SocketAddr> {
-        Ok(self.listener.local_addr()?)
+        Ok(self.door.address()?)
     }
 
     /// Lets sources in, one at a time, until `stop` is set or the time has come, and
@@ -65,7 +61,7 @@ impl Answer {
     ///
     /// What the kernel says.
     pub fn run(
-        &self,
+        &mut self,
         stop: &AtomicBool,
         end: Option<Instant>,
         say: &(dyn Fn(&str) + Sync),
@@ -77,27 +73,21 @@ impl Answer {
             // Relaxed: nothing is read on the strength of either flag but that the
             // session's thread is about to end, which is then waited for.
             while !stop.load(Ordering::Relaxed) && end.is_none_or(|end| Instant::now() < end) {
-                if !poll::readable(self.listener.as_fd(), Some(TICK))? {
-                    continue;
-                }
-                let Ok((stream, peer)) = self.listener.accept() else {
-                    // Without a descriptor left, who waits goes on waiting.
-                    thread::sleep(TICK);
-                    continue;
-                };
-                let is_gone = |guest: &mut Guest<'_>| {
-                    guest.session.is_finished() || is_leaving.load(Ordering::Relaxed)
-                };
-                if let Some(gone) = guest.take_if(is_gone) {
-                    let _ = gone.session.join();
-                }
-                match self.admit(stream, guest.is_some()) {
-                    Ok((lines, site)) => {
-                        say(&format!("{peer} is in session"));
-                        is_leaving.store(false, Ordering::Relaxed);
-                        guest = Some(host(scope, lines, site, &is_leaving, say)?);
+                for Came { peer, outcome } in self.door.wait(TICK)? {
+                    let is_gone = |guest: &mut Guest<'_>| {
+                        guest.session.is_finished() || is_leaving.load(Ordering::Relaxed)
+                    };
+                    if let Some(gone) = guest.take_if(is_gone) {
+                        let _ = gone.session.join();
                     }
-                    Err(why) => say(&format!("{peer} is sent away: {why:#}")),
+                    match outcome.and_then(|lines| admit(lines, guest.is_some())) {
+                        Ok((lines, site)) => {
+                            say(&format!("{peer} is in session"));
+                            is_leaving.store(false, Ordering::Relaxed);
+                            guest = Some(host(scope, lines, site, &is_leaving, say)?);
+                        }
+                        Err(why) => say(&format!("{peer} is sent away: {why:#}")),
+                    }
                 }
             }
             if let Some(guest) = guest {
@@ -106,48 +96,29 @@ impl Answer {
             Ok(())
         })
     }
-
-    /// Done before anything else, on the one thread that there is: a thread that
-    /// came and went would be taken for one of a server that is started meanwhile.
-    fn admit(&self, stream: TcpStream, is_busy: bool) -> anyhow::Result<(Lines, Site)> {
-        stream.set_nonblocking(false)?;
-        let mut lines = Lines::new(stream, MAX_REQUEST)?;
-        let nonce = Token::random()?;
-        lines.send(&Greeting {
-            version: VERSION,
-            nonce: nonce.to_string(),
-        })?;
-        // What it said is not repeated: it may not be fit for a terminal.
-        let proof: Option<Proof> = lines.receive(HANDSHAKE).map_err(unrepeated)?;
-        let proof = proof.context("it hung up")?;
-        if !self.token.is_proven(&nonce, &proof.proof) {
-            lines.send(&Admission::Refused("that is not the token".into()))?;
-            bail!("it does not know the token");
-        }
-        if is_busy {
-            let busy = "another source is in session";
-            lines.send(&Admission::Refused(busy.into()))?;
-            bail!(busy);
-        }
-        let (local, peer) = (lines.stream().local_addr()?, lines.stream().peer_addr()?);
-        let site = Site {
-            address: port_0(local),
-            source: Some(peer.ip().to_canonical()),
-        };
-        let welcome = Welcome {
-            machine: serde_json::to_value(Machine::here())?,
-            boot: boot(),
-            cpus: allowed_cpus(),
-            usable_cpus: usable_cpus(),
-            card: Card::towards(peer),
-        };
-        lines.send(&Admission::Welcome(Box::new(welcome)))?;
-        Ok((lines, site))
-    }
 }
 
-fn unrepeated(error: io::Error) -> io::Error {
-    error.kind().into()
+/// Lets in who knows the token, unless somebody else is there.
+fn admit(mut lines: Lines, is_busy: bool) -> anyhow::Result<(Lines, Site)> {
+    if is_busy {
+        let busy = "another source is in session";
+        lines.send(&Admission::Refused(busy.into()))?;
+        bail!(busy);
+    }
+    let (local, peer) = (lines.stream().local_addr()?, lines.stream().peer_addr()?);
+    let site = Site {
+        address: port_0(local),
+        source: Some(peer.ip().to_canonical()),
+    };
+    let welcome = Welcome {
+        machine: serde_json::to_value(Machine::here())?,
+        boot: boot(),
+        cpus: allowed_cpus(),
+        usable_cpus: usable_cpus(),
+        card: Card::towards(peer),
+    };
+    lines.send(&Admission::Welcome(Box::new(welcome)))?;
+    Ok((lines, site))
 }
 
 fn host<'s>(

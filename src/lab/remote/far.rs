@@ -3,6 +3,7 @@
 //! who knows the token wants it, and to no other.
 
 use std::cell::RefCell;
+use std::io;
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::Duration;
@@ -45,8 +46,9 @@ impl Far {
         let stream = TcpStream::connect_timeout(&address, ADMISSION)
             .with_context(|| format!("cannot reach {address}; `shardns lab answer` runs there?"))?;
         let mut lines = Lines::new(stream, MAX_REPLY)?;
-        let strange = || format!("{address} does not speak as `shardns lab answer` does");
-        let greeting: Option<Greeting> = lines.receive(ADMISSION).with_context(strange)?;
+        let strange = || strange(address);
+        let unheard = |error| unheard(address, error);
+        let greeting: Option<Greeting> = lines.receive(ADMISSION).map_err(unheard)?;
         let greeting = greeting.with_context(strange)?;
         ensure!(
             greeting.version == VERSION,
@@ -58,7 +60,7 @@ impl Far {
         lines.send(&Proof {
             proof: token.proof(&nonce.with_context(strange)?),
         })?;
-        let admission: Option<Admission> = lines.receive(ADMISSION).with_context(strange)?;
+        let admission: Option<Admission> = lines.receive(ADMISSION).map_err(unheard)?;
         match admission.with_context(strange)? {
             Admission::Refused(why) => bail!("{address} refuses: {why}"),
             Admission::Welcome(welcome) => Ok(Far {
@@ -186,6 +188,21 @@ impl Far {
     }
 }
 
+fn strange(address: SocketAddr) -> String {
+    format!("{address} does not speak as `shardns lab answer` does")
+}
+
+/// Who is slow is no stranger.
+fn unheard(address: SocketAddr, error: io::Error) -> anyhow::Error {
+    match error.kind() {
+        io::ErrorKind::TimedOut => anyhow::anyhow!(
+            "{address} did not answer within {} s; is that `shardns lab answer`, and is it busy?",
+            ADMISSION.as_secs()
+        ),
+        _ => anyhow::Error::new(error).context(strange(address)),
+    }
+}
+
 impl Drop for Far {
     fn drop(&mut self) {
         // The next source is let in once all is closed.
@@ -304,5 +321,23 @@ impl Listening for FarSubject {
     fn hang_up(&mut self) -> anyhow::Result<()> {
         let subject = self.number;
         self.done(&Request::HangUp { subject })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_is_slow_is_told_from_a_stranger() {
+        let address = "192.0.2.1:5399".parse().unwrap();
+        let told = |kind: io::ErrorKind| format!("{:#}", unheard(address, kind.into()));
+        let slow = told(io::ErrorKind::TimedOut);
+        assert!(
+            slow.starts_with("192.0.2.1:5399 did not answer within 10 s"),
+            "{slow}"
+        );
+        let strange = told(io::ErrorKind::InvalidData);
+        assert!(strange.contains("does not speak as"), "{strange}");
     }
 }

@@ -12,6 +12,9 @@ const WRITING: Duration = Duration::from_secs(5);
 /// Octets that are read at a time.
 const CHUNK: usize = 4096;
 
+/// The shortest wait that the kernel knows of; 0 would be for ever.
+const AT_ONCE: Duration = Duration::from_micros(1);
+
 /// A connection.
 pub(super) struct Lines {
     stream: TcpStream,
@@ -50,34 +53,69 @@ impl Lines {
     ) -> io::Result<Option<T>> {
         let (end, mut seen) = (Instant::now() + patience, 0);
         loop {
-            if let Some(length) = self.read[seen..].iter().position(|octet| *octet == b'\n') {
-                let line: Vec<u8> = self.read.drain(..=seen + length).collect();
-                return Ok(Some(serde_json::from_slice(&line)?));
-            }
-            seen = self.read.len();
-            if seen >= self.limit {
-                return Err(io::Error::new(
-                    io::ErrorKind::InvalidData,
-                    "too long a line",
-                ));
+            if let Some(line) = self.line(&mut seen)? {
+                return Ok(Some(line));
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
-            self.stream.set_read_timeout(Some(left))?;
-            let mut chunk = [0; CHUNK];
-            match self.stream.read(&mut chunk) {
+            match self.read_once(left) {
                 Ok(0) => return Ok(None),
-                Ok(length) => self.read.extend_from_slice(&chunk[..length]),
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
-                    return Err(io::ErrorKind::TimedOut.into());
-                }
-                Err(error) => return Err(error),
+                read => drop(read?),
             }
         }
     }
+
+    /// Reads once, where something is there to be read; `None` where there is no whole
+    /// line yet.
+    ///
+    /// # Errors
+    ///
+    /// `UnexpectedEof` at the end.
+    pub(super) fn receive_some<T: DeserializeOwned>(&mut self) -> io::Result<Option<T>> {
+        match self.read_once(AT_ONCE) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Err(error) if is_passing(error.kind()) => {}
+            read => drop(read?),
+        }
+        self.line(&mut 0)
+    }
+
+    /// A line that has been read, from its start on; up to `seen` there is no end.
+    fn line<T: DeserializeOwned>(&mut self, seen: &mut usize) -> io::Result<Option<T>> {
+        if let Some(length) = self.read[*seen..].iter().position(|octet| *octet == b'\n') {
+            let line: Vec<u8> = self.read.drain(..=*seen + length).collect();
+            return Ok(Some(serde_json::from_slice(&line)?));
+        }
+        *seen = self.read.len();
+        if *seen >= self.limit {
+            let kind = io::ErrorKind::InvalidData;
+            return Err(io::Error::new(kind, "too long a line"));
+        }
+        Ok(None)
+    }
+
+    /// The octets that came; 0 at the end.
+    fn read_once(&mut self, patience: Duration) -> io::Result<usize> {
+        self.stream.set_read_timeout(Some(patience))?;
+        let mut chunk = [0; CHUNK];
+        match self.stream.read(&mut chunk) {
+            Ok(length) => {
+                self.read.extend_from_slice(&chunk[..length]);
+                Ok(length)
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                Err(io::ErrorKind::TimedOut.into())
+            }
+            Err(error) => Err(error),
+        }
+    }
+}
+
+fn is_passing(kind: io::ErrorKind) -> bool {
+    matches!(kind, io::ErrorKind::Interrupted | io::ErrorKind::TimedOut)
 }
 
 #[cfg(test)]
@@ -105,6 +143,19 @@ mod tests {
         assert!(lines.receive::<u8>(soon).is_err());
         drop(other);
         assert_eq!(lines.receive::<u8>(soon).unwrap(), None);
+    }
+
+    #[test]
+    fn a_part_of_a_line_is_kept() {
+        let (mut lines, mut other) = pair(10);
+        assert_eq!(lines.receive_some::<u8>().unwrap(), None);
+        other.write_all(b"1").unwrap();
+        assert_eq!(lines.receive_some::<u8>().unwrap(), None);
+        other.write_all(b"2\n").unwrap();
+        assert_eq!(lines.receive_some::<u8>().unwrap(), Some(12));
+        drop(other);
+        let end = lines.receive_some::<u8>().unwrap_err();
+        assert_eq!(end.kind(), io::ErrorKind::UnexpectedEof);
     }
 
     #[test]

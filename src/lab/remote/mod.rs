@@ -5,7 +5,7 @@
 //!
 //! ```text
 //! source                                        answer
-//!   connect ------------------------------------> one source at a time
+//!   connect ------------------------------------> several may knock at once
 //!           <------- greeting: version, nonce ---
 //!   --- proof: the nonce under the token -------> or it hangs up
 //!           <------- welcome: machine, CPUs, card
@@ -22,6 +22,7 @@
 //! address can have replies sent to the source.
 
 mod answer;
+mod door;
 mod far;
 mod lines;
 mod message;
