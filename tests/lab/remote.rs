@@ -300,6 +300,39 @@ fn what_is_about_one_machine_cannot_be_sent_elsewhere() {
 }
 
 #[test]
+fn a_token_is_read_where_one_is_needed() {
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.arg("lab").args(arguments);
+        let output = command.env("SHARDNS_LAB_TOKEN", "none").output().unwrap();
+        (output.status, String::from_utf8(output.stderr).unwrap())
+    };
+    let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let address = socket.local_addr().unwrap().to_string();
+    for local in [&[][..], &["explain", &address, "--for", "10ms"]] {
+        let (status, told) = run(local);
+        assert!(status.success(), "{told}");
+    }
+    for (with_token, code) in [
+        (&["spread", "--to", "127.0.0.1:1"][..], 1),
+        (&["answer", "--listen", "127.0.0.1"], 2),
+    ] {
+        let (status, told) = run(with_token);
+        assert_eq!(status.code(), Some(code), "{told}");
+        assert!(told.contains("a token is 32 hexadecimal digits"), "{told}");
+    }
+}
+
+#[test]
+fn who_says_nothing_keeps_nobody_out() {
+    let answering = Answering::start();
+    let silent = || TcpStream::connect(&answering.address).unwrap();
+    let _silent: Vec<TcpStream> = (0..60).map(|_| silent()).collect();
+    // One after the other, they would have two seconds each, and a source waits ten.
+    adds_up(&answering.measure("spread", &["--sockets", "2"]));
+}
+
+#[test]
 fn only_the_token_opens() {
     let mut answering = Answering::start();
     let output = lab(&["spread", "--to", &answering.address, "--token", OTHER_TOKEN]);

@@ -56,9 +56,10 @@ impl Answer {
         let address = answer.address()?;
         super::say(&format!(
             "listening on {address}, for a trusted network only; on the other host:\n\n  \
-                SHARDNS_LAB_TOKEN={token} shardns lab {} --to {address}\n\n\
+                SHARDNS_LAB_TOKEN={token} shardns lab {} --to {}\n\n\
                 and likewise {}",
             EXPERIMENTS[0],
+            reached_at(address),
             EXPERIMENTS[1..].join(", ")
         ))?;
         answer.run(&stop, end, &|words| {
@@ -68,9 +69,28 @@ impl Answer {
     }
 }
 
+/// What the other host is to say; to all addresses, nothing can be sent.
+fn reached_at(address: SocketAddr) -> String {
+    match address.ip().is_unspecified() {
+        true => format!("ADDR:{} (ADDR is one of this host)", address.port()),
+        false => address.to_string(),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_is_sent_to_all_addresses() {
+        for (address, told) in [
+            ("192.0.2.1:53", "192.0.2.1:53"),
+            ("0.0.0.0:53", "ADDR:53 (ADDR is one of this host)"),
+            ("[::]:53", "ADDR:53 (ADDR is one of this host)"),
+        ] {
+            assert_eq!(reached_at(address.parse().unwrap()), told);
+        }
+    }
 
     #[test]
     fn the_port_may_be_left_out() {

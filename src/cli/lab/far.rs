@@ -1,6 +1,8 @@
 //! `shardns lab NAME --to`: an experiment whose sockets are on another host, and what
 //! its result says of both.
 
+use std::ffi::OsString;
+use std::fmt;
 use std::net::SocketAddr;
 
 use anyhow::{Context, bail};
@@ -24,7 +26,32 @@ pub struct FarArguments {
         env = "SHARDNS_LAB_TOKEN",
         hide_env_values = true
     )]
-    token: Option<Token>,
+    token: Option<Unread>,
+}
+
+/// What may be a token, which matters only where one is needed: the environment may
+/// have it for other commands. Not for a log by accident.
+#[derive(Clone)]
+struct Unread(OsString);
+
+impl From<OsString> for Unread {
+    fn from(text: OsString) -> Unread {
+        Unread(text)
+    }
+}
+
+impl fmt::Debug for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unread")
+    }
+}
+
+impl Unread {
+    fn parse(&self) -> anyhow::Result<Token> {
+        let text = self.0.to_string_lossy();
+        let parsed = text.parse().map_err(anyhow::Error::msg);
+        parsed.context("neither --token nor SHARDNS_LAB_TOKEN has what --to needs")
+    }
 }
 
 impl FarArguments {
@@ -57,7 +84,7 @@ impl FarArguments {
             "--to needs the token that `shardns lab answer` printed: --token TOKEN, or \
                 SHARDNS_LAB_TOKEN in the environment, which other users do not see",
         )?;
-        Ok(lab.with_far(Far::reach(address, token)?))
+        Ok(lab.with_far(Far::reach(address, &token.parse()?)?))
     }
 }
 
