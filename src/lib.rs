@@ -76,6 +76,9 @@
 //! cli     -> daemon lab server answer zone wire sys
 //! ```
 //!
+//! The layers from `wire` to `server` are a package of their own, `src/core`, so that
+//! they are built for speed and the others for size.
+//!
 //! - [`wire`]: names, header, record types and their fields, a cursor.
 //!   Vocabulary, no policy.
 //! - [`sys`]: the kernel. The only folder with `unsafe`, and the only one that

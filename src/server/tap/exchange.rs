@@ -54,8 +54,12 @@ pub struct Exchange {
 }
 
 impl Exchange {
-    /// An exchange over UDP with worker 0 that nobody has seen, for tests.
-    #[cfg(test)]
+    /// An exchange over UDP with worker 0 that nobody has seen, as tests of what
+    /// becomes of exchanges make them up.
+    ///
+    /// # Panics
+    ///
+    /// Where an address is none.
     pub fn new(
         (peer, local): (&str, &str),
         (asked, replied): (Duration, Duration),
