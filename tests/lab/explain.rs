@@ -164,8 +164,9 @@ fn many_flows_are_within_chance() {
     let address = group[0].local();
     let told = under_load(address, 400, &group, || explain(address, &[]));
     assert_eq!(told["flows"], 400);
-    // One time in 40 the hash is less even than that.
-    let kinds = ["even", "more-than-chance"];
+    // One time in 40 the hash is less even than that, and on a busy machine the
+    // reader is too slow.
+    let kinds = ["even", "more-than-chance", "overloaded"];
     assert!(kinds.contains(&diagnosis(&told)), "{told:#}");
     let counts = took(&told);
     assert!(
