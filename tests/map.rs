@@ -189,6 +189,7 @@ fn the_readme_tells_of_every_option_and_of_no_other() {
         "--lib",
         "--all-targets",
         "--bench",
+        "--ignored",
     ]
     .map(str::to_owned);
     let invented: Vec<_> = told
