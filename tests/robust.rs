@@ -74,7 +74,7 @@ impl Bench {
 
 #[test]
 fn every_prefix_and_every_flipped_bit() {
-    let mut seen = BTreeSet::new();
+    let (mut seen, mut asked) = (BTreeSet::new(), 0);
     for file in cases::all() {
         let mut bench = Bench::new(file.zones);
         for case in &file.cases {
@@ -91,8 +91,9 @@ fn every_prefix_and_every_flipped_bit() {
                 request[bit / 8] ^= 1 << (bit % 8);
             }
         }
-        assert!(bench.asked > 1000);
+        asked += bench.asked;
     }
+    assert!(asked > 100_000, "{asked}");
 }
 
 proptest! {

@@ -45,7 +45,7 @@ fn a_panic_costs_one_request_and_is_told() {
         };
         assert_eq!(thread, "shardns-0");
         assert!(message.contains("reply.rs"), "{message}");
-        assert!(backtrace.contains("shardns::answer::"), "{backtrace}");
+        assert!(backtrace.contains("shardns_core::answer::"), "{backtrace}");
     }
     socket.send(&answerable(4)).unwrap();
     assert_eq!(receive(&socket)[0], 4);
