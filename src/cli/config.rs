@@ -143,14 +143,28 @@ struct Given {
     arguments: Vec<OsString>,
 }
 
-/// Reads the file, and each of its values as the command line does.
+/// Reads the file.
 fn read(path: &Path) -> Result<Vec<Given>, ConfigError> {
     let text = read_quietly(path).map_err(|error| ConfigError::Unreadable {
         path: path.into(),
         error,
     })?;
-    let wrong = |at: Range<usize>, sentence: String| wrong(path, &text, at.start, sentence);
-    let (table, errors) = DeTable::parse_recoverable(&text);
+    read_text(path, &text)
+}
+
+/// How many options a text has.
+///
+/// # Errors
+///
+/// What is wrong with it.
+pub(super) fn count(path: &Path, text: &str) -> Result<usize, ConfigError> {
+    read_text(path, text).map(|given| given.len())
+}
+
+/// Reads each of the values as the command line does.
+fn read_text(path: &Path, text: &str) -> Result<Vec<Given>, ConfigError> {
+    let wrong = |at: Range<usize>, sentence: String| wrong(path, text, at.start, sentence);
+    let (table, errors) = DeTable::parse_recoverable(text);
     let mut all_wrong: Vec<Wrong> = errors
         .iter()
         .map(|error| wrong(error.span().unwrap_or(0..0), error.message().into()))

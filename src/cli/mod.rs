@@ -135,6 +135,16 @@ pub fn run() -> anyhow::Result<()> {
     }
 }
 
+/// How many options a configuration file has that holds this text.
+///
+/// # Errors
+///
+/// What is wrong with it, a line each.
+#[doc(hidden)]
+pub fn read_config(path: &std::path::Path, text: &str) -> Result<usize, String> {
+    config::count(path, text).map_err(|error| error.to_string())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -198,7 +198,7 @@ fn admit(stream: UnixStream, users: [u32; 2], asks: &Sender<Ask>, busy: &Arc<Ato
     let (asks, own_busy) = (asks.clone(), busy.clone());
     let serve = move || {
         // A client that goes away has nobody to be told.
-        let _ = serve(stream, &Asks::new(asks));
+        let _ = serve(stream, asks);
         own_busy.fetch_sub(1, Ordering::Relaxed);
     };
     let thread = thread::Builder::new().name("shardns-ctl".into());
@@ -207,7 +207,14 @@ fn admit(stream: UnixStream, users: [u32; 2], asks: &Sender<Ask>, busy: &Arc<Ato
     }
 }
 
-fn serve(stream: UnixStream, asks: &Asks) -> io::Result<()> {
+/// Reads a command, and replies to it.
+///
+/// # Errors
+///
+/// What breaks the connection.
+#[doc(hidden)]
+pub fn serve(stream: UnixStream, asks: Sender<Ask>) -> io::Result<()> {
+    let asks = &Asks::new(asks);
     stream.set_nonblocking(false)?;
     let mut lines = Lines::new(stream, MAX_REQUEST)?;
     let command = match lines.receive() {

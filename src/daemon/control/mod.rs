@@ -20,7 +20,7 @@ use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
 
 pub use client::{ClientError, ask, connect, watch};
-pub use listener::{Control, OpenError};
+pub use listener::{Control, OpenError, serve};
 
 /// Octets of a line from a client.
 const MAX_REQUEST: u64 = 1 << 16;

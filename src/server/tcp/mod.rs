@@ -5,6 +5,7 @@
 //! client, and what clients can take is limited: connections, memory, time.
 
 mod connection;
+mod conversation;
 mod roster;
 #[cfg(test)]
 mod tests;
@@ -21,7 +22,10 @@ use mio::{Events, Interest, Poll, Token, Waker};
 use super::answerer::{Answerer, Responder};
 use super::order::{Order, Orders};
 use crate::sys::{is_out_of_files, limits};
-use connection::{Connection, Ends, Next, Scratch, Turn};
+pub use connection::Ends;
+use connection::{Connection, Next, Scratch, Turn};
+#[doc(hidden)]
+pub use conversation::Conversation;
 use roster::{Roster, client};
 
 /// Connections accepted from one listener before others have their turns.
