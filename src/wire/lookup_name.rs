@@ -2,6 +2,8 @@
 //! Those of its suffixes are computed when they are asked for, which a name
 //! that is found at once never does.
 
+use std::sync::OnceLock;
+
 use super::name::{MAX_LABEL, MAX_NAME};
 
 /// The longest name has 127 labels and the root. With twice the places, any
@@ -10,10 +12,31 @@ const PLACES: usize = 256;
 /// Names are hashed sixteen octets at a time, and the last may run over.
 const STEP: usize = 16;
 const PADDED: usize = MAX_NAME + STEP + 1;
-/// Odd constants with well-mixed bits: the fractions of the golden ratio and
-/// of pi.
-const MULTIPLIER: u64 = 0x9e37_79b9_7f4a_7c15;
-const SEED: u64 = 0x243f_6a88_85a3_08d3;
+/// Well-mixed bits: the fractions of pi and of the golden ratio.
+const FIXED: Key = [0x243f_6a88_85a3_08d3, 0x9e37_79b9_7f4a_7c15];
+
+/// What a hash begins with, and what each step is multiplied by. Neither may be known
+/// to who chooses names: a step that is the second is multiplied to 0, whatever came
+/// before it.
+type Key = [u64; 2];
+
+/// One for the process, so that nobody can choose names for a zone that all begin at
+/// one slot.
+static KEY: OnceLock<Key> = OnceLock::new();
+
+fn chance() -> Key {
+    // Without any there is no telling who chose the names, and no server either.
+    let chance = || getrandom::u64().unwrap_or(0);
+    FIXED.map(|word| word ^ chance())
+}
+
+/// Has names hash alike in every process, for those that count instructions. To be
+/// called before there are names.
+#[doc(hidden)]
+pub fn fix_hashes() {
+    let known = KEY.get_or_init(|| FIXED);
+    assert!(*known == FIXED, "there are names already");
+}
 
 /// A lower-cased name, ready for finding.
 ///
@@ -28,6 +51,7 @@ const SEED: u64 = 0x243f_6a88_85a3_08d3;
 pub struct LookupName {
     lower: [u8; PADDED],
     starts: [u8; PLACES],
+    key: Key,
     /// Of the whole name.
     hash: u64,
     length: u8,
@@ -40,6 +64,7 @@ impl LookupName {
         let mut name = LookupName {
             lower: [0; PADDED],
             starts: [0; PLACES],
+            key: *KEY.get_or_init(chance),
             hash: 0,
             length: 1,
             labels: 0,
@@ -159,10 +184,10 @@ impl LookupName {
     #[inline(always)]
     fn hash_from(&self, start: usize) -> u64 {
         let (mut rest, mut left) = (&self.lower[start..], self.length() - start);
-        let mut hash = SEED;
+        let [mut hash, multiplier] = self.key;
         while let Some((step, behind)) = rest.split_first_chunk::<STEP>() {
             let step = u128::from_le_bytes(*step);
-            hash = mix(hash ^ step as u64, MULTIPLIER ^ (step >> 64) as u64);
+            hash = mix(hash ^ step as u64, multiplier ^ (step >> 64) as u64);
             if left <= STEP {
                 break;
             }
