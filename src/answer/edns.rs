@@ -8,6 +8,10 @@ use super::cookie;
 use super::terms::{MIN_UDP, Via};
 use crate::wire::{Cursor, Rcode, RecordOctets, RrType};
 
+/// Records of a request, and options in one, that are looked at. Queries have one
+/// question and an OPT record, some a signature; thousands take longer to read than
+/// any answer to find.
+pub const MAX_RECORDS: u16 = 64;
 /// Octets of an OPT record without options.
 pub const OPT: usize = 11;
 /// Octets of an option without data.
@@ -171,6 +175,9 @@ impl Edns {
     #[cold]
     #[inline(never)]
     fn search(mut rest: Cursor<'_>, records: u16) -> Option<Option<Edns>> {
+        if records > MAX_RECORDS {
+            return None;
+        }
         let mut edns = None;
         for _ in 0..records {
             let record = rest.record()?;
@@ -189,7 +196,7 @@ impl Edns {
     /// The first whole OPT record of an additional section, whatever is wrong
     /// with the section.
     pub fn first(mut rest: Cursor<'_>, records: u16) -> Option<Edns> {
-        for _ in 0..records {
+        for _ in 0..records.min(MAX_RECORDS) {
             let record = rest.record()?;
             if record.rtype == RrType::OPT && record.owner == ROOT {
                 return Some(Edns::of(&record));
@@ -281,11 +288,14 @@ impl ReplyOptions<'_> {
 /// where one runs over the end.
 fn each_option<'m>(options: &'m [u8], mut take: impl FnMut(u16, &'m [u8])) -> Option<()> {
     let mut rest = Cursor::new(options);
-    while !rest.is_empty() {
+    for _ in 0..=MAX_RECORDS {
+        if rest.is_empty() {
+            return Some(());
+        }
         let (code, length) = (rest.u16()?, rest.u16()?);
         take(code, rest.take(length.into())?);
     }
-    Some(())
+    None
 }
 
 fn put_option<'o>(out: &'o mut [u8], code: u16, data: &[u8]) -> &'o mut [u8] {

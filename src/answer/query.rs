@@ -1,7 +1,7 @@
 //! Request octets -> a query, or the reason why there is none. What is read
 //! here is right, and is not checked again.
 
-use super::edns::Edns;
+use super::edns::{Edns, MAX_RECORDS};
 use crate::wire::header::{HEADER, flag};
 use crate::wire::{Cursor, LookupName, Rcode, RrType};
 
@@ -149,6 +149,9 @@ fn opt(request: &[u8]) -> Option<(Edns, Whole)> {
     rest.take(4)?;
     let (questions, answers) = (rest.u16()?, rest.u16()?);
     let (authorities, additional) = (rest.u16()?, rest.u16()?);
+    if questions.max(answers).max(authorities) > MAX_RECORDS {
+        return None;
+    }
     for _ in 0..questions {
         rest.skip_name()?;
         rest.take(4)?;
@@ -177,6 +180,9 @@ fn skip_to_additional(rest: &[u8], counts: u64) -> Option<&[u8]> {
     }
     let mut rest = Cursor::new(rest);
     let (answers, authorities) = ((counts >> 32) as u16, (counts >> 16) as u16);
+    if answers.max(authorities) > MAX_RECORDS {
+        return None;
+    }
     for _ in 0..u32::from(answers) + u32::from(authorities) {
         skip_record(&mut rest)?;
     }

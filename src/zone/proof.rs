@@ -129,17 +129,24 @@ impl Zone {
         proof: &mut Proof<'z>,
     ) -> usize {
         let apex = name.labels() - self.lookup_name().labels();
-        loop {
-            let label = (next_closer + 1).min(apex);
-            let node = self.store.find(name, label);
-            let set = node.and_then(|node| self.nsec3_at(node));
-            if set.is_some() || label == apex {
-                proof.add(set);
-                proof.add(self.nsec3_covering(chain, name.suffix(next_closer)));
-                return label;
+        let own = |label| self.nsec3_at(self.store.find(name, label)?);
+        let mut label = (next_closer + 1).min(apex);
+        let mut set = own(label);
+        if set.is_none() && label < apex {
+            // What is above a name of the chain is in the chain (RFC 5155 §7.1), so that
+            // the lowest is found by halving.
+            (next_closer, label, set) = (label, apex, own(apex));
+            while label - next_closer > 1 {
+                let middle = (label + next_closer) / 2;
+                match own(middle) {
+                    None => next_closer = middle,
+                    found => (label, set) = (middle, found),
+                }
             }
-            next_closer = label;
         }
+        proof.add(set);
+        proof.add(self.nsec3_covering(chain, name.suffix(next_closer)));
+        label
     }
 
     /// The NSEC of a node, or where it has none, as an empty non-terminal, of the

@@ -83,6 +83,8 @@ pub const QUESTION_TAIL: usize = 4;
 const LINE: usize = 60;
 const NODE: usize = 8;
 const SET: usize = 12;
+/// Record sets that are looked through one by one, which nearly all names have.
+const FEW: usize = 16;
 /// Octets that tell of pointers and additional records.
 const DETAILS: usize = 8;
 /// Octets that tell of signatures.
@@ -257,9 +259,22 @@ impl<'z> Node<'z> {
     /// The record set of a type.
     #[inline(always)]
     pub fn set(&self, rtype: RrType) -> Option<Set<'z>> {
+        if self.sets() > FEW {
+            return self.set_of_many(rtype);
+        }
         let wanted = rtype.0.to_le_bytes();
         let frame = self.frames().find(|frame| frame[..2] == wanted)?;
         Some(self.set_of(frame))
+    }
+
+    /// The same by halving.
+    #[cold]
+    #[inline(never)]
+    fn set_of_many(&self, rtype: RrType) -> Option<Set<'z>> {
+        let frames = self.frame_list();
+        let type_of = |frame: &[u8; SET]| u16::from_le_bytes([frame[0], frame[1]]);
+        let found = frames.binary_search_by_key(&rtype.0, type_of).ok()?;
+        Some(self.set_of(&frames[found]))
     }
 
     /// The record set of the lowest type, one that fits into a message if there
@@ -288,8 +303,13 @@ impl<'z> Node<'z> {
 
     #[inline]
     fn frames(&self) -> impl Iterator<Item = &'z [u8; SET]> + use<'z> {
+        self.frame_list().iter()
+    }
+
+    #[inline]
+    fn frame_list(&self) -> &'z [[u8; SET]] {
         let frames = &self.octets[NODE..NODE + SET * self.sets()];
-        frames.as_chunks().0.iter()
+        frames.as_chunks().0
     }
 
     #[inline]

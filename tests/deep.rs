@@ -1,0 +1,112 @@
+//! Zones and requests made to take long: they are answered as all others.
+
+#[path = "../benches/support/signed.rs"]
+mod signed;
+mod support;
+
+use data_encoding::BASE32_DNSSEC;
+use shardns::answer::Via;
+use shardns::wire::{Name, RrType};
+use shardns::zone::Zones;
+use shardns::zone::denial::Parameters;
+use signed::{Chain, sign};
+use support::decode::{Message, decode};
+use support::{ask, query};
+
+const HEAD: &str = "@ 60 SOA ns h 1 2 3 4 5\n@ 60 NS ns\nns 60 A 192.0.2.1\n";
+
+fn zones(text: &str) -> Zones {
+    Zones::new(vec![support::zone("ex.", text)])
+}
+
+/// The reply to a query, with DO.
+fn reply(zones: &Zones, name: &str, rtype: RrType) -> Message {
+    let mut request = query(name, rtype.0);
+    request[11] = 1;
+    request.extend(b"\0\0\x29\x04\xd0\0\0\x80\0\0\0");
+    decode(&ask(zones, Via::Tcp, &request).unwrap()).unwrap()
+}
+
+#[test]
+fn every_type_of_many_is_found_and_no_other() {
+    let mut text = format!("$TTL 60\n{HEAD}");
+    for rtype in (1001..1200).step_by(2) {
+        text += &format!("many TYPE{rtype} \\# 2 {rtype:04x}\n");
+    }
+    let zones = zones(&text);
+    for rtype in 1000..1201 {
+        let found = &reply(&zones, "many.ex.", RrType(rtype)).sections[0];
+        let data: Vec<&[u8]> = found.iter().map(|record| &record.rdata[..]).collect();
+        let expected = rtype.to_be_bytes();
+        let expected: &[&[u8]] = if rtype % 2 == 1 { &[&expected] } else { &[] };
+        assert_eq!(data, expected, "TYPE{rtype}");
+    }
+}
+
+/// RFC 5155 §7.2.7: "the closest provable encloser" of a delegation that is opted out,
+/// however far above it.
+#[test]
+fn the_closest_provable_encloser_of_a_deep_delegation() {
+    let (parameters, _) = Parameters::read(&[1, 0, 0, 0, 0]).unwrap();
+    let hash_of = |name: &str| {
+        let name: Name = name.parse().unwrap();
+        BASE32_DNSSEC.encode(&parameters.hash(name.as_wire()))
+    };
+    for depth in 1..20 {
+        for provable in 0..depth {
+            let deep = |labels: usize| "d.".repeat(labels) + "ex.";
+            let (cut, above) = (deep(depth), deep(provable));
+            let text = format!("{HEAD}{cut} NS ns.elsewhere.\n{above} TXT provable\n");
+            let chain = Chain::Nsec3 {
+                opt_out: true,
+                iterations: 0,
+                salt: "-",
+            };
+            let zones = zones(&sign("ex.", &text, chain));
+            let authority = &reply(&zones, &format!("x.{cut}"), RrType::A).sections[1];
+            let proofs = authority
+                .iter()
+                .filter(|record| record.rtype == RrType::NSEC3);
+            let owners: Vec<String> = proofs.map(|record| record.owner.to_string()).collect();
+            let label = |owner: &String| owner.split('.').next().unwrap().to_owned();
+            let hashes: Vec<String> = owners.iter().map(label).collect();
+            assert!(hashes.contains(&hash_of(&above)), "{depth} {provable}");
+            // Some record covers the next closer name, or has it where it is the same.
+            let next = hash_of(&deep(provable + 1));
+            let is_covered = authority.iter().zip(0..).any(|(record, _)| {
+                let own = label(&record.owner.to_string());
+                let to = BASE32_DNSSEC.encode(record.rdata.get(6..26).unwrap_or_default());
+                let within = own < next && next < to;
+                let around = to <= own && (own < next || next < to);
+                record.rtype == RrType::NSEC3 && (within || around)
+            });
+            assert!(is_covered, "{depth} {provable}");
+        }
+    }
+}
+
+#[test]
+fn so_many_records_and_options_are_looked_at_and_no_more() {
+    let zones = zones(&format!("$TTL 60\n{HEAD}"));
+    let rcode = |request: &[u8]| {
+        decode(&ask(&zones, Via::Tcp, request).unwrap())
+            .unwrap()
+            .rcode()
+    };
+    let record = b"\0\0\x01\0\x01\0\0\0\0\0\0";
+    for (count, expected) in [(1, 0), (64, 0), (65, 1), (2000, 1)] {
+        for section in 0..3 {
+            let mut request = query("ns.ex.", 1);
+            request[6 + 2 * section..8 + 2 * section]
+                .copy_from_slice(&(count as u16).to_be_bytes());
+            request.extend(record.repeat(count));
+            assert_eq!(rcode(&request), expected, "{count} records in {section}");
+        }
+        let mut request = query("ns.ex.", 1);
+        request[11] = 1;
+        request.extend(b"\0\0\x29\x04\xd0\0\0\0\0");
+        request.extend((4 * count as u16).to_be_bytes());
+        request.extend(b"\0\xff\0\0".repeat(count));
+        assert_eq!(rcode(&request), expected, "{count} options");
+    }
+}
