@@ -2,6 +2,7 @@
 //! wrong with them. Whoever produces records (a master file today) fills this
 //! in; sorting, checking and building take it and know nothing of producers.
 
+use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::names::{NameId, Names};
@@ -134,25 +135,43 @@ pub enum Severity {
     Warning,
 }
 
+/// Faults of a severity that are told. What is no zone file at all has one on each
+/// line.
+const MAX_TOLD: usize = 100_000;
+
 /// What was found, before its producer shows it.
 #[derive(Debug, Default)]
 pub struct Faults {
     list: Vec<(Severity, Provenance, String)>,
     errors: usize,
+    warnings: usize,
 }
 
 impl Faults {
     /// Notes a fault that makes the zone unfit to be served.
     pub fn error(&mut self, from: impl Into<Provenance>, sentence: impl Into<String>) {
         self.errors += 1;
-        let from = from.into();
-        self.list.push((Severity::Error, from, sentence.into()));
+        self.add(Severity::Error, self.errors, from.into(), sentence.into());
     }
 
     /// Notes a fault that the zone can be served with.
     pub fn warning(&mut self, from: impl Into<Provenance>, sentence: impl Into<String>) {
-        let from = from.into();
-        self.list.push((Severity::Warning, from, sentence.into()));
+        self.warnings += 1;
+        let count = self.warnings;
+        self.add(Severity::Warning, count, from.into(), sentence.into());
+    }
+
+    /// Keeps the fault that is number `count` of its severity.
+    fn add(&mut self, severity: Severity, count: usize, from: Provenance, sentence: String) {
+        match count.cmp(&MAX_TOLD) {
+            Ordering::Less => self.list.push((severity, from, sentence)),
+            Ordering::Equal => {
+                let sentence =
+                    format!("{sentence}; this is number {MAX_TOLD}, and no more are told");
+                self.list.push((severity, from, sentence));
+            }
+            Ordering::Greater => {}
+        }
     }
 
     /// Errors noted so far.

@@ -4,7 +4,7 @@
 
 use super::rdata::excerpt;
 use super::scanner::{Scanner, Token};
-use super::{Reader, Scope, Wrong, is_ttl_or_class, wrong};
+use super::{MAX_GENERATED_OCTETS, Reader, Scope, Wrong, is_ttl_or_class, wrong};
 
 /// Records that one directive may make: the addresses of an IPv4 /8.
 pub const MAX_GENERATED: u32 = 1 << 24;
@@ -94,6 +94,13 @@ impl Reader {
         number: u32,
     ) -> Result<(), Wrong> {
         let (text, starts) = template.write(number)?;
+        self.generated += text.len() as u64;
+        if self.generated > MAX_GENERATED_OCTETS {
+            return wrong(
+                &template.line[0],
+                "$GENERATE has made 4 GiB of lines in this zone, and makes no more",
+            );
+        }
         let mut tokens = Vec::new();
         let read = match Scanner::new(&text).next(&mut tokens) {
             Ok(Some(_)) => self.record(scope, false, &tokens),

@@ -10,6 +10,7 @@ pub mod scanner;
 mod chunks;
 mod library;
 
+use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,14 @@ use scanner::{Broken, Entry, Scanner, Token};
 
 /// `$INCLUDE` inside `$INCLUDE`: more is a mistake, and each level holds a file.
 pub const MAX_INCLUDE_DEPTH: usize = 16;
+
+/// Octets of the path of an included file, which is as many as the kernel takes.
+const MAX_PATH: usize = 4096;
+/// Octets of files that are read more than once: a few lines for each of many names are
+/// common, and files that include each other again and again stand for any number.
+const MAX_READ_AGAIN: u64 = 256 << 20;
+/// Octets of the lines that `$GENERATE` stands for, in all: as many as a text has.
+const MAX_GENERATED_OCTETS: u64 = u32::MAX as u64;
 
 /// What was read of a master file and all that it includes.
 pub struct Read {
@@ -100,6 +109,12 @@ struct Reader {
     last_ttl: Option<u32>,
     /// The files that are being read, outermost first.
     including: Vec<PathBuf>,
+    /// All files that have been read.
+    known: HashSet<PathBuf>,
+    /// Octets of those that were known already.
+    read_again: u64,
+    /// Octets that `$GENERATE` has made.
+    generated: u64,
     /// While `$GENERATE` is unrolled: where it stands. Positions in the text
     /// it made mean nothing to anyone.
     generated_at: Option<u32>,
@@ -116,6 +131,9 @@ impl Reader {
             default_ttl: None,
             last_ttl: None,
             including: Vec::new(),
+            known: HashSet::new(),
+            read_again: 0,
+            generated: 0,
             generated_at: None,
         }
     }
@@ -138,7 +156,9 @@ impl Reader {
         }
         self.make_room(&text.octets);
         self.texts.push(text.clone());
-        self.including.push(self.library.identity(path));
+        let identity = self.library.identity(path);
+        self.known.insert(identity.clone());
+        self.including.push(identity);
         chunks::read(self, &mut scope, &text.octets);
         self.including.pop();
     }
@@ -164,7 +184,7 @@ impl Reader {
                     (read, scope.owner)
                 }
                 Err((at, broken)) => {
-                    if broken == Broken::Return {
+                    if matches!(broken, Broken::Return | Broken::Deep) {
                         self.records.unread.note_anything();
                     }
                     let sentence = broken.to_string();
@@ -252,6 +272,13 @@ impl Reader {
                 format!("file `{}`: {}", show(file), rdata::BAD_ESCAPE),
             );
         };
+        if octets.len() > MAX_PATH {
+            let sentence = format!(
+                "file `{}`: a path of more than {MAX_PATH} octets",
+                show(file)
+            );
+            return wrong(file, sentence);
+        }
         let path = PathBuf::from(OsString::from_vec(octets));
         let path = scope.path.parent().unwrap_or(Path::new("")).join(path);
         let identity = self.library.identity(&path);
@@ -273,10 +300,22 @@ impl Reader {
         if self.texts.len() > usize::from(u16::MAX) {
             return wrong(file, "more than 65,536 files in one zone");
         }
-        match self.library.read(&path) {
-            Ok(taken) => self.text(&path, taken, origin, scope.owner),
-            Err(error) => return wrong(file, format!("cannot read {}: {error}", path.display())),
+        let taken = self.library.read(&path);
+        let taken = taken
+            .or_else(|error| wrong(file, format!("cannot read {}: {error}", path.display())))?;
+        if self.known.contains(&identity) {
+            self.read_again += taken.octets.len() as u64;
         }
+        if self.read_again > MAX_READ_AGAIN {
+            return wrong(
+                file,
+                format!(
+                    "more than {} MiB of files that were read before",
+                    MAX_READ_AGAIN >> 20
+                ),
+            );
+        }
+        self.text(&path, taken, origin, scope.owner);
         Ok(())
     }
 

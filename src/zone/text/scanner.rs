@@ -2,6 +2,13 @@
 //! copy: a token is a slice of the text with its escapes still in it. It knows
 //! comments, quotes and parentheses, and nothing about records.
 
+/// Words of an entry. The longest data is 65,535 octets, written as two digits each
+/// with a blank between any two.
+const MAX_WORDS: usize = 1 << 18;
+/// Parentheses that are open at once, each of which is remembered: where one is left
+/// open on every line, all these lines are told.
+const MAX_OPEN: usize = 1 << 20;
+
 /// One word of an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Token<'t> {
@@ -42,6 +49,12 @@ pub enum Broken {
     /// The text ends inside parentheses.
     #[error("a parenthesis that is never closed")]
     Open,
+    /// More parentheses inside each other than anybody writes.
+    #[error("more than {MAX_OPEN} parentheses are open; nothing behind this one is read")]
+    Deep,
+    /// More words than any data has.
+    #[error("an entry of more than {MAX_WORDS} words")]
+    Long,
     /// `)` with no `(` before it.
     #[error("a closing parenthesis without an opening one")]
     Close,
@@ -224,6 +237,10 @@ impl<'t> Scanner<'t> {
                     self.at += 1;
                     continue;
                 }
+                Class::Open if open.len() == MAX_OPEN => {
+                    self.at = self.text.len();
+                    return Err(broken.unwrap_or((at, Broken::Deep)));
+                }
                 Class::Open => {
                     open.push(at);
                     self.at += 1;
@@ -236,6 +253,9 @@ impl<'t> Scanner<'t> {
                 }
             };
             match read {
+                Ok(token) if tokens.len() == MAX_WORDS => {
+                    broken.get_or_insert((token.at, Broken::Long));
+                }
                 Ok(token) => tokens.push(token),
                 Err(fault) => {
                     broken.get_or_insert(fault);
