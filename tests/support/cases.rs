@@ -39,6 +39,8 @@ use super::{IDENTITY, oracle};
 pub struct CaseFile {
     pub path: PathBuf,
     pub zones: Zones,
+    /// The origins and texts of those zones that the file has in it.
+    pub texts: Vec<(String, String)>,
     pub cases: Vec<Case>,
 }
 
@@ -147,6 +149,7 @@ fn read(path: &Path) -> CaseFile {
     CaseFile {
         path: path.into(),
         zones: Zones::new(loaded),
+        texts: zones,
         cases,
     }
 }
