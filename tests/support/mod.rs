@@ -27,7 +27,11 @@ pub const TCP_IDLE: Duration = Duration::from_secs(10);
 
 /// A file of the repository.
 pub fn repository(path: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+    let package = Path::new(env!("CARGO_MANIFEST_DIR"));
+    // The package of the fuzz targets is inside of it.
+    let mut folders = package.ancestors();
+    let root = folders.find(|folder| folder.join("tests/support").is_dir());
+    root.expect("the repository is there").join(path)
 }
 
 /// The settings that the text cases are written for.

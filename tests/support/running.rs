@@ -8,7 +8,11 @@ use std::time::Duration;
 
 pub use shardns::lab::process::own_user;
 
-pub const PROGRAM: &str = env!("CARGO_BIN_EXE_shardns");
+/// Another package that uses these files has no program.
+pub const PROGRAM: &str = match option_env!("CARGO_BIN_EXE_shardns") {
+    Some(program) => program,
+    None => "no program",
+};
 pub const NOBODY: u32 = 65_534;
 
 /// Runs what ends by itself; a server that starts after all is ended.
