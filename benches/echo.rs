@@ -20,7 +20,7 @@ use shardns::answer::DEFAULT_EDNS_SIZE;
 use shardns::lab::load_generator::is_near;
 use shardns::server::idle::IDLE_WAIT;
 use shardns::server::{BATCH, RECEIVE_BUFFER};
-use shardns::sys::port::{Port, Wait};
+use shardns::sys::port::{Port, SocketPort, Wait};
 use shardns::sys::socket::{UdpOptions, UdpSocket};
 use shardns::wire::header::HEADER;
 
@@ -90,7 +90,7 @@ fn bind(address: SocketAddr) -> anyhow::Result<Arc<UdpSocket>> {
 /// The server's loop without the server: the same calls, the same buffers.
 fn echo(socket: &Arc<UdpSocket>, stop: &AtomicBool) -> anyhow::Result<()> {
     let size = usize::from(DEFAULT_EDNS_SIZE);
-    let mut port = Port::new(socket.clone(), BATCH, size, size);
+    let mut port = SocketPort::new(socket.clone(), BATCH, size, size);
     // Relaxed: the flag is all that is passed on.
     while !stop.load(Ordering::Relaxed) {
         let received = port.receive(Wait::ForOne)?;

@@ -14,7 +14,7 @@
 //!                 ▼
 //! ┌── worker i, src/server/worker.rs ────────────────────────────────────┐
 //! │  wait                                        src/server/idle.rs      │
-//! │  receive a batch          recvmmsg           src/sys/port.rs         │
+//! │  receive a batch          recvmmsg           src/sys/port/socket.rs  │
 //! │  answer it                                   src/server/answerer.rs  │
 //! │      read every request       Prepared::read     src/answer/mod.rs   │
 //! │          octets → query                          src/answer/query.rs │
@@ -25,7 +25,7 @@
 //! │          record sets → octets                    src/answer/reply.rs │
 //! │          with DO: signatures, proofs            src/answer/signed.rs │
 //! │      keep back what is too much     src/server/rate_limit/limited.rs │
-//! │  send the batch           sendmmsg           src/sys/port.rs         │
+//! │  send the batch           sendmmsg           src/sys/port/socket.rs  │
 //! │  count                                       src/server/counters.rs  │
 //! └──────────────────────────────────────────────────────────────────────┘
 //!            TCP takes another way in, on one thread: src/server/tcp/mod.rs
@@ -104,7 +104,7 @@
 //! 5. A batch of one and a batch of many are the same code.
 //! 6. A worker never blocks on sending, never logs, never waits for another
 //!    thread; a send that fails is counted and dropped. One bad datagram in a
-//!    batch never costs its neighbours theirs (`src/sys/port.rs`,
+//!    batch never costs its neighbours theirs (`src/sys/port`,
 //!    `src/server/answerer.rs`).
 //! 7. The zones that a worker answers from are one immutable snapshot, exchanged
 //!    whole between two batches and freed by the control thread

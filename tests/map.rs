@@ -236,14 +236,15 @@ const MAX_FILE: usize = 600;
 const MAX_FUNCTION: usize = 70;
 /// What someone new reads in one sitting (README's list of files, and the port).
 const MAX_WAY: usize = 1400;
-const WAY: [&str; 7] = [
+const WAY: [&str; 8] = [
     "src/server/worker.rs",
     "src/server/answerer.rs",
     "src/answer/mod.rs",
     "src/answer/query.rs",
     "src/zone/lookup.rs",
     "src/answer/reply.rs",
-    "src/sys/port.rs",
+    "src/sys/port/mod.rs",
+    "src/sys/port/socket.rs",
 ];
 
 /// Functions and how many lines they take, told by their indentation, which is

@@ -14,7 +14,7 @@ use super::group::any_port_towards;
 use super::site::Site;
 use crate::server::placement::{Seat, take};
 use crate::sys::lab::cpu;
-use crate::sys::port::{Port, Wait};
+use crate::sys::port::{Port, SocketPort, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::sys::steer::{self, Steer};
 
@@ -156,7 +156,7 @@ fn serve(socket: &Arc<UdpSocket>, seat: Seat, stop: &AtomicBool) -> anyhow::Resu
     if !take(seat) {
         bail!("cannot hold a worker on CPU {}", seat.cpu);
     }
-    let mut port = Port::new(socket.clone(), 32, DATAGRAM, REPLY);
+    let mut port = SocketPort::new(socket.clone(), 32, DATAGRAM, REPLY);
     while !stop.load(Ordering::Relaxed) {
         let received = port.receive(Wait::ForOne)?;
         for slot in 0..received {

@@ -31,7 +31,7 @@ use crate::server::idle::IDLE_WAIT;
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::{BATCH, Config, Listen, RECEIVE_BUFFER, Server, Sharing};
 use crate::sys::epoll::Epoll;
-use crate::sys::port::{Port, Wait};
+use crate::sys::port::{Port, SocketPort, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::zone::Zones;
 
@@ -243,8 +243,8 @@ impl Threads {
     /// Whole batches change hands, and come back empty: two for each worker,
     /// and one to fill.
     fn hand_off(&mut self, workers: usize, zones: &Arc<Zones>) -> anyhow::Result<()> {
-        let (work, to_do) = unbounded::<(Port, usize)>();
-        let (done, free) = unbounded::<Port>();
+        let (work, to_do) = unbounded::<(SocketPort, usize)>();
+        let (done, free) = unbounded::<SocketPort>();
         for _ in 0..=2 * workers {
             // Never fails: the other end is in this function.
             let _ = done.send(self.port());
@@ -270,9 +270,9 @@ impl Threads {
         Ok(())
     }
 
-    fn port(&self) -> Port {
+    fn port(&self) -> SocketPort {
         let size = answer::DEFAULT_EDNS_SIZE.into();
-        Port::new(self.socket.clone(), BATCH, size, size)
+        SocketPort::new(self.socket.clone(), BATCH, size, size)
     }
 
     fn member(&self, index: usize, zones: &Arc<Zones>) -> Member {
@@ -307,7 +307,7 @@ impl Drop for Threads {
 
 /// The receiver of the hand-off. Without a free batch it waits for one; the
 /// socket's buffer holds what comes meanwhile.
-fn receive(free: &Receiver<Port>, work: &Sender<(Port, usize)>, stop: &AtomicBool) {
+fn receive(free: &Receiver<SocketPort>, work: &Sender<(SocketPort, usize)>, stop: &AtomicBool) {
     while let Ok(mut port) = free.recv() {
         let received = loop {
             // Relaxed: the flag is all that is passed on.
@@ -331,7 +331,7 @@ struct Member {
 }
 
 impl Member {
-    fn exchange(&mut self, port: &mut Port, received: usize) {
+    fn exchange(&mut self, port: &mut SocketPort, received: usize) {
         self.answerer.exchange(port, received, &self.counters);
     }
 }

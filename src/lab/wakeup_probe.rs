@@ -16,7 +16,7 @@ use anyhow::{Context, bail};
 
 use crate::lab::group::ANY_PORT;
 use crate::sys::epoll::{Epoll, Trigger};
-use crate::sys::port::{Port, Wait};
+use crate::sys::port::{Port, SocketPort, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 
 /// How long all threads may take until they sleep again.
@@ -225,7 +225,7 @@ fn parse(status: &str) -> Option<(bool, u64)> {
 
 /// What a thread waits with.
 struct Taker {
-    port: Port,
+    port: SocketPort,
     epoll: Option<Epoll>,
     /// Reads until nothing is left, as an edge wants it.
     drains: bool,
@@ -235,7 +235,7 @@ struct Taker {
 impl Taker {
     fn new(socket: Arc<UdpSocket>, epoll: Option<Epoll>, waits: Waits) -> Taker {
         Taker {
-            port: Port::new(socket, 1, 64, 0),
+            port: SocketPort::new(socket, 1, 64, 0),
             epoll,
             drains: matches!(waits, Waits::Epoll(Trigger::Edge)),
             counts: Arc::default(),

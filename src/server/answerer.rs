@@ -26,14 +26,14 @@ use crate::wire::LookupName;
 pub trait Responder: Send + 'static {
     /// Settles the replies to the `received` requests that a port holds, and
     /// counts them.
-    fn answer(&mut self, port: &mut Port, received: usize);
+    fn answer<P: Port>(&mut self, port: &mut P, received: usize);
 
     /// Called when there was nothing to answer for a while.
     fn idle(&mut self);
 
     /// Answers the `received` requests that a port holds, and sends the replies.
     #[inline]
-    fn exchange(&mut self, port: &mut Port, received: usize, counters: &Counters) {
+    fn exchange<P: Port>(&mut self, port: &mut P, received: usize, counters: &Counters) {
         self.answer(port, received);
         port.send(|error| counters.send_failed(&error));
     }
@@ -66,7 +66,7 @@ struct Scratch {
 
 impl Responder for Answerer {
     #[inline(always)]
-    fn answer(&mut self, port: &mut Port, received: usize) {
+    fn answer<P: Port>(&mut self, port: &mut P, received: usize) {
         self.counters.batch(received);
         let arrival = self.arrival(received);
         let (snapshot, scratch) = (self.view.load(), &mut self.scratch);
@@ -165,11 +165,11 @@ impl Answerer {
 
 /// Answers a batch: all requests are read, then what they need is fetched, then
 /// all are answered.
-fn together(
+fn together<P: Port>(
     Snapshot { zones, settings }: &Snapshot,
     limiter: Option<&Limiter>,
     scratch: &mut Scratch,
-    port: &mut Port,
+    port: &mut P,
     received: usize,
     arrival: Arrival,
 ) {
@@ -200,8 +200,8 @@ fn together(
 /// The request in a slot, and room for its reply; `None` for one from port 0,
 /// where nobody is.
 #[inline(always)]
-fn exchange(
-    port: &mut Port,
+fn exchange<P: Port>(
+    port: &mut P,
     slot: usize,
     Arrival { via, now }: Arrival,
 ) -> Option<(Request<'_>, &mut [u8])> {
@@ -227,7 +227,7 @@ mod tests {
 
     use super::super::snapshot;
     use super::*;
-    use crate::sys::port::Wait;
+    use crate::sys::port::{SocketPort, Wait};
     use crate::sys::socket::{UdpOptions, UdpSocket};
 
     const PATIENCE: Duration = Duration::from_secs(20);
@@ -235,7 +235,7 @@ mod tests {
     /// writes it where a port has no more room.
     const HEADER_ONLY: usize = 12;
 
-    fn port(reply_size: usize) -> (Port, Client) {
+    fn port(reply_size: usize) -> (SocketPort, Client) {
         let options = UdpOptions {
             grouped: false,
             receive_buffer: 1 << 20,
@@ -246,7 +246,10 @@ mod tests {
         let client = Client::bind(any).unwrap();
         client.connect(socket.local()).unwrap();
         client.set_read_timeout(Some(PATIENCE)).unwrap();
-        (Port::new(Arc::new(socket), 8, 512, reply_size), client)
+        (
+            SocketPort::new(Arc::new(socket), 8, 512, reply_size),
+            client,
+        )
     }
 
     fn query(id: u8) -> Vec<u8> {

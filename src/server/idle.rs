@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::counters::Counters;
 use crate::sys::epoll::Epoll;
-use crate::sys::port::{Port, Wait};
+use crate::sys::port::{Port, SocketPort, Wait};
 
 /// How long a worker waits for a datagram before it looks whether it shall
 /// stop.
@@ -87,7 +87,7 @@ impl Idle {
     /// # Errors
     ///
     /// What the kernel says where several sockets need to be waited for.
-    pub fn new(ports: &[Port], polls: u32, counters: Arc<Counters>) -> io::Result<Idle> {
+    pub fn new(ports: &[SocketPort], polls: u32, counters: Arc<Counters>) -> io::Result<Idle> {
         let mut watch = Watch::One;
         if ports.len() > 1 {
             let epoll = Epoll::new()?;
@@ -169,7 +169,7 @@ impl Idle {
 
     /// Receives a batch from the port of this number; 0 where there is none.
     #[inline(always)]
-    pub fn receive(&mut self, number: usize, port: &mut Port, wait: Wait) -> usize {
+    pub fn receive<P: Port>(&mut self, number: usize, port: &mut P, wait: Wait) -> usize {
         let Ok(received) = port.receive(wait) else {
             self.ready[number] = false;
             failed(&self.counters);

@@ -33,7 +33,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossbeam_channel::{Receiver, Sender};
 
 use crate::answer;
-use crate::sys::port::Port;
+use crate::sys::port::SocketPort;
 use crate::sys::socket::UdpSocket;
 use crate::sys::steer;
 use crate::zone::Zones;
@@ -256,7 +256,7 @@ impl Server {
             let name = format!("shardns-{index}");
             let port = |group: &Vec<Arc<UdpSocket>>| {
                 let socket = group[index % group.len()].clone();
-                Port::new(socket, shared.config.batch, request, reply)
+                SocketPort::new(socket, shared.config.batch, request, reply)
             };
             let counters = &self.counters[index];
             let cpu = seat.pinned.then_some(seat.cpu as u16);

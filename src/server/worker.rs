@@ -11,7 +11,7 @@ use super::counters::Counters;
 use super::idle::Idle;
 use super::order::{Order, Orders};
 use crate::sys::limits;
-use crate::sys::port::{Port, Wait};
+use crate::sys::port::{SocketPort, Wait};
 
 /// How long a worker that stops goes on answering what is queued.
 pub const DRAIN: Duration = Duration::from_millis(200);
@@ -21,7 +21,7 @@ pub const SAMPLED: u32 = 64;
 
 /// A worker, from its start to its end.
 pub struct Worker<R> {
-    ports: Vec<Port>,
+    ports: Vec<SocketPort>,
     idle: Idle,
     responder: R,
     counters: Arc<Counters>,
@@ -38,7 +38,7 @@ impl<R: Responder> Worker<R> {
     ///
     /// What the kernel says where several sockets need to be waited for.
     pub fn new(
-        ports: Vec<Port>,
+        ports: Vec<SocketPort>,
         polls: u32,
         responder: R,
         counters: Arc<Counters>,
@@ -74,7 +74,7 @@ impl<R: Responder> Worker<R> {
     /// on them.
     pub fn close(self) {
         let handed_over = self.orders.current() == Order::LetGo;
-        for dropped in self.ports.into_iter().filter_map(Port::close) {
+        for dropped in self.ports.into_iter().filter_map(SocketPort::close) {
             // Who has the socket now goes on from what the kernel has counted.
             if !handed_over {
                 self.counters.dropped(dropped);

@@ -157,25 +157,33 @@ fn port_zero_without_tcp_and_with_every_batch_width() {
     }
 }
 
+static SEEN: Mutex<Vec<(SocketAddr, IpAddr)>> = Mutex::new(Vec::new());
+
+/// An answerer that keeps the addresses of each request.
+struct Looking(Answerer);
+
+impl Responder for Looking {
+    fn answer<P: Port>(&mut self, port: &mut P, received: usize) {
+        let ends = (0..received).map(|slot| (port.peer(slot), port.local(slot)));
+        SEEN.lock().unwrap().extend(ends);
+        self.0.answer(port, received);
+    }
+
+    fn idle(&mut self) {
+        self.0.idle();
+    }
+}
+
 /// Who asks, and where, is what the answer may depend on.
 #[test]
 fn a_request_says_who_sent_it_and_where_to() {
-    static SEEN: Mutex<Vec<(SocketAddr, IpAddr)>> = Mutex::new(Vec::new());
     for (bound, asked, from) in [
         ("127.0.0.1:0", "127.0.0.1", "127.0.0.9:0"),
         ("0.0.0.0:0", "127.0.0.7", "127.0.0.9:0"),
         ("[::1]:0", "::1", "[::1]:0"),
         ("[::]:0", "::1", "[::1]:0"),
     ] {
-        let look = |port: &Port, received: usize| {
-            let ends = (0..received).map(|slot| (port.peer(slot), port.local(slot)));
-            SEEN.lock().unwrap().extend(ends);
-        };
-        let wrap = |answerer| After {
-            first: look,
-            answerer,
-        };
-        let server = Server::start_with(&config(&[bound], 1), Arc::new(support::demo()), wrap);
+        let server = Server::start_with(&config(&[bound], 1), Arc::new(support::demo()), Looking);
         let server = server.unwrap();
         let asked = SocketAddr::new(asked.parse().unwrap(), server.addresses()[0].port());
         let socket = UdpSocket::bind(from).unwrap();

@@ -180,9 +180,9 @@ struct After<F> {
     answerer: Answerer,
 }
 
-impl<F: FnMut(&Port, usize) + Send + 'static> Responder for After<F> {
-    fn answer(&mut self, port: &mut Port, received: usize) {
-        (self.first)(port, received);
+impl<F: FnMut(&[u8]) + Send + 'static> Responder for After<F> {
+    fn answer<P: Port>(&mut self, port: &mut P, received: usize) {
+        (0..received).for_each(|slot| (self.first)(port.request(slot)));
         self.answerer.answer(port, received);
     }
 
@@ -194,14 +194,7 @@ impl<F: FnMut(&Port, usize) + Send + 'static> Responder for After<F> {
 /// Starts a server whose workers do `first` for each request before they answer
 /// its batch; that may wait.
 fn start_after(config: &Config, first: impl FnMut(&[u8]) + Copy + Send + 'static) -> Server {
-    let each = move |port: &Port, received: usize| {
-        let mut first = first;
-        (0..received).for_each(|slot| first(port.request(slot)));
-    };
-    let wrap = |answerer| After {
-        first: each,
-        answerer,
-    };
+    let wrap = |answerer| After { first, answerer };
     Server::start_with(config, Arc::new(support::demo()), wrap).unwrap()
 }
 

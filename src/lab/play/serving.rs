@@ -17,7 +17,7 @@ use std::time::{Duration, Instant};
 
 use super::message::{LONGEST, Serial, answer};
 use crate::sys::epoll::{Epoll, Trigger};
-use crate::sys::port::{Port, Wait};
+use crate::sys::port::{Port, SocketPort, Wait};
 use crate::sys::socket::{UdpOptions, UdpSocket};
 use crate::sys::unix::{receive_descriptors, send_descriptors};
 
@@ -203,7 +203,7 @@ struct Serving {
 }
 
 struct Lane {
-    port: Port,
+    port: SocketPort,
     /// What it answers with.
     name: String,
     /// It is left alone until then.
@@ -284,7 +284,7 @@ impl Serving {
         self.epoll
             .add_with(&socket, serial as usize, Trigger::Level)?;
         let lane = Lane {
-            port: Port::new(Arc::new(socket), BATCH, LONGEST, LONGEST),
+            port: SocketPort::new(Arc::new(socket), BATCH, LONGEST, LONGEST),
             name: serial.to_string(),
             stalled: None,
         };

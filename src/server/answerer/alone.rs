@@ -44,7 +44,7 @@ impl Answerer {
     /// After a panic: those on which answering breaks get no reply, and those
     /// around them do.
     #[cold]
-    pub(super) fn one_by_one(&mut self, port: &mut Port, received: usize, arrival: Arrival) {
+    pub(super) fn one_by_one<P: Port>(&mut self, port: &mut P, received: usize, arrival: Arrival) {
         self.scratch.outcomes.clear();
         self.scratch.withheld = Withheld::default();
         for slot in 0..received {

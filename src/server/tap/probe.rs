@@ -73,10 +73,10 @@ impl Probe {
     /// Copies one of `every` exchanges of a batch of which the replies are settled
     /// and not sent.
     #[cold]
-    pub fn batch(
+    pub fn batch<P: Port>(
         &mut self,
         every: u32,
-        port: &Port,
+        port: &P,
         received: usize,
         asked: Duration,
         counters: &Counters,
@@ -91,7 +91,7 @@ impl Probe {
                 asked,
                 replied: *replied.get_or_insert_with(crate::server::now),
                 peer: port.peer(slot),
-                local: SocketAddr::new(port.local(slot), port.socket().local().port()),
+                local: SocketAddr::new(port.local(slot), port.local_port(slot)),
                 transport: Transport::Udp,
                 request: port.request(slot),
                 reply: port.reply(slot),

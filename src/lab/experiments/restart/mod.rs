@@ -30,7 +30,7 @@ use crate::server::order::{Order, Orders};
 use crate::server::placement::MAX_WORKERS;
 use crate::server::snapshot::{self, Snapshot};
 use crate::server::worker::Worker;
-use crate::sys::port::Port;
+use crate::sys::port::SocketPort;
 use crate::sys::socket::{UdpOptions, UdpSocket};
 
 /// The experiment.
@@ -452,7 +452,7 @@ impl Service {
                 (0, None),
                 events,
             );
-            let port = Port::new(socket, BATCH, DATAGRAM, DEFAULT_EDNS_SIZE.into());
+            let port = SocketPort::new(socket, BATCH, DATAGRAM, DEFAULT_EDNS_SIZE.into());
             let orders = service.orders.clone();
             let mut worker = Worker::new(vec![port], 0, answerer, counters, orders)?;
             let thread = thread::Builder::new();

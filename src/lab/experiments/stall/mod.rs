@@ -170,7 +170,7 @@ struct Stalling {
 }
 
 impl Responder for Stalling {
-    fn answer(&mut self, port: &mut Port, received: usize) {
+    fn answer<P: Port>(&mut self, port: &mut P, received: usize) {
         if self.answerer.worker() == STALLED
             && let Some(rest) = self.stalls.rest(self.start.elapsed())
         {

@@ -1,7 +1,6 @@
-//! A port: a socket and the batch of datagrams that goes through it. `recvmmsg`
-//! fills the batch, `sendmmsg` empties it. All buffers and message headers are
-//! built once; a call changes only what the kernel changed or what differs from
-//! reply to reply.
+//! The port of a socket: `recvmmsg` fills the batch, `sendmmsg` empties it. All
+//! buffers and message headers are built once; a call changes only what the kernel
+//! changed or what differs from reply to reply.
 
 use std::cell::UnsafeCell;
 use std::io;
@@ -11,35 +10,15 @@ use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Arc;
 
-use libc::{c_int, c_uint, iovec, mmsghdr, sockaddr_in6};
+use libc::{c_uint, iovec, mmsghdr, sockaddr_in6};
 
-use super::socket::UdpSocket;
-
-/// The widest batch. Wider ones save no more of the cost of a call, and their
-/// buffers push the zone out of the cache.
-pub const MAX_WIDTH: usize = 128;
+use super::slots::Slots;
+use super::{MAX_WIDTH, Port, Wait};
+use crate::sys::socket::UdpSocket;
 
 /// What is left of a datagram that did not fit: a DNS header, which can be
 /// answered with an error and nothing else.
 const CUT: usize = 12;
-
-/// How a receive waits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Wait {
-    /// For one datagram, up to the socket's timeout; then takes what is there.
-    ForOne,
-    /// Not at all.
-    No,
-}
-
-impl Wait {
-    pub(super) fn flags(self) -> c_int {
-        match self {
-            Wait::ForOne => libc::MSG_WAITFORONE,
-            Wait::No => libc::MSG_DONTWAIT,
-        }
-    }
-}
 
 /// Room for one `IP_PKTINFO` or `IPV6_PKTINFO` message.
 type Control = [u64; 5];
@@ -51,7 +30,7 @@ const CONTROL_DATA: usize = size_of::<libc::cmsghdr>();
 /// The headers point into the other fields, all of which live on the heap and
 /// stay where they are; `UnsafeCell` tells the compiler that they are written
 /// behind its back. The kernel touches them only inside `receive` and `send`.
-pub struct Port {
+pub struct SocketPort {
     socket: Arc<UdpSocket>,
     requests: Slots,
     replies: Slots,
@@ -69,46 +48,9 @@ pub struct Port {
 
 // SAFETY: the pointers lead into the port's own heap memory, which moves to
 // another thread with it.
-unsafe impl Send for Port {}
+unsafe impl Send for SocketPort {}
 
-/// Equal buffers in one piece of memory.
-pub(super) struct Slots {
-    octets: Box<[UnsafeCell<u8>]>,
-    size: usize,
-    stride: usize,
-}
-
-impl Slots {
-    pub(super) fn new(count: usize, size: usize) -> Slots {
-        // Strides of whole pages would put the beginnings of all buffers into
-        // the same few cache sets; an odd number of lines spreads them.
-        let stride = (size.div_ceil(64) | 1) * 64;
-        let octets = (0..count * stride).map(|_| UnsafeCell::new(0)).collect();
-        Slots {
-            octets,
-            size,
-            stride,
-        }
-    }
-
-    pub(super) fn size(&self) -> usize {
-        self.size
-    }
-
-    pub(super) fn place(&self, index: usize) -> *mut u8 {
-        let slot = &self.octets[index * self.stride..][..self.size];
-        UnsafeCell::raw_get(slot.as_ptr())
-    }
-
-    pub(super) fn vector(&self, index: usize) -> UnsafeCell<iovec> {
-        UnsafeCell::new(iovec {
-            iov_base: self.place(index).cast(),
-            iov_len: self.size,
-        })
-    }
-}
-
-impl Port {
+impl SocketPort {
     /// A port for batches of `width` datagrams: requests of up to
     /// `request_size` octets, of longer ones 12 octets are left, and replies of
     /// up to `reply_size`.
@@ -117,7 +59,7 @@ impl Port {
         width: usize,
         request_size: usize,
         reply_size: usize,
-    ) -> Port {
+    ) -> SocketPort {
         let width = width.clamp(1, MAX_WIDTH);
         let requests = Slots::new(width, request_size);
         let replies = Slots::new(width, reply_size);
@@ -137,7 +79,7 @@ impl Port {
             }
             header
         };
-        Port {
+        SocketPort {
             incoming: (0..width).map(|index| header(&vectors, index)).collect(),
             outgoing: (0..width)
                 .map(|index| header(&reply_vectors, index))
@@ -173,173 +115,24 @@ impl Port {
         Arc::into_inner(self.socket).map(|socket| socket.drops().unwrap_or(0))
     }
 
-    /// Datagrams that a batch can hold.
-    pub fn width(&self) -> usize {
-        self.incoming.len()
-    }
-
-    /// Fills the batch and returns the number of datagrams, 0 where none came
-    /// in time or a signal ended the wait.
-    ///
-    /// # Errors
-    ///
-    /// What the kernel says to `recvmmsg`, waiting and interruption apart.
-    pub fn receive(&mut self, wait: Wait) -> io::Result<usize> {
-        if self.wildcard {
-            for header in &mut self.incoming[..self.received] {
-                header.msg_hdr.msg_controllen = size_of::<Control>();
-            }
-        }
-        self.received = 0;
-        let (fd, width) = (self.socket.as_raw_fd(), self.width() as c_uint);
-        let headers = self.incoming.as_mut_ptr();
-        // SAFETY: `headers` are `width` headers whose pointers lead into this
-        // port, which is borrowed for the call.
-        let returned = unsafe { libc::recvmmsg(fd, headers, width, wait.flags(), ptr::null_mut()) };
-        match super::check(returned) {
-            Ok(received) => {
-                self.received = received;
-                Ok(received)
-            }
-            Err(error) if is_empty_wait(&error) => Ok(0),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// The request in slot `index`.
-    #[inline]
-    pub fn request(&self, index: usize) -> &[u8] {
-        let length = self.request_length(index);
-        let request = self.requests.place(index);
-        // SAFETY: the first `length` octets of the slot were initialised, and
-        // nothing writes requests while the port is borrowed.
-        unsafe { std::slice::from_raw_parts(request, length) }
-    }
-
-    /// The request in slot `index` and the buffer for its reply.
-    #[inline]
-    pub fn exchange(&mut self, index: usize) -> (&[u8], &mut [u8]) {
-        let reply = self.replies.place(index);
-        // SAFETY: the slot has `size` initialised octets, which nothing else
-        // refers to while the port is borrowed mutably.
-        let reply = unsafe { std::slice::from_raw_parts_mut(reply, self.replies.size) };
-        (self.request(index), reply)
-    }
-
     /// Octets to look at: of a datagram that was longer than its buffer only the
     /// beginning, so that nobody takes what is left for the whole.
     #[inline]
     fn request_length(&self, index: usize) -> usize {
         let header = &self.incoming[index];
         if header.msg_hdr.msg_flags & libc::MSG_TRUNC != 0 {
-            return CUT.min(self.requests.size);
+            return CUT.min(self.requests.size());
         }
-        (header.msg_len as usize).min(self.requests.size)
-    }
-
-    /// Who sent the datagram in slot `index`.
-    #[inline]
-    pub fn peer(&self, index: usize) -> SocketAddr {
-        // SAFETY: the kernel writes peers only inside `receive`.
-        let peer = unsafe { &*self.peers[index].get() };
-        // The port is at the same place in `sockaddr_in`, the address there
-        // where this structure has its flow information.
-        let port = u16::from_be(peer.sin6_port);
-        if !self.ipv6 {
-            let address = Ipv4Addr::from(peer.sin6_flowinfo.to_ne_bytes());
-            return SocketAddrV4::new(address, port).into();
-        }
-        let address = Ipv6Addr::from(peer.sin6_addr.s6_addr);
-        SocketAddrV6::new(address, port, 0, peer.sin6_scope_id).into()
-    }
-
-    /// Who sent the datagram in slot `index`, in as many bits: for whoever tells
-    /// clients apart, and wants to know nothing else of them. Two clients may have
-    /// the same ones if they choose to.
-    #[inline]
-    pub fn flow(&self, index: usize) -> [u64; 2] {
-        // SAFETY: the kernel writes peers only inside `receive`.
-        let peer = unsafe { &*self.peers[index].get() };
-        let port = u64::from(peer.sin6_port);
-        if !self.ipv6 {
-            return [u64::from(peer.sin6_flowinfo) << 16 | port, 0];
-        }
-        let bits = u128::from_ne_bytes(peer.sin6_addr.s6_addr);
-        [(bits >> 64) as u64 ^ port, bits as u64]
-    }
-
-    /// The address that the datagram in slot `index` was sent to. Known before
-    /// its reply is settled.
-    #[inline]
-    pub fn local(&self, index: usize) -> IpAddr {
-        if !self.wildcard || self.incoming[index].msg_hdr.msg_controllen == 0 {
-            return self.local;
-        }
-        // SAFETY: the kernel writes it only inside `receive`.
-        let control = unsafe { &*self.controls[index].get() };
-        let octet = |at: usize| {
-            let at = CONTROL_DATA + at;
-            control[at / 8].to_ne_bytes()[at % 8]
-        };
-        // struct in_pktinfo: interface, local address, header's address;
-        // struct in6_pktinfo: address, interface.
-        match self.ipv6 {
-            false => IpAddr::from(std::array::from_fn::<u8, 4, _>(|at| octet(8 + at))),
-            true => IpAddr::from(std::array::from_fn::<u8, 16, _>(octet)),
-        }
-    }
-
-    /// Settles the reply in slot `index`: its length, 0 for none.
-    #[inline]
-    pub fn set_reply(&mut self, index: usize, length: usize) {
-        debug_assert!(length <= self.replies.size);
-        // SAFETY: the kernel reads vectors only inside `send`.
-        let vector = unsafe { &mut *self.reply_vectors[index].get() };
-        vector.iov_len = length;
-        if self.wildcard && length > 0 {
-            self.reply_from_asked_address(index);
-        }
-    }
-
-    /// The reply that is settled in slot `index`; empty where there is none.
-    #[inline]
-    pub fn reply(&self, index: usize) -> &[u8] {
-        let (length, reply) = (self.reply_length(index), self.replies.place(index));
-        // SAFETY: a reply is no longer than its slot, whose octets were
-        // initialised, and nothing writes replies while the port is borrowed.
-        unsafe { std::slice::from_raw_parts(reply, length.min(self.replies.size)) }
-    }
-
-    /// Sends all replies of the batch, in order. A reply that the kernel
-    /// refuses is dropped and handed to `failed`; the others are sent.
-    pub fn send(&mut self, mut failed: impl FnMut(io::Error)) {
-        let mut next = 0;
-        while next < self.received {
-            let run = (next..self.received)
-                .take_while(|&index| self.reply_length(index) > 0)
-                .count();
-            if run == 0 {
-                next += 1;
-                continue;
-            }
-            match self.send_run(next, run) {
-                Ok(sent) => next += sent,
-                // The error is the first message's: those before it were sent.
-                Err(error) => {
-                    failed(error);
-                    next += 1;
-                }
-            }
-        }
+        (header.msg_len as usize).min(self.requests.size())
     }
 
     fn send_run(&mut self, first: usize, run: usize) -> io::Result<usize> {
         let headers = self.outgoing[first..first + run].as_mut_ptr();
         let (fd, run) = (self.socket.as_raw_fd(), run as c_uint);
-        super::retry(|| {
+        crate::sys::retry(|| {
             // SAFETY: `headers` are `run` headers whose pointers lead into this
             // port, which is borrowed for the call.
-            super::check(unsafe { libc::sendmmsg(fd, headers, run, libc::MSG_DONTWAIT) })
+            crate::sys::check(unsafe { libc::sendmmsg(fd, headers, run, libc::MSG_DONTWAIT) })
         })
     }
 
@@ -375,6 +168,143 @@ impl Port {
     }
 }
 
+impl Port for SocketPort {
+    fn width(&self) -> usize {
+        self.incoming.len()
+    }
+
+    fn receive(&mut self, wait: Wait) -> io::Result<usize> {
+        if self.wildcard {
+            for header in &mut self.incoming[..self.received] {
+                header.msg_hdr.msg_controllen = size_of::<Control>();
+            }
+        }
+        self.received = 0;
+        let (fd, width) = (self.socket.as_raw_fd(), self.width() as c_uint);
+        let headers = self.incoming.as_mut_ptr();
+        // SAFETY: `headers` are `width` headers whose pointers lead into this
+        // port, which is borrowed for the call.
+        let returned = unsafe { libc::recvmmsg(fd, headers, width, wait.flags(), ptr::null_mut()) };
+        match crate::sys::check(returned) {
+            Ok(received) => {
+                self.received = received;
+                Ok(received)
+            }
+            Err(error) if is_empty_wait(&error) => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    #[inline]
+    fn request(&self, index: usize) -> &[u8] {
+        let length = self.request_length(index);
+        let request = self.requests.place(index);
+        // SAFETY: the first `length` octets of the slot were initialised, and
+        // nothing writes requests while the port is borrowed.
+        unsafe { std::slice::from_raw_parts(request, length) }
+    }
+
+    #[inline]
+    fn exchange(&mut self, index: usize) -> (&[u8], &mut [u8]) {
+        let reply = self.replies.place(index);
+        // SAFETY: the slot has `size` initialised octets, which nothing else
+        // refers to while the port is borrowed mutably.
+        let reply = unsafe { std::slice::from_raw_parts_mut(reply, self.replies.size()) };
+        (self.request(index), reply)
+    }
+
+    #[inline]
+    fn peer(&self, index: usize) -> SocketAddr {
+        // SAFETY: the kernel writes peers only inside `receive`.
+        let peer = unsafe { &*self.peers[index].get() };
+        // The port is at the same place in `sockaddr_in`, the address there
+        // where this structure has its flow information.
+        let port = u16::from_be(peer.sin6_port);
+        if !self.ipv6 {
+            let address = Ipv4Addr::from(peer.sin6_flowinfo.to_ne_bytes());
+            return SocketAddrV4::new(address, port).into();
+        }
+        let address = Ipv6Addr::from(peer.sin6_addr.s6_addr);
+        SocketAddrV6::new(address, port, 0, peer.sin6_scope_id).into()
+    }
+
+    #[inline]
+    fn flow(&self, index: usize) -> [u64; 2] {
+        // SAFETY: the kernel writes peers only inside `receive`.
+        let peer = unsafe { &*self.peers[index].get() };
+        let port = u64::from(peer.sin6_port);
+        if !self.ipv6 {
+            return [u64::from(peer.sin6_flowinfo) << 16 | port, 0];
+        }
+        let bits = u128::from_ne_bytes(peer.sin6_addr.s6_addr);
+        [(bits >> 64) as u64 ^ port, bits as u64]
+    }
+
+    #[inline]
+    fn local(&self, index: usize) -> IpAddr {
+        if !self.wildcard || self.incoming[index].msg_hdr.msg_controllen == 0 {
+            return self.local;
+        }
+        // SAFETY: the kernel writes it only inside `receive`.
+        let control = unsafe { &*self.controls[index].get() };
+        let octet = |at: usize| {
+            let at = CONTROL_DATA + at;
+            control[at / 8].to_ne_bytes()[at % 8]
+        };
+        // struct in_pktinfo: interface, local address, header's address;
+        // struct in6_pktinfo: address, interface.
+        match self.ipv6 {
+            false => IpAddr::from(std::array::from_fn::<u8, 4, _>(|at| octet(8 + at))),
+            true => IpAddr::from(std::array::from_fn::<u8, 16, _>(octet)),
+        }
+    }
+
+    #[inline]
+    fn local_port(&self, _index: usize) -> u16 {
+        self.socket.local().port()
+    }
+
+    #[inline]
+    fn set_reply(&mut self, index: usize, length: usize) {
+        debug_assert!(length <= self.replies.size());
+        // SAFETY: the kernel reads vectors only inside `send`.
+        let vector = unsafe { &mut *self.reply_vectors[index].get() };
+        vector.iov_len = length;
+        if self.wildcard && length > 0 {
+            self.reply_from_asked_address(index);
+        }
+    }
+
+    #[inline]
+    fn reply(&self, index: usize) -> &[u8] {
+        let (length, reply) = (self.reply_length(index), self.replies.place(index));
+        // SAFETY: a reply is no longer than its slot, whose octets were
+        // initialised, and nothing writes replies while the port is borrowed.
+        unsafe { std::slice::from_raw_parts(reply, length.min(self.replies.size())) }
+    }
+
+    fn send(&mut self, mut failed: impl FnMut(io::Error)) {
+        let mut next = 0;
+        while next < self.received {
+            let run = (next..self.received)
+                .take_while(|&index| self.reply_length(index) > 0)
+                .count();
+            if run == 0 {
+                next += 1;
+                continue;
+            }
+            match self.send_run(next, run) {
+                Ok(sent) => next += sent,
+                // The error is the first message's: those before it were sent.
+                Err(error) => {
+                    failed(error);
+                    next += 1;
+                }
+            }
+        }
+    }
+}
+
 fn name_length(socket: &UdpSocket) -> libc::socklen_t {
     let length = match socket.local().is_ipv4() {
         true => size_of::<libc::sockaddr_in>(),
@@ -388,12 +318,12 @@ fn no_peer() -> sockaddr_in6 {
     unsafe { zeroed() }
 }
 
-pub(super) fn empty_header() -> mmsghdr {
+pub(in crate::sys) fn empty_header() -> mmsghdr {
     // SAFETY: all zero is a valid header that points at nothing.
     unsafe { zeroed() }
 }
 
-pub(super) fn is_empty_wait(error: &io::Error) -> bool {
+pub(in crate::sys) fn is_empty_wait(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
@@ -410,17 +340,17 @@ mod tests {
     use crate::sys::socket::UdpOptions;
     use std::time::Duration;
 
-    fn port(address: &str, width: usize, size: usize) -> Port {
+    fn port(address: &str, width: usize, size: usize) -> SocketPort {
         let options = UdpOptions {
             grouped: false,
             receive_buffer: 1 << 20,
             timeout: Duration::from_secs(5),
         };
         let socket = UdpSocket::bind(address.parse().unwrap(), &options, &mut Vec::new());
-        Port::new(Arc::new(socket.unwrap()), width, size, size)
+        SocketPort::new(Arc::new(socket.unwrap()), width, size, size)
     }
 
-    fn echo(port: &mut Port, count: usize) -> usize {
+    fn echo(port: &mut SocketPort, count: usize) -> usize {
         let mut received = 0;
         let mut failures = 0;
         while received < count {
@@ -505,16 +435,5 @@ mod tests {
             client.recv(&mut reply).unwrap();
             assert_eq!(reply[0], expected);
         }
-    }
-
-    #[test]
-    fn slots_do_not_overlap() {
-        let slots = Slots::new(3, 100);
-        assert!(slots.stride >= 100 && (slots.stride / 64) % 2 == 1);
-        assert_eq!(
-            slots.place(1) as usize - slots.place(0) as usize,
-            slots.stride
-        );
-        assert!(size_of_val(&*slots.octets) >= 3 * 100);
     }
 }
