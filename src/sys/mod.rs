@@ -5,6 +5,7 @@
 
 pub mod cpu_clock;
 pub mod epoll;
+pub mod ethtool;
 pub mod lab;
 pub mod landlock;
 pub mod limits;
@@ -19,6 +20,7 @@ pub mod socket;
 pub mod steer;
 pub mod unix;
 pub mod user;
+pub mod xdp;
 
 use std::io;
 

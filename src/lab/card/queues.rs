@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{Reading, not_told, read};
-use crate::sys::lab::ethtool::{Channels, Ethtool};
+use crate::sys::ethtool::{Channels, Ethtool};
 use crate::sys::lab::route::Interface;
 
 /// Queues or interrupts that a line has room for.

@@ -9,7 +9,6 @@ pub mod buckets;
 pub mod client;
 pub mod cpu;
 pub mod diag;
-pub mod ethtool;
 pub mod namespace;
 pub mod process;
 pub mod route;

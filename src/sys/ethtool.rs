@@ -10,6 +10,10 @@ use socket2::{Domain, Socket, Type};
 /// `ETHTOOL_GDRVINFO`, and where the driver's name is.
 const DRIVER: u32 = 0x3;
 const DRIVER_NAME: std::ops::Range<usize> = 1..9;
+/// `ETHTOOL_GFLAGS`, where the flags are, and `ETH_FLAG_RXVLAN` among them.
+const FLAGS: u32 = 0x25;
+const SET_FLAGS: usize = 1;
+const STRIPS_VLAN_TAGS: u32 = 1 << 8;
 /// `ETHTOOL_GRXFH`, and where the flow and the fields are.
 const HASH_FIELDS: u32 = 0x29;
 const FLOW: usize = 1;
@@ -79,6 +83,16 @@ impl Ethtool {
         Ok(String::from_utf8_lossy(&octets).into_owned())
     }
 
+    /// Whether VLAN tags are taken off frames before anybody sees them.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn strips_vlan_tags(&self) -> io::Result<bool> {
+        let flags = self.ask(FLAGS, &[])?[SET_FLAGS];
+        Ok(flags & STRIPS_VLAN_TAGS != 0)
+    }
+
     /// How many queues receive.
     ///
     /// # Errors
@@ -142,7 +156,7 @@ impl Ethtool {
         // the structure of any of the commands; of a table the kernel writes as many
         // entries as are asked for, which was seen to fit.
         let returned = unsafe { libc::ioctl(fd, libc::SIOCETHTOOL as _, &raw const request) };
-        super::super::check(returned)?;
+        super::check(returned)?;
         let pairs = memory.iter().map(|pair| pair.to_ne_bytes());
         let words = pairs.flat_map(|[a, b, c, d, e, f, g, h]| {
             [[a, b, c, d], [e, f, g, h]].map(u32::from_ne_bytes)

@@ -1,0 +1,197 @@
+//! What has to be known of an interface before its queues are read past the sockets:
+//! whether it is one on which a reply may go back where its request came from, and
+//! the addresses that it has.
+
+use std::ffi::CString;
+use std::fs;
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use socket2::{Domain, Socket, Type};
+
+use super::XdpError;
+use crate::sys::ethtool::Ethtool;
+
+/// `ARPHRD_ETHER` (`linux/if_arp.h`).
+const ETHERNET: u16 = 1;
+
+/// An interface.
+#[derive(Clone, Debug)]
+pub(super) struct Facts {
+    pub name: String,
+    pub index: u32,
+    /// Octets of the longest IP datagram.
+    pub mtu: usize,
+    /// Queues that receive, where the driver tells.
+    pub queues: Option<u32>,
+}
+
+impl Facts {
+    /// Asks the kernel.
+    pub fn of(name: &str) -> Result<Facts, XdpError> {
+        let failed = |error| XdpError::Kernel {
+            interface: name.into(),
+            what: "ask for the interface",
+            error,
+        };
+        let missing = || XdpError::NoInterface(name.into());
+        let text = CString::new(name).map_err(|_| missing())?;
+        // SAFETY: `text` ends with a zero and lives through the call.
+        let index = unsafe { libc::if_nametoindex(text.as_ptr()) };
+        if index == 0 {
+            return Err(missing());
+        }
+        let asked = Asked::new(name).map_err(failed)?;
+        let flags = asked.flags().map_err(failed)?;
+        if i32::from(flags) & libc::IFF_LOOPBACK != 0 {
+            return Err(XdpError::Loopback(name.into()));
+        }
+        if asked.hardware().map_err(failed)? != ETHERNET {
+            return Err(XdpError::NotEthernet(name.into()));
+        }
+        let ethtool = Ethtool::new(name).map_err(failed)?;
+        if ethtool.strips_vlan_tags().unwrap_or(false)
+            && let Some(vlan) = vlan_on(name)
+        {
+            return Err(XdpError::HiddenTags {
+                interface: name.into(),
+                vlan,
+            });
+        }
+        Ok(Facts {
+            name: name.into(),
+            index,
+            mtu: asked.mtu().map_err(failed)?,
+            queues: ethtool.channels().ok().map(|channels| channels.receiving),
+        })
+    }
+}
+
+/// A VLAN that is made of the interface's tagged frames.
+fn vlan_on(interface: &str) -> Option<String> {
+    let list = fs::read_to_string("/proc/thread-self/net/vlan/config").ok()?;
+    // VLAN Dev name | VLAN ID | Device
+    list.lines().find_map(|line| {
+        let mut fields = line.split('|').map(str::trim);
+        let (name, _, on) = (fields.next()?, fields.next()?, fields.next()?);
+        (on == interface).then(|| name.to_owned())
+    })
+}
+
+/// The old way of asking (netdevice(7)), of which every kernel and namespace has what
+/// is needed here.
+struct Asked {
+    socket: Socket,
+    name: [libc::c_char; libc::IFNAMSIZ],
+}
+
+impl Asked {
+    fn new(name: &str) -> io::Result<Asked> {
+        let mut place = [0; libc::IFNAMSIZ];
+        for (place, octet) in place.iter_mut().zip(name.bytes()) {
+            *place = octet as libc::c_char;
+        }
+        let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
+        Ok(Asked {
+            socket,
+            name: place,
+        })
+    }
+
+    fn ask(&self, what: libc::Ioctl) -> io::Result<libc::ifreq> {
+        use std::os::fd::AsRawFd;
+        // SAFETY: all zero is a value of this structure of numbers.
+        let mut request: libc::ifreq = unsafe { zeroed() };
+        request.ifr_name = self.name;
+        // SAFETY: the request is one for each of these questions, and lives through
+        // the call.
+        let returned = unsafe { libc::ioctl(self.socket.as_raw_fd(), what, &raw mut request) };
+        crate::sys::check(returned)?;
+        Ok(request)
+    }
+
+    fn flags(&self) -> io::Result<libc::c_short> {
+        let answer = self.ask(libc::SIOCGIFFLAGS)?;
+        // SAFETY: the kernel has written the flags, and any number is one.
+        Ok(unsafe { answer.ifr_ifru.ifru_flags })
+    }
+
+    fn hardware(&self) -> io::Result<u16> {
+        let answer = self.ask(libc::SIOCGIFHWADDR)?;
+        // SAFETY: the kernel has written the address, whose family is the kind.
+        Ok(unsafe { answer.ifr_ifru.ifru_hwaddr.sa_family })
+    }
+
+    fn mtu(&self) -> io::Result<usize> {
+        let answer = self.ask(libc::SIOCGIFMTU)?;
+        // SAFETY: the kernel has written the MTU, and any number is one.
+        let mtu = unsafe { answer.ifr_ifru.ifru_mtu };
+        Ok(usize::try_from(mtu).unwrap_or(0))
+    }
+}
+
+/// An address of the machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Address {
+    pub interface: String,
+    pub is_loopback: bool,
+    pub address: IpAddr,
+    /// The address of all hosts of its network.
+    pub broadcast: Option<Ipv4Addr>,
+}
+
+/// All addresses of the machine, of the network namespace of whoever asks.
+pub(super) fn addresses() -> io::Result<Vec<Address>> {
+    let mut list = std::ptr::null_mut();
+    // SAFETY: `list` is a place for a pointer.
+    super::super::check(unsafe { libc::getifaddrs(&raw mut list) })?;
+    let mut found = Vec::new();
+    let mut next = list.cast_const();
+    // SAFETY: the list is the one that the call has made, and ends with a null
+    // pointer.
+    while let Some(entry) = unsafe { next.as_ref() } {
+        found.extend(address_of(entry));
+        next = entry.ifa_next;
+    }
+    // SAFETY: the list was made by `getifaddrs`, and nothing points into it any more.
+    unsafe { libc::freeifaddrs(list) };
+    Ok(found)
+}
+
+fn address_of(entry: &libc::ifaddrs) -> Option<Address> {
+    // SAFETY: the name ends with a zero and lives as long as the entry.
+    let name = unsafe { std::ffi::CStr::from_ptr(entry.ifa_name) };
+    let flags = entry.ifa_flags;
+    let has_broadcast = flags & libc::IFF_BROADCAST as u32 != 0;
+    let broadcast = has_broadcast.then(|| ip(entry.ifa_ifu)).flatten();
+    Some(Address {
+        interface: name.to_string_lossy().into_owned(),
+        is_loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
+        address: ip(entry.ifa_addr)?,
+        broadcast: broadcast.and_then(|address| match address {
+            IpAddr::V4(address) => Some(address),
+            IpAddr::V6(_) => None,
+        }),
+    })
+}
+
+/// The IP address that a socket address has, if it is one.
+fn ip(address: *const libc::sockaddr) -> Option<IpAddr> {
+    // SAFETY: null, or a socket address that lives as long as its entry.
+    let family = unsafe { address.as_ref() }?.sa_family;
+    const _: () = assert!(size_of::<libc::sockaddr_in>() <= size_of::<libc::sockaddr>());
+    match i32::from(family) {
+        libc::AF_INET => {
+            // SAFETY: an address of this family is such a structure.
+            let address = unsafe { &*address.cast::<libc::sockaddr_in>() };
+            Some(Ipv4Addr::from(address.sin_addr.s_addr.to_ne_bytes()).into())
+        }
+        libc::AF_INET6 => {
+            // SAFETY: an address of this family is such a structure.
+            let address = unsafe { &*address.cast::<libc::sockaddr_in6>() };
+            Some(Ipv6Addr::from(address.sin6_addr.s6_addr).into())
+        }
+        _ => None,
+    }
+}

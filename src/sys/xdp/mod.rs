@@ -1,0 +1,359 @@
+//! Past the sockets: datagrams are taken from the queues of an interface before the
+//! kernel's UDP sees them (AF_XDP, `Documentation/networking/af_xdp.rst`). A small
+//! program in the kernel picks those that are for this server; everything else goes
+//! on as ever, to the sockets, too, which stay open beside.
+//!
+//! - `program.rs`: the program, of `assembler.rs`'s instructions.
+//! - `bpf.rs`: the calls that load and attach it, and maps.
+//! - `queue.rs`: the socket of a queue; `memory.rs`: its frames and rings.
+//! - `frame.rs`: the headers around a datagram.
+//! - `port.rs`: all of it as a port.
+//! - `interface.rs`: which interfaces this is possible on.
+//!
+//! A reply goes back to the station that its request came from, on the same
+//! interface, whatever the routes say. That is right where the route back is the
+//! way there, as with one router or one network.
+
+mod assembler;
+mod bpf;
+mod frame;
+mod interface;
+mod memory;
+mod port;
+mod program;
+mod queue;
+
+use std::fs;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::Arc;
+
+use bpf::{Kind, Map, Program};
+use interface::Facts;
+use port::{Strangers, frame_size};
+use program::{KEY, Maps};
+
+pub use port::QueuePort;
+pub use program::Passed;
+pub use queue::{Queue, QueueTotals};
+
+/// Where on its way a frame meets the program.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Mode {
+    /// In the driver, or else behind it.
+    #[default]
+    Auto,
+    /// In the driver (`XDP_FLAGS_DRV_MODE`).
+    Native,
+    /// Behind it, on every kind of interface (`XDP_FLAGS_SKB_MODE`).
+    Generic,
+}
+
+/// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` (`linux/if_link.h`).
+const GENERIC_FLAG: u32 = 2;
+const NATIVE_FLAG: u32 = 4;
+/// Addresses and ports that can be served on an interface.
+const MAX_SERVED: u32 = 4096;
+
+/// What queues are opened with.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// Where the program runs.
+    pub mode: Mode,
+    /// Queues to read at most, from number 0 on.
+    pub readers: usize,
+    /// Datagrams of a batch.
+    pub width: usize,
+    /// Octets of the longest reply.
+    pub reply: usize,
+}
+
+/// Why an interface cannot be read past the sockets.
+#[derive(Debug, thiserror::Error)]
+pub enum XdpError {
+    /// There is no such interface.
+    #[error("there is no interface `{0}`; `ip link` lists them")]
+    NoInterface(String),
+    /// Replies would not arrive.
+    #[error(
+        "{0} is loopback, where the kernel takes no replies past the sockets; leave it out, its \
+            datagrams go over the sockets"
+    )]
+    Loopback(String),
+    /// No Ethernet headers.
+    #[error("{0} is no Ethernet interface; --xdp works with no other")]
+    NotEthernet(String),
+    /// The card takes tags off frames before anybody sees them.
+    #[error(
+        "{interface} takes VLAN tags off before a program sees the frame, so that what is for \
+            {vlan} could not be told apart; run `ethtool -K {interface} rxvlan off`, or leave \
+            {interface} out"
+    )]
+    HiddenTags {
+        /// The interface.
+        interface: String,
+        /// A VLAN on it.
+        vlan: String,
+    },
+    /// Somebody else's program is there.
+    #[error(
+        "another XDP program is attached to {0}; `ip link show {0}` shows it, and `ip link set {0} \
+            xdp off` takes it off where it was not attached by a link that is still open"
+    )]
+    OtherProgram(String),
+    /// Somebody else reads the queue.
+    #[error("queue {queue} of {interface} is read by another process; stop that one first")]
+    QueueTaken {
+        /// The interface.
+        interface: String,
+        /// The queue.
+        queue: u32,
+    },
+    /// The driver cannot do it.
+    #[error(
+        "the driver of {interface} runs no XDP program ({error}); use --xdp-mode generic, or, \
+            where it does in principle, fewer queues (`ethtool -L`) or a smaller MTU"
+    )]
+    NotNative {
+        /// The interface.
+        interface: String,
+        /// What the kernel said.
+        error: io::Error,
+    },
+    /// Capabilities are missing.
+    #[error(
+        "no permission to read {0} past the sockets; run as root, or give the program \
+            CAP_NET_ADMIN, CAP_NET_RAW and CAP_BPF"
+    )]
+    NoPermission(String),
+    /// The memory of the frames counts against a limit.
+    #[error(
+        "too little memory may be locked for the frames of {0}; raise `ulimit -l`, or give the \
+            program CAP_IPC_LOCK"
+    )]
+    LockedMemory(String),
+    /// The kernel was built without it.
+    #[error("this kernel has no AF_XDP sockets; serve without --xdp")]
+    NoSockets,
+    /// Nothing of what is served has an address there.
+    #[error(
+        "no address that is served is one of {0}, so that nothing would come in there; see `ip \
+            address show {0}` and --listen"
+    )]
+    NothingServed(String),
+    /// Anything else.
+    #[error("cannot {what} of {interface}: {error}")]
+    Kernel {
+        /// The interface.
+        interface: String,
+        /// What was to be done.
+        what: &'static str,
+        /// What the kernel said.
+        error: io::Error,
+    },
+}
+
+impl XdpError {
+    fn new(interface: &str, what: &'static str, error: io::Error) -> XdpError {
+        let name = interface.to_owned();
+        match error.raw_os_error() {
+            Some(libc::EPERM | libc::EACCES) => XdpError::NoPermission(name),
+            Some(libc::ENOBUFS) => XdpError::LockedMemory(name),
+            Some(libc::EAFNOSUPPORT) => XdpError::NoSockets,
+            _ => XdpError::Kernel {
+                interface: name,
+                what,
+                error,
+            },
+        }
+    }
+}
+
+/// An interface whose datagrams are taken before the sockets see them, until this is
+/// dropped. Then they go over the sockets again, but for those that lie in queues.
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether the program runs in the driver.
+    pub native: bool,
+    /// Queues that receive, where the driver tells.
+    pub queues_there: Option<u32>,
+    /// Those that are read.
+    pub queues: Vec<Arc<Queue>>,
+    passed: Map,
+    cpus: usize,
+    /// What the program looks into, and the program, live as long as the link.
+    _kept: (Map, Map, Program),
+    _link: OwnedFd,
+}
+
+impl Interface {
+    /// Takes datagrams to what is `served` from the queues of an interface. Of
+    /// addresses that stand for all, those count that the interface has, and those
+    /// of loopback.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for whatever is in the way; nothing is changed then.
+    pub fn open(
+        name: &str,
+        served: &[SocketAddr],
+        options: &Options,
+    ) -> Result<(Interface, Vec<QueuePort>), XdpError> {
+        let facts = Facts::of(name)?;
+        let failed = |what| move |error| XdpError::new(name, what, error);
+        let addresses = interface::addresses().map_err(failed("list addresses"))?;
+        let keys = keys(&facts.name, served, &addresses);
+        if keys.is_empty() {
+            return Err(XdpError::NothingServed(name.into()));
+        }
+        let strangers = Arc::new(strangers(&addresses));
+        let create = failed("make a map for the program");
+        let sockets = Map::new(Kind::Sockets, 4, 4, options.readers as u32).map_err(&create)?;
+        let map = Map::new(Kind::Hash, KEY, 4, MAX_SERVED).map_err(&create)?;
+        let passed = Map::new(Kind::PerCpuArray, 4, 8, Passed::ALL.len() as u32);
+        let passed = passed.map_err(&create)?;
+        for key in keys {
+            map.set(&key, &[1; 4])
+                .map_err(failed("list what is served"))?;
+        }
+        let maps = Maps {
+            sockets: sockets.as_raw_fd(),
+            served: map.as_raw_fd(),
+            passed: passed.as_raw_fd(),
+        };
+        let (_, longest) = frame_size(options.reply);
+        let program = Program::load(&program::program(maps, longest));
+        let program = program.map_err(failed("load the program"))?;
+        // As long as no socket is in its map, the program passes everything.
+        let (link, native) = attach(&program, &facts, options.mode)?;
+        let ports = open_queues(&facts, native, options, &strangers)?;
+        for port in &ports {
+            let (queue, fd) = (port.queue().number, port.as_raw_fd());
+            let set = sockets.set(&queue.to_ne_bytes(), &fd.to_ne_bytes());
+            set.map_err(failed("enter a queue"))?;
+        }
+        let interface = Interface {
+            name: facts.name,
+            native,
+            queues_there: facts.queues,
+            queues: ports.iter().map(|port| port.queue().clone()).collect(),
+            passed,
+            cpus: possible_cpus(),
+            _kept: (sockets, map, program),
+            _link: link,
+        };
+        Ok((interface, ports))
+    }
+
+    /// How many frames went on to the kernel, by the reason, in the order of
+    /// `Passed::ALL`; 0 where the kernel does not tell.
+    pub fn passed(&self) -> [u64; Passed::ALL.len()] {
+        Passed::ALL.map(|(reason, _)| {
+            let mut values = vec![0; 8 * self.cpus];
+            // It is there; what could be missing is told as 0.
+            let _ = self.passed.get(&(reason as u32).to_ne_bytes(), &mut values);
+            let (values, _) = values.as_chunks::<8>();
+            values.iter().map(|value| u64::from_ne_bytes(*value)).sum()
+        })
+    }
+}
+
+/// What of `served` can come in on the interface, as keys of the program's map.
+fn keys(name: &str, served: &[SocketAddr], all: &[interface::Address]) -> Vec<[u8; KEY]> {
+    let comes_in = |one: &&interface::Address| one.interface == name || one.is_loopback;
+    let addresses: Vec<IpAddr> = all
+        .iter()
+        .filter(comes_in)
+        .map(|one| one.address)
+        .filter(|address| !address.is_loopback())
+        .collect();
+    let mut keys = Vec::new();
+    for served in served {
+        let is_served = |address: &&IpAddr| match served.ip().is_unspecified() {
+            true => address.is_ipv4() == served.is_ipv4(),
+            false => **address == served.ip(),
+        };
+        let there = addresses.iter().filter(is_served);
+        keys.extend(there.map(|address| program::key((*address, served.port()).into())));
+    }
+    keys.truncate(MAX_SERVED as usize);
+    keys
+}
+
+fn strangers(all: &[interface::Address]) -> Strangers {
+    let own = all.iter().map(|one| one.address);
+    let broadcast = all.iter().filter_map(|one| one.broadcast.map(IpAddr::from));
+    Strangers::new(own.chain(broadcast).collect())
+}
+
+/// Attaches the program, and says whether that was in the driver.
+fn attach(program: &Program, facts: &Facts, mode: Mode) -> Result<(OwnedFd, bool), XdpError> {
+    let name = &facts.name;
+    let refused = |error: io::Error| match queue::is_busy(&error) {
+        true => XdpError::OtherProgram(name.clone()),
+        false => XdpError::new(name, "attach the program", error),
+    };
+    let generic = || {
+        let link = program.attach(facts.index, GENERIC_FLAG);
+        link.map(|link| (link, false)).map_err(refused)
+    };
+    if mode == Mode::Generic {
+        return generic();
+    }
+    match program.attach(facts.index, NATIVE_FLAG) {
+        Ok(link) => Ok((link, true)),
+        Err(error) if queue::is_busy(&error) => Err(refused(error)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(refused(error)),
+        Err(_) if mode == Mode::Auto => generic(),
+        Err(error) => Err(XdpError::NotNative {
+            interface: name.clone(),
+            error,
+        }),
+    }
+}
+
+fn open_queues(
+    facts: &Facts,
+    native: bool,
+    options: &Options,
+    strangers: &Arc<Strangers>,
+) -> Result<Vec<QueuePort>, XdpError> {
+    let wanted = facts
+        .queues
+        .map_or(options.readers, |there| options.readers.min(there as usize));
+    let lengths = (options.reply, facts.mtu);
+    let mut ports = Vec::new();
+    for queue in 0..wanted as u32 {
+        let place = (facts.index, queue);
+        let open = |copy| QueuePort::open(place, copy, options.width, lengths, strangers.clone());
+        // A driver may run programs and have no zero copy of its own, or none that
+        // works as it is set up.
+        let opened = match open(!native) {
+            Err(error) if native && !queue::is_busy(&error) => open(true),
+            opened => opened,
+        };
+        match opened {
+            Ok(port) => ports.push(port),
+            // There are no more.
+            Err(error) if queue > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
+            Err(error) if queue::is_busy(&error) => {
+                return Err(XdpError::QueueTaken {
+                    interface: facts.name.clone(),
+                    queue,
+                });
+            }
+            Err(error) => return Err(XdpError::new(&facts.name, "open a queue", error)),
+        }
+    }
+    Ok(ports)
+}
+
+/// CPUs that the kernel has a number for in each of its counters, present or not.
+fn possible_cpus() -> usize {
+    let list = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
+    let last = list.trim().rsplit(['-', ',']).next();
+    last.and_then(|last| last.parse::<usize>().ok())
+        .map_or(1, |last| last + 1)
+}

@@ -1,0 +1,342 @@
+//! The port of a queue. A frame goes round: free, with a request, with the reply to
+//! it, sent, free. The reply is written behind its request in the same frame, and
+//! leaves from there.
+//!
+//! ```text
+//! 0     256        270  290   298            a multiple of 64
+//! | room | Ethernet | IP | UDP | request | … | Ethernet | IP | UDP | reply | … |
+//! ```
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, RawFd};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::frame::{self, Headers, IPV6_HEADERS};
+use super::memory::Frames;
+use super::queue::{self, Queue, Rings};
+use crate::sys::port::{MAX_WIDTH, Port, Wait};
+
+/// Octets that the kernel leaves free before what it writes into a frame
+/// (`XDP_PACKET_HEADROOM`).
+const ROOM: usize = 256;
+/// Replies begin at a cache line of their own.
+const LINE: usize = 64;
+/// Calls to send one batch, where the kernel takes part of it each time. What is
+/// left then is sent with the next batch.
+const CALLS: usize = 8;
+
+/// Frames of a queue, and entries of each of its rings.
+pub(super) const FRAMES: u32 = 2048;
+
+/// Octets of a frame in which a request of usual length and a reply of up to
+/// `reply` octets have room, and how long an IP datagram with a request may be for
+/// that.
+pub(super) fn frame_size(reply: usize) -> (usize, u16) {
+    let reply = IPV6_HEADERS + reply;
+    let size = if reply <= 1300 { 2048 } else { 8192 };
+    let longest = (size - reply) / LINE * LINE - ROOM - 14;
+    (size, longest as u16)
+}
+
+/// Addresses that no request comes from: our own, and those that are everybody's.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Strangers(Vec<IpAddr>);
+
+impl Strangers {
+    pub fn new(mut addresses: Vec<IpAddr>) -> Strangers {
+        addresses.sort_unstable();
+        Strangers(addresses)
+    }
+
+    fn contain(&self, address: IpAddr) -> bool {
+        self.0.binary_search(&address).is_ok()
+    }
+}
+
+/// A queue with its frames and the batch that is under way.
+pub struct QueuePort {
+    queue: Arc<Queue>,
+    rings: Rings,
+    frames: Frames,
+    batch: Box<[Slot]>,
+    received: usize,
+    /// The number of the interface.
+    interface: u32,
+    /// Octets of the longest reply, and of the longest frame that leaves.
+    limits: (usize, usize),
+    strangers: Arc<Strangers>,
+}
+
+/// Where things are, in octets from the beginning of all frames.
+#[derive(Clone, Copy, Default)]
+struct Slot {
+    /// The frame, as the kernel knows it.
+    start: usize,
+    /// Its octets.
+    frame: usize,
+    /// From `frame` on: octets of headers, 0 where it is no request, and of these
+    /// with the request.
+    headers: usize,
+    end: usize,
+    /// The frame of the reply, and the octets of its payload.
+    reply: usize,
+    length: usize,
+}
+
+impl QueuePort {
+    /// Opens the queue of an interface for batches of `width` and replies of up to
+    /// `reply` octets, or of as many as fit into an IP datagram of `mtu`.
+    pub(super) fn open(
+        (interface, number): (u32, u32),
+        copy: bool,
+        width: usize,
+        (reply, mtu): (usize, usize),
+        strangers: Arc<Strangers>,
+    ) -> io::Result<QueuePort> {
+        let frames = Frames::new(frame_size(reply).0, FRAMES)?;
+        let (queue, mut rings) = queue::open(interface, number, &frames, copy)?;
+        for frame in 0..u64::from(frames.count) {
+            rings.free.put(frame * frames.size as u64);
+        }
+        rings.free.publish();
+        Ok(QueuePort {
+            queue: Arc::new(queue),
+            rings,
+            frames,
+            batch: vec![Slot::default(); width.clamp(1, MAX_WIDTH)].into(),
+            received: 0,
+            interface,
+            limits: (reply, 14 + mtu),
+            strangers,
+        })
+    }
+
+    /// The queue.
+    pub fn queue(&self) -> &Arc<Queue> {
+        &self.queue
+    }
+
+    /// True where datagrams wait.
+    #[inline]
+    pub fn has_waiting(&self) -> bool {
+        self.rings.received.waiting() > 0
+    }
+
+    /// Frames whose replies have been sent are free again.
+    fn free_sent(&mut self) {
+        let sent = self.rings.sent.waiting();
+        for _ in 0..sent {
+            let place = self.rings.sent.take();
+            self.rings.free.put(self.frames.start_of(place));
+        }
+        if sent > 0 {
+            self.rings.sent.release();
+            self.rings.free.publish();
+        }
+        if self.rings.free.needs_call() {
+            self.queue.call_to_fill();
+        }
+    }
+
+    /// What lies in a frame that came in.
+    fn slot(&self, place: u64, length: usize) -> Slot {
+        let start = self.frames.start_of(place) as usize;
+        let mut slot = Slot {
+            start,
+            frame: place as usize,
+            ..Slot::default()
+        };
+        let octets = self.frames.octets(slot.frame..slot.frame + length);
+        let Some(payload) = frame::payload(octets) else {
+            return slot;
+        };
+        let headers = Headers::new(&octets[..payload.start]);
+        let is_from_stranger = |headers: Headers<'_>| self.strangers.contain(headers.peer(0).ip());
+        if headers.is_some_and(|headers| !is_from_stranger(headers)) {
+            slot.headers = payload.start;
+            slot.end = payload.end;
+            slot.reply = (slot.frame + slot.end).next_multiple_of(LINE);
+        }
+        slot
+    }
+
+    fn headers(&self, index: usize) -> Option<Headers<'_>> {
+        let slot = &self.batch[index];
+        let octets = slot.frame..slot.frame + slot.headers;
+        Headers::new(self.frames.octets(octets))
+    }
+
+    /// Octets that a reply in this slot may have.
+    fn room(&self, slot: &Slot) -> usize {
+        let (reply, frame) = self.limits;
+        let left = (slot.start + self.frames.size).saturating_sub(slot.reply);
+        left.min(frame).saturating_sub(slot.headers).min(reply)
+    }
+
+    /// Calls until the kernel has taken all that there is to send, or takes no more.
+    fn push(&mut self, failed: &mut impl FnMut(io::Error)) {
+        for _ in 0..CALLS {
+            if !self.rings.to_send.needs_call() {
+                return;
+            }
+            let before = self.rings.to_send.left();
+            if before == 0 {
+                return;
+            }
+            let called = self.queue.call_to_send();
+            let is_moving = self.rings.to_send.left() < before;
+            match called {
+                Err(error) if !is_moving => return report(error, failed),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// That the card is busy is no fault: it goes on by itself, or with the next call.
+fn report(error: io::Error, failed: &mut impl FnMut(io::Error)) {
+    let is_busy = matches!(
+        error.raw_os_error(),
+        Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR)
+    );
+    if !is_busy {
+        failed(error);
+    }
+}
+
+impl AsRawFd for QueuePort {
+    fn as_raw_fd(&self) -> RawFd {
+        self.queue.as_raw_fd()
+    }
+}
+
+impl Port for QueuePort {
+    fn width(&self) -> usize {
+        self.batch.len()
+    }
+
+    /// Takes what is there; it never waits.
+    fn receive(&mut self, _wait: Wait) -> io::Result<usize> {
+        self.received = 0;
+        // What the kernel would not take before.
+        self.push(&mut drop);
+        self.free_sent();
+        let waiting = self.rings.received.waiting() as usize;
+        let received = waiting.min(self.width());
+        for index in 0..received {
+            let entry = self.rings.received.take();
+            self.batch[index] = self.slot(entry.addr, entry.len as usize);
+        }
+        if received > 0 {
+            self.rings.received.release();
+            let count = &self.queue.received;
+            count.store(
+                count.load(Ordering::Relaxed) + received as u64,
+                Ordering::Relaxed,
+            );
+        }
+        self.received = received;
+        Ok(received)
+    }
+
+    #[inline]
+    fn request(&self, index: usize) -> &[u8] {
+        let slot = &self.batch[index];
+        self.frames
+            .octets(slot.frame + slot.headers..slot.frame + slot.end)
+    }
+
+    #[inline]
+    fn exchange(&mut self, index: usize) -> (&[u8], &mut [u8]) {
+        let slot = self.batch[index];
+        let request = slot.frame + slot.headers..slot.frame + slot.end;
+        let reply = slot.reply + slot.headers;
+        let room = self.room(&slot);
+        self.frames.split(request, reply..reply + room)
+    }
+
+    #[inline]
+    fn peer(&self, index: usize) -> SocketAddr {
+        let headers = self.headers(index);
+        headers.map_or(NOBODY, |headers| headers.peer(self.interface))
+    }
+
+    #[inline]
+    fn flow(&self, index: usize) -> [u64; 2] {
+        self.headers(index).map_or([0; 2], Headers::flow)
+    }
+
+    #[inline]
+    fn local(&self, index: usize) -> IpAddr {
+        self.headers(index).map_or(NOBODY, Headers::local).ip()
+    }
+
+    fn local_port(&self, index: usize) -> u16 {
+        self.headers(index).map_or(NOBODY, Headers::local).port()
+    }
+
+    #[inline]
+    fn set_reply(&mut self, index: usize, length: usize) {
+        debug_assert!(length <= self.room(&self.batch[index]));
+        let slot = &mut self.batch[index];
+        slot.length = length;
+        if length == 0 {
+            return;
+        }
+        let headers = slot.frame..slot.frame + slot.headers;
+        let reply = slot.reply..slot.reply + slot.headers + length;
+        let (headers, reply) = self.frames.split(headers, reply);
+        if let Some(headers) = Headers::new(headers) {
+            headers.write_reply(reply);
+        }
+    }
+
+    fn reply(&self, index: usize) -> &[u8] {
+        let slot = &self.batch[index];
+        let start = slot.reply + slot.headers;
+        self.frames.octets(start..start + slot.length)
+    }
+
+    fn send(&mut self, mut failed: impl FnMut(io::Error)) {
+        let mut sent = 0;
+        for slot in &self.batch[..self.received] {
+            if slot.length == 0 {
+                self.rings.free.put(slot.start as u64);
+                continue;
+            }
+            sent += 1;
+            self.rings.to_send.put(libc::xdp_desc {
+                addr: slot.reply as u64,
+                len: (slot.headers + slot.length) as u32,
+                options: 0,
+            });
+        }
+        self.received = 0;
+        self.rings.free.publish();
+        self.rings.to_send.publish();
+        let count = &self.queue.sent;
+        count.store(count.load(Ordering::Relaxed) + sent, Ordering::Relaxed);
+        self.push(&mut failed);
+    }
+}
+
+/// Who sent what is no request: it is not answered.
+const NOBODY: SocketAddr = SocketAddr::new(IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A reply has room behind the longest request, wherever that begins.
+    #[test]
+    fn a_request_and_its_reply_fit_a_frame() {
+        for reply in [512, 1232, 1238, 1239, 4096] {
+            let (size, longest) = frame_size(reply);
+            let end = (ROOM + 14 + usize::from(longest)).next_multiple_of(LINE);
+            assert!(end + IPV6_HEADERS + reply <= size, "{reply}");
+            assert!(longest >= 400, "{reply}: {longest}");
+        }
+    }
+}

@@ -1,0 +1,208 @@
+//! The socket of one queue (AF_XDP): how it is made and bound, and what the kernel
+//! counts of it (`Documentation/networking/af_xdp.rst`).
+
+use std::io;
+use std::mem::{size_of, zeroed};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use libc::{c_int, socklen_t};
+
+use super::memory::{Frames, Ring, Which};
+
+/// How long a queue may stay busy after whoever had it has closed it: the kernel
+/// frees it some 40 ms later.
+const PATIENCE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(5);
+/// `XDP_MAX_TX_SKB_BUDGET` (`linux/if_xdp.h`): frames that one call sends where they
+/// are copied.
+const SEND_BUDGET: c_int = 9;
+
+/// A queue as the control thread and its worker both see it.
+#[derive(Debug)]
+pub struct Queue {
+    socket: OwnedFd,
+    /// The queue's number.
+    pub number: u32,
+    /// Whether frames go between the card and this process without being copied.
+    pub zero_copy: bool,
+    /// Written by the worker alone; `Relaxed`, as in `Counters`.
+    pub(super) received: AtomicU64,
+    pub(super) sent: AtomicU64,
+}
+
+/// What was counted of a queue.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct QueueTotals {
+    /// Datagrams that were taken.
+    pub received: u64,
+    /// Replies that were given to the kernel to send.
+    pub sent: u64,
+    /// Datagrams lost because no frame was free for them.
+    pub no_frame: u64,
+    /// Datagrams lost because the ring of those received was full.
+    pub ring_full: u64,
+    /// Replies that the kernel found no place for, or did not understand.
+    pub invalid: u64,
+}
+
+impl Queue {
+    /// What was counted so far.
+    pub fn totals(&self) -> QueueTotals {
+        let kernel = self.statistics().unwrap_or_default();
+        QueueTotals {
+            received: self.received.load(Ordering::Relaxed),
+            sent: self.sent.load(Ordering::Relaxed),
+            no_frame: kernel.rx_dropped,
+            ring_full: kernel.rx_ring_full,
+            invalid: kernel.rx_invalid_descs + kernel.tx_invalid_descs,
+        }
+    }
+
+    fn statistics(&self) -> io::Result<Statistics> {
+        // SAFETY: all zero is a value of a structure of numbers.
+        let mut statistics: libc::xdp_statistics = unsafe { zeroed() };
+        get_option(self.as_raw_fd(), libc::XDP_STATISTICS, &mut statistics)?;
+        Ok(Statistics {
+            rx_dropped: statistics.rx_dropped,
+            rx_ring_full: statistics.rx_ring_full,
+            rx_invalid_descs: statistics.rx_invalid_descs,
+            tx_invalid_descs: statistics.tx_invalid_descs,
+        })
+    }
+
+    /// Has the kernel look at what there is to send; an error says why it did not
+    /// send all.
+    pub(super) fn call_to_send(&self) -> io::Result<()> {
+        let (none, flags) = (std::ptr::null(), libc::MSG_DONTWAIT);
+        // SAFETY: nothing is sent from memory, and to no address.
+        let returned =
+            unsafe { libc::sendto(self.as_raw_fd(), none, 0, flags, std::ptr::null(), 0) };
+        super::super::check(returned as c_int).map(drop)
+    }
+
+    /// Has the kernel look at the frames that are free again.
+    pub(super) fn call_to_fill(&self) {
+        let (none, flags) = (std::ptr::null_mut(), libc::MSG_DONTWAIT);
+        let nobody = std::ptr::null_mut();
+        // SAFETY: nothing is received into memory, and no address is asked for.
+        // The call says that nothing is there, or that the card is busy.
+        let _ = unsafe { libc::recvfrom(self.as_raw_fd(), none, 0, flags, nobody, nobody.cast()) };
+    }
+}
+
+#[derive(Default)]
+struct Statistics {
+    rx_dropped: u64,
+    rx_ring_full: u64,
+    rx_invalid_descs: u64,
+    tx_invalid_descs: u64,
+}
+
+impl AsRawFd for Queue {
+    fn as_raw_fd(&self) -> RawFd {
+        self.socket.as_raw_fd()
+    }
+}
+
+/// The four rings, named after what lies in them.
+pub(super) struct Rings {
+    /// Frames with a datagram, from the kernel.
+    pub received: Ring<libc::xdp_desc>,
+    /// Frames with a reply, to the kernel.
+    pub to_send: Ring<libc::xdp_desc>,
+    /// Frames whose reply has been sent, from the kernel.
+    pub sent: Ring<u64>,
+    /// Frames that are free, to the kernel.
+    pub free: Ring<u64>,
+}
+
+/// Makes the socket and binds it to the queue of an interface. All four rings are as
+/// long as there are frames, so that none is ever full on this side. `copy` has
+/// frames copied even where the card could do without.
+///
+/// # Errors
+///
+/// What the kernel says: `EINVAL` for a queue that does not exist, `EBUSY` for one
+/// that somebody else has.
+pub(super) fn open(
+    interface: u32,
+    number: u32,
+    frames: &Frames,
+    copy: bool,
+) -> io::Result<(Queue, Rings)> {
+    // SAFETY: the call takes no pointer.
+    let returned = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
+    let fd = super::super::check(returned)? as c_int;
+    // SAFETY: the kernel just gave out `fd`, and nothing else owns it.
+    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
+    set_option(fd, libc::XDP_UMEM_REG, &frames.registration())?;
+    for which in [Which::FREE, Which::SENT, Which::RECEIVED, Which::TO_SEND] {
+        set_option(fd, which.option, &frames.count)?;
+    }
+    // Best effort: kernels before 6.17 send 32 at a time.
+    let _ = set_option(fd, SEND_BUDGET, &(crate::sys::port::MAX_WIDTH as c_int));
+    // SAFETY: all zero is a value of a structure of numbers.
+    let mut offsets: libc::xdp_mmap_offsets = unsafe { zeroed() };
+    get_option(fd, libc::XDP_MMAP_OFFSETS, &mut offsets)?;
+    let rings = Rings {
+        received: Ring::new(fd, Which::RECEIVED, &offsets.rx, frames.count)?,
+        to_send: Ring::new(fd, Which::TO_SEND, &offsets.tx, frames.count)?,
+        sent: Ring::new(fd, Which::SENT, &offsets.cr, frames.count)?,
+        free: Ring::new(fd, Which::FREE, &offsets.fr, frames.count)?,
+    };
+    bind_patiently(fd, interface, number, copy)?;
+    // SAFETY: all zero is a value of a structure of numbers.
+    let mut options: libc::xdp_options = unsafe { zeroed() };
+    get_option(fd, libc::XDP_OPTIONS, &mut options)?;
+    let queue = Queue {
+        socket,
+        number,
+        zero_copy: options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0,
+        received: AtomicU64::new(0),
+        sent: AtomicU64::new(0),
+    };
+    Ok((queue, rings))
+}
+
+fn bind_patiently(fd: RawFd, interface: u32, number: u32, copy: bool) -> io::Result<()> {
+    let copied = if copy { libc::XDP_COPY } else { 0 };
+    let address = libc::sockaddr_xdp {
+        sxdp_family: libc::AF_XDP as u16,
+        sxdp_flags: libc::XDP_USE_NEED_WAKEUP | copied,
+        sxdp_ifindex: interface,
+        sxdp_queue_id: number,
+        sxdp_shared_umem_fd: 0,
+    };
+    let end = Instant::now() + PATIENCE;
+    loop {
+        let (place, length) = ((&raw const address).cast(), size_of_val(&address));
+        // SAFETY: `place` is an address of `length` octets.
+        let returned = unsafe { libc::bind(fd, place, length as socklen_t) };
+        match super::super::check(returned) {
+            Err(error) if is_busy(&error) && Instant::now() < end => std::thread::sleep(PAUSE),
+            done => return done.map(drop),
+        }
+    }
+}
+
+/// True where somebody else has what was asked for.
+pub(super) fn is_busy(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EBUSY | libc::EEXIST))
+}
+
+fn set_option<T>(fd: RawFd, option: c_int, value: &T) -> io::Result<()> {
+    let (place, length) = ((&raw const *value).cast(), size_of::<T>() as socklen_t);
+    // SAFETY: `place` is a value of `length` octets, which lives through the call.
+    let returned = unsafe { libc::setsockopt(fd, libc::SOL_XDP, option, place, length) };
+    super::super::check(returned).map(drop)
+}
+
+fn get_option<T>(fd: RawFd, option: c_int, value: &mut T) -> io::Result<()> {
+    let mut length = size_of::<T>() as socklen_t;
+    let place = (&raw mut *value).cast();
+    // SAFETY: `place` has room for `length` octets; what the kernel writes are numbers.
+    let returned = unsafe { libc::getsockopt(fd, libc::SOL_XDP, option, place, &raw mut length) };
+    super::super::check(returned).map(drop)
+}
