@@ -59,6 +59,10 @@ impl Daemon {
         match self.copy_all() {
             Ok(handed) => {
                 info!("another process takes the sockets over");
+                // No queue has two readers. The other one opens those that it wants,
+                // and until then, or where there is none after all, what comes in
+                // goes over the sockets.
+                self.server.leave_queues();
                 self.stage = Stage::Handed;
                 Some(handed)
             }

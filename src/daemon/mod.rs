@@ -337,6 +337,7 @@ impl Daemon {
                 .collect(),
             workers,
             tcp,
+            interfaces: self.server.interfaces(),
             zones: self.known.iter().map(Known::status).collect(),
         }
     }

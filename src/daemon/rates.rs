@@ -17,6 +17,8 @@ pub struct Rates {
     pub tcp: Option<ThreadRates>,
     /// All of them.
     pub total: ThreadRates,
+    /// Requests that were taken past the sockets; `None` where none can be.
+    pub past_sockets: Option<f64>,
     /// The shares between which chance alone would leave a worker, where it is
     /// known how many flows there are.
     pub band: Option<(f64, f64)>,
@@ -69,11 +71,21 @@ impl Rates {
             seconds,
             restarted,
             total: total(&workers, tcp.as_ref(), mean_batch(before, after)),
+            past_sockets: past_sockets(before, after, seconds),
             workers,
             tcp,
             band: band(&after.workers),
         }
     }
+}
+
+fn past_sockets(before: Option<&Status>, after: &Status, seconds: f64) -> Option<f64> {
+    let taken = |status: &Status| -> u64 {
+        let queues = status.interfaces.iter().flat_map(|one| &one.queues);
+        queues.map(|queue| queue.received).sum()
+    };
+    let more = taken(after).saturating_sub(before.map_or(0, taken));
+    (!after.interfaces.is_empty()).then(|| ratio(more as f64, seconds).unwrap_or(0.0))
 }
 
 /// Where 95 of 100 times a worker's share would be by chance: that of so many

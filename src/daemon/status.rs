@@ -11,6 +11,7 @@ use crate::server::Server;
 use crate::server::counters::{
     BATCH_CLASSES, COOKIES, Gauges, SERVICE_CLASSES_US, SERVICE_COUNTS, SendFailure, Totals,
 };
+use crate::server::queues::InterfaceTotals;
 use crate::wire::Rcode;
 
 /// How long shares of workers are counted before they are compared.
@@ -42,6 +43,9 @@ pub struct Status {
     pub workers: Vec<ThreadStatus>,
     /// The thread that serves TCP, if there is one.
     pub tcp: Option<ThreadStatus>,
+    /// Interfaces that are read past the sockets, or were.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceTotals>,
     /// The zones, in canonical order of their names.
     pub zones: Vec<ZoneStatus>,
 }

@@ -10,7 +10,8 @@ use super::bind::{self, Held};
 use super::handed;
 use super::inherited::{self, Inherited, Sockets, Taken};
 use super::placement::{self, PlacementError, Seat};
-use super::{Config, Server, StartError};
+use super::{Config, Server, StartError, queues};
+use crate::sys::xdp::{Interface, QueuePort};
 use crate::zone::Zones;
 
 /// A server whose sockets are bound and take datagrams in, and that has no
@@ -19,6 +20,8 @@ pub struct Bound {
     pub(super) config: Config,
     pub(super) seats: Vec<Seat>,
     pub(super) held: Held,
+    /// Interfaces that are read past the sockets.
+    pub(super) queues: Vec<(Interface, Vec<QueuePort>)>,
     taken: Taken,
 }
 
@@ -40,7 +43,8 @@ impl Bound {
     ///
     /// As `bind`.
     pub fn bind_beside(config: &Config, inherited: Inherited) -> Result<Bound, StartError> {
-        let bound = Bound::take(config, inherited)?;
+        let mut bound = Bound::take(config, inherited)?;
+        bound.open_queues()?;
         // Whoever had the sockets before may still need its own program.
         if bound.taken == Taken::default() {
             bind::steer(config, &bound.held.groups, &bound.seats)?;
@@ -69,8 +73,15 @@ impl Bound {
             seats: seats(&config)?,
             config,
             held,
+            // They cannot be opened without privileges, which may be gone.
+            queues: Vec::new(),
             taken: Taken::default(),
         })
+    }
+
+    fn open_queues(&mut self) -> Result<(), StartError> {
+        self.queues = queues::open(&self.config, self.seats.len(), &self.addresses())?;
+        Ok(())
     }
 
     fn take(config: &Config, mut inherited: Inherited) -> Result<Bound, StartError> {
@@ -80,6 +91,7 @@ impl Bound {
             config: config.clone(),
             seats,
             held,
+            queues: Vec::new(),
             taken: inherited.taken().clone(),
         })
     }
@@ -110,12 +122,15 @@ impl Bound {
         let seats = seats(&config)?;
         handed::complete(&mut held, &config, seats.len());
         bind::steer(&config, &held.groups, &seats)?;
-        Ok(Bound {
+        let mut bound = Bound {
             config,
             seats,
             held,
+            queues: Vec::new(),
             taken: Taken::default(),
-        })
+        };
+        bound.open_queues()?;
+        Ok(bound)
     }
 
     /// The addresses that are bound, with the ports that the kernel chose.

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use super::{idle, rate_limit, tcp};
 use crate::answer::Settings;
 use crate::sys::steer::Steer;
+use crate::sys::xdp::Mode;
 
 /// How the workers share an address.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,15 @@ pub struct Listen {
     pub address: SocketAddr,
     /// Whether the server shall not start without it.
     pub required: bool,
+}
+
+/// What is read past the sockets.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Xdp {
+    /// Interfaces, by name.
+    pub interfaces: Vec<String>,
+    /// Where frames are looked at.
+    pub mode: Mode,
 }
 
 /// Everything that is decided before the start.
@@ -49,6 +59,9 @@ pub struct Config {
     /// Whether other processes may listen for TCP beside this one. They may for UDP
     /// where each worker has a socket of its own.
     pub join: bool,
+    /// Interfaces whose datagrams are taken before they come to the sockets; `None`
+    /// for none.
+    pub xdp: Option<Xdp>,
     /// How requests are answered; how long connections last is what `tcp` says.
     pub settings: Settings,
     /// Limits of DNS over TCP; `None` for none at all.
@@ -86,6 +99,7 @@ impl Default for Config {
             busy_polls: idle::BUSY_POLLS,
             receive_buffer: RECEIVE_BUFFER,
             join: false,
+            xdp: None,
             settings: Settings::default(),
             tcp: Some(tcp::Limits::default()),
             rate_limit: None,

@@ -7,8 +7,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::counters::Counters;
+use super::ports::AnyPort;
 use crate::sys::epoll::Epoll;
-use crate::sys::port::{Port, SocketPort, Wait};
+use crate::sys::port::{Port, Wait};
 
 /// How long a worker waits for a datagram before it looks whether it shall
 /// stop.
@@ -20,6 +21,9 @@ pub const BUSY_POLLS: u32 = 16;
 /// Polling in vain is work for nothing: each time, twice as many batches as
 /// before are answered without, up to so many.
 const MAX_BACKOFF: u32 = 256;
+/// While queues have something, which is seen without a call, sockets are looked at
+/// once in so many batches.
+const UNLOOKED: u32 = 8;
 /// The pause after a receive that failed for no reason that waiting helps
 /// against, so that the failure cannot keep a core busy.
 const FAILURE_PAUSE: Duration = Duration::from_millis(10);
@@ -28,7 +32,11 @@ const FAILURE_PAUSE: Duration = Duration::from_millis(10);
 pub struct Idle {
     watch: Watch,
     /// By port: there may be more to read without waiting.
-    ready: Box<[bool]>,
+    ready: Vec<bool>,
+    /// The first port that is a queue.
+    first_queue: usize,
+    /// Batches since sockets were looked at.
+    unlooked: u32,
     polling: BusyPolling,
     counters: Arc<Counters>,
 }
@@ -81,24 +89,26 @@ impl BusyPolling {
 }
 
 impl Idle {
-    /// Waits for these ports, polling so many times after an answer before it
+    /// Waits for these ports, sockets before queues, polling so many times after an answer before it
     /// sleeps.
     ///
     /// # Errors
     ///
     /// What the kernel says where several sockets need to be waited for.
-    pub fn new(ports: &[SocketPort], polls: u32, counters: Arc<Counters>) -> io::Result<Idle> {
+    pub fn new(ports: &[AnyPort], polls: u32, counters: Arc<Counters>) -> io::Result<Idle> {
         let mut watch = Watch::One;
         if ports.len() > 1 {
             let epoll = Epoll::new()?;
             for (token, port) in ports.iter().enumerate() {
-                epoll.add(&**port.socket(), token)?;
+                epoll.add(port, token)?;
             }
             watch = Watch::Several(epoll);
         }
         Ok(Idle {
             watch,
-            ready: vec![false; ports.len()].into(),
+            ready: vec![false; ports.len()],
+            first_queue: ports.iter().take_while(|port| !port.is_queue()).count(),
+            unlooked: 0,
             polling: BusyPolling {
                 polls,
                 ..BusyPolling::default()
@@ -111,9 +121,9 @@ impl Idle {
     /// several, all that have something are read in turn: while one has, the
     /// others are looked at without waiting, so that none can starve them.
     #[inline]
-    pub fn wait(&mut self) -> Wait {
+    pub fn wait(&mut self, ports: &[AnyPort]) -> Wait {
         if let Watch::Several(_) = self.watch {
-            self.wait_for_several();
+            self.wait_for_several(ports);
             return Wait::No;
         }
         self.ready[0] = true;
@@ -123,10 +133,21 @@ impl Idle {
         }
     }
 
-    fn wait_for_several(&mut self) {
+    fn wait_for_several(&mut self, ports: &[AnyPort]) {
+        let first = self.first_queue;
+        let mut queue_has = false;
+        for (ready, port) in self.ready[first..].iter_mut().zip(&ports[first..]) {
+            *ready |= port.has_waiting();
+            queue_has |= *ready;
+        }
         if self.ready.iter().all(|ready| *ready) {
             return;
         }
+        if queue_has && self.unlooked < UNLOOKED {
+            self.unlooked += 1;
+            return;
+        }
+        self.unlooked = 0;
         let timeout = match self.is_any_ready() || self.polling.is_awake() {
             true => Duration::ZERO,
             false => IDLE_WAIT,
@@ -135,7 +156,12 @@ impl Idle {
             return;
         };
         match epoll.wait(timeout) {
-            Ok(tokens) => tokens.for_each(|token| self.ready[token] = true),
+            Ok(tokens) => {
+                let ports = self.ready.len();
+                // Of a queue that was left there may be word still.
+                let tokens = tokens.filter(|token| *token < ports);
+                tokens.for_each(|token| self.ready[token] = true);
+            }
             Err(_) => return failed(&self.counters),
         }
         if !self.is_any_ready() {
@@ -162,9 +188,15 @@ impl Idle {
         self.ready.iter().any(|ready| *ready)
     }
 
-    /// Has every port looked at once more.
-    pub fn look_at_all(&mut self) {
-        self.ready.fill(true);
+    /// Has these of the ports looked at once more, and no other.
+    pub fn look_at(&mut self, ports: impl Iterator<Item = bool>) {
+        self.ready.clear();
+        self.ready.extend(ports);
+    }
+
+    /// So many ports are left, which are the first ones.
+    pub fn keep(&mut self, ports: usize) {
+        self.ready.truncate(ports);
     }
 
     /// Receives a batch from the port of this number; 0 where there is none.

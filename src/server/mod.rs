@@ -10,6 +10,8 @@ pub mod idle;
 pub mod inherited;
 pub mod order;
 pub mod placement;
+pub mod ports;
+pub mod queues;
 pub mod rate_limit;
 pub mod snapshot;
 pub mod table;
@@ -36,11 +38,14 @@ use crate::answer;
 use crate::sys::port::SocketPort;
 use crate::sys::socket::UdpSocket;
 use crate::sys::steer;
+use crate::sys::xdp::XdpError;
 use crate::zone::Zones;
 use answerer::{Answerer, Responder};
 use counters::{Counters, Gauges, Totals};
 use order::{Order, Orders};
 use placement::{PlacementError, Seat};
+use ports::AnyPort;
+use queues::{InterfaceTotals, Queues};
 use rate_limit::Limiter;
 use snapshot::{Snapshot, Snapshots, View};
 use tap::Tap;
@@ -49,7 +54,7 @@ use worker::Worker;
 
 pub use bind::BindError;
 pub use bound::Bound;
-pub use config::{BATCH, Config, Listen, RECEIVE_BUFFER, Sharing};
+pub use config::{BATCH, Config, Listen, RECEIVE_BUFFER, Sharing, Xdp};
 pub use event::Event;
 pub use inherited::Sockets;
 
@@ -76,6 +81,9 @@ pub enum StartError {
         /// What the kernel said.
         error: io::Error,
     },
+    /// An interface cannot be read past the sockets.
+    #[error(transparent)]
+    Xdp(#[from] XdpError),
     /// The system is out of something.
     #[error("cannot start {what}: {error}")]
     System {
@@ -97,6 +105,8 @@ pub struct Server {
     groups: Vec<Vec<Weak<UdpSocket>>>,
     /// Sockets that all workers read, and none closes.
     shared: Vec<Arc<UdpSocket>>,
+    /// What is read past the sockets.
+    queues: Queues,
     /// The TCP thread's, to be handed over.
     listeners: Vec<TcpListener>,
     counters: Vec<Arc<Counters>>,
@@ -195,8 +205,10 @@ impl Server {
             config,
             seats,
             held,
+            queues,
             ..
         } = bound;
+        let (queues, dealt) = Queues::deal(queues, seats.len());
         let (events, told) = crossbeam_channel::bounded(MAX_EVENTS);
         let snapshots = Snapshots::new(Snapshot {
             zones,
@@ -219,6 +231,7 @@ impl Server {
                 .iter()
                 .map(|group| group.iter().map(Arc::downgrade).collect())
                 .collect(),
+            queues,
             listeners: Vec::new(),
             workers: Vec::new(),
             tcp: None,
@@ -231,7 +244,7 @@ impl Server {
             notes: held.notes,
         };
         let started = server
-            .start_workers(&shared, held.groups, wrap)
+            .start_workers(&shared, held.groups, dealt, wrap)
             .and_then(|()| server.start_tcp(&shared, held.listeners));
         match started {
             Ok(()) => Ok(server),
@@ -246,23 +259,24 @@ impl Server {
         &mut self,
         shared: &Shared<'_>,
         groups: Vec<Vec<Arc<UdpSocket>>>,
+        queues: Vec<Vec<AnyPort>>,
         wrap: impl Fn(Answerer) -> R,
     ) -> Result<(), (String, io::Error)> {
         let reply = usize::from(shared.config.settings.edns_size);
         // As long as what we say we take, and not shorter than the default.
         let request = reply.max(answer::DEFAULT_EDNS_SIZE.into());
         let mut limiters = self.start_limits(shared.config)?.into_iter();
-        for (index, &seat) in self.seats.iter().enumerate() {
+        for ((index, &seat), queues) in self.seats.iter().enumerate().zip(queues) {
             let name = format!("shardns-{index}");
             let port = |group: &Vec<Arc<UdpSocket>>| {
                 let socket = group[index % group.len()].clone();
-                SocketPort::new(socket, shared.config.batch, request, reply)
+                SocketPort::new(socket, shared.config.batch, request, reply).into()
             };
             let counters = &self.counters[index];
             let cpu = seat.pinned.then_some(seat.cpu as u16);
             let answerer = shared.worker_answerer(counters, (index as u16, cpu));
             let started = Worker::new(
-                groups.iter().map(port).collect(),
+                groups.iter().map(port).chain(queues).collect(),
                 shared.config.busy_polls,
                 wrap(answerer.with_limiter(limiters.next())),
                 counters.clone(),
@@ -436,7 +450,28 @@ impl Server {
         totals.drops += sockets
             .map(|socket| socket.drops().unwrap_or(0))
             .sum::<u64>();
+        totals.drops += self.queues.lost(worker);
         totals
+    }
+
+    /// A sentence for each interface that is read past the sockets.
+    pub fn told_of_queues(&self) -> Vec<String> {
+        self.queues.told(self.seats.len())
+    }
+
+    /// What was counted of interfaces that are read past the sockets.
+    pub fn interfaces(&self) -> Vec<InterfaceTotals> {
+        self.queues.totals()
+    }
+
+    /// Has everything go over the sockets from now on, and leaves the interfaces to
+    /// whoever opens them next. What lies in queues is answered.
+    pub fn leave_queues(&mut self) {
+        if self.queues.are_open() {
+            self.queues.detach();
+            self.give(Order::LeaveQueues);
+            self.queues.end();
+        }
     }
 
     /// The counters as tables.
@@ -457,7 +492,7 @@ impl Server {
                 totals,
             });
         }
-        table::show(&rows)
+        table::show(&rows, &self.interfaces())
     }
 
     /// Copies of all sockets' descriptors, for another server to adopt while
@@ -526,6 +561,8 @@ impl Server {
     }
 
     fn end(&mut self, order: Order) {
+        // What comes in from now on is drained off the sockets, too.
+        self.queues.detach();
         self.give(order);
         self.end_workers();
         self.finish();
@@ -537,6 +574,7 @@ impl Server {
             // Panics are caught inside and have been reported.
             let _ = worker.join();
         }
+        self.queues.end();
         let handed_over = self.orders.current() == Order::LetGo;
         for socket in self.shared.drain(..) {
             // Who has it now goes on from what the kernel has counted.

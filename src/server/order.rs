@@ -14,6 +14,16 @@ pub enum Order {
     /// End at once: somebody else has the sockets too, and what is queued on
     /// them is theirs.
     LetGo,
+    /// Go on over the sockets alone: queues that are read past them are answered
+    /// to their end and closed.
+    LeaveQueues,
+}
+
+impl Order {
+    /// True where threads go on serving.
+    pub fn is_to_serve(self) -> bool {
+        matches!(self, Order::Serve | Order::LeaveQueues)
+    }
 }
 
 /// The order that holds for a thread.
@@ -34,7 +44,8 @@ impl Orders {
         match self.0.load(Ordering::Relaxed) {
             0 => Order::Serve,
             1 => Order::Stop,
-            _ => Order::LetGo,
+            2 => Order::LetGo,
+            _ => Order::LeaveQueues,
         }
     }
 }
@@ -47,7 +58,7 @@ mod tests {
     fn an_order_is_read_as_it_was_given() {
         let orders = Orders::default();
         assert_eq!(orders.current(), Order::Serve);
-        for order in [Order::Stop, Order::LetGo, Order::Serve] {
+        for order in [Order::Stop, Order::LetGo, Order::LeaveQueues, Order::Serve] {
             orders.give(order);
             assert_eq!(orders.current(), order);
         }

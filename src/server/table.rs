@@ -7,6 +7,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 
 use super::counters::{BATCH_CLASSES, COOKIES, SendFailure, Totals};
+use super::queues::InterfaceTotals;
 use crate::wire::Rcode;
 
 /// One row: who counted, and what.
@@ -19,8 +20,9 @@ pub struct CounterRow {
     pub totals: Totals,
 }
 
-/// The tables, ending in a newline.
-pub fn show(rows: &[CounterRow]) -> String {
+/// The tables, ending in a newline; the last ones are of interfaces that are read
+/// past the sockets.
+pub fn show(rows: &[CounterRow], interfaces: &[InterfaceTotals]) -> String {
     let mut all = Totals::default();
     for row in rows {
         all = all.plus(&row.totals);
@@ -29,7 +31,49 @@ pub fn show(rows: &[CounterRow]) -> String {
     if all.batches.iter().sum::<u64>() > 0 {
         let _ = writeln!(text, "\nbatches by size\n{}", batches(rows, &all));
     }
+    for interface in interfaces {
+        let _ = writeln!(
+            text,
+            "\n{}, past the sockets\n{}",
+            interface.interface,
+            queues(interface)
+        );
+        if !interface.passed.is_empty() {
+            let passed = interface.passed.iter();
+            let passed: Vec<String> = passed
+                .map(|(reason, frames)| format!("{frames} {}", reason.replace('_', " ")))
+                .collect();
+            let _ = writeln!(text, "passed on to the kernel: {}", passed.join(", "));
+        }
+    }
     text
+}
+
+fn queues(interface: &InterfaceTotals) -> Table {
+    let mut table = empty();
+    table.set_header([
+        "queue",
+        "worker",
+        "received",
+        "sent",
+        "no free frame",
+        "ring full",
+        "invalid",
+    ]);
+    for queue in &interface.queues {
+        let numbers = [
+            u64::from(queue.queue),
+            queue.worker.into(),
+            queue.received,
+            queue.sent,
+            queue.no_frame,
+            queue.ring_full,
+            queue.invalid,
+        ];
+        table.add_row(numbers.map(|number| number.to_string()));
+    }
+    right_align(&mut table);
+    table
 }
 
 fn counts(rows: &[CounterRow], all: &Totals) -> Table {

@@ -9,7 +9,7 @@ use crossbeam_channel::Sender;
 
 use super::answerer::Responder;
 use super::event::Event;
-use super::order::{Order, Orders};
+use super::order::Orders;
 use super::placement::{self, Seat};
 use super::rate_limit::{self, Balance};
 use super::worker::Worker;
@@ -50,7 +50,7 @@ pub fn spawn_tcp(mut server: tcp::TcpServer, events: Sender<Event>) -> io::Resul
 pub fn spawn_limits(mut balance: Balance, orders: Arc<Orders>) -> io::Result<JoinHandle<()>> {
     let thread = thread::Builder::new().name(LIMITS_THREAD.into());
     thread.spawn(move || {
-        while orders.current() == Order::Serve {
+        while orders.current().is_to_serve() {
             balance.run(now().as_secs());
             thread::park_timeout(rate_limit::TICK);
         }

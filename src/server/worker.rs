@@ -10,8 +10,9 @@ use super::answerer::Responder;
 use super::counters::Counters;
 use super::idle::Idle;
 use super::order::{Order, Orders};
+use super::ports::AnyPort;
 use crate::sys::limits;
-use crate::sys::port::{SocketPort, Wait};
+use crate::sys::port::{Port, Wait};
 
 /// How long a worker that stops goes on answering what is queued.
 pub const DRAIN: Duration = Duration::from_millis(200);
@@ -21,52 +22,74 @@ pub const SAMPLED: u32 = 64;
 
 /// A worker, from its start to its end.
 pub struct Worker<R> {
-    ports: Vec<SocketPort>,
+    /// Sockets, and behind them queues.
+    ports: Vec<AnyPort>,
+    exchange: Exchange<R>,
+    orders: Arc<Orders>,
+    /// The order by which it serves as it does.
+    serving: Order,
+}
+
+/// What a batch needs beside its port.
+struct Exchange<R> {
     idle: Idle,
     responder: R,
     counters: Arc<Counters>,
-    orders: Arc<Orders>,
     /// Batches until one is timed.
     until_sample: u32,
 }
 
 impl<R: Responder> Worker<R> {
-    /// A worker on these ports, one for each address. After an answer it polls
-    /// so many times before it sleeps.
+    /// A worker on these ports, sockets before queues. After an answer it polls so
+    /// many times before it sleeps.
     ///
     /// # Errors
     ///
-    /// What the kernel says where several sockets need to be waited for.
+    /// What the kernel says where several ports need to be waited for.
     pub fn new(
-        ports: Vec<SocketPort>,
+        ports: Vec<AnyPort>,
         polls: u32,
         responder: R,
         counters: Arc<Counters>,
         orders: Arc<Orders>,
     ) -> io::Result<Worker<R>> {
         Ok(Worker {
-            idle: Idle::new(&ports, polls, counters.clone())?,
+            exchange: Exchange {
+                idle: Idle::new(&ports, polls, counters.clone())?,
+                responder,
+                counters,
+                until_sample: 0,
+            },
             ports,
-            responder,
-            counters,
             orders,
-            until_sample: 0,
+            serving: Order::Serve,
         })
     }
 
-    /// Serves until there is another order.
+    /// Serves until there is an order to end.
     pub fn run(&mut self) {
-        self.counters.begin_thread();
+        self.exchange.counters.begin_thread();
         // Long turns have more datagrams in a batch.
         let _ = limits::take_usual_turns();
-        while self.orders.current() == Order::Serve {
-            let wait = self.idle.wait();
-            if !self.exchange_all(wait) {
-                self.responder.idle();
+        loop {
+            self.serve();
+            match self.orders.current() {
+                Order::LeaveQueues => self.leave_queues(),
+                Order::Serve => {}
+                Order::Stop => return self.drain(|_| true),
+                Order::LetGo => return,
             }
+            self.serving = self.orders.current();
         }
-        if self.orders.current() == Order::Stop {
-            self.drain();
+    }
+
+    /// Serves until there is another order.
+    fn serve(&mut self) {
+        while self.orders.current() == self.serving {
+            let wait = self.exchange.idle.wait(&self.ports);
+            if !self.exchange_all(wait) {
+                self.exchange.responder.idle();
+            }
         }
     }
 
@@ -74,37 +97,58 @@ impl<R: Responder> Worker<R> {
     /// on them.
     pub fn close(self) {
         let handed_over = self.orders.current() == Order::LetGo;
-        for dropped in self.ports.into_iter().filter_map(SocketPort::close) {
+        let counters = self.exchange.counters;
+        for dropped in self.ports.into_iter().filter_map(AnyPort::close) {
             // Who has the socket now goes on from what the kernel has counted.
             if !handed_over {
-                self.counters.dropped(dropped);
+                counters.dropped(dropped);
             }
         }
-        self.counters.end_thread();
+        counters.end_thread();
     }
 
     /// A batch of each port that may have one; false where none had.
     #[inline]
     fn exchange_all(&mut self, wait: Wait) -> bool {
         let mut any = false;
-        for port in 0..self.ports.len() {
-            if self.idle.is_ready(port) {
-                any |= self.exchange(port, wait);
+        for (number, port) in self.ports.iter_mut().enumerate() {
+            if self.exchange.idle.is_ready(number) {
+                any |= match port {
+                    AnyPort::Socket(port) => self.exchange.batch(number, port, wait),
+                    AnyPort::Queue(port) => self.exchange.batch(number, port, wait),
+                };
             }
         }
         any
     }
 
+    /// Answers what is queued already on the ports that are meant, a batch of each
+    /// in turn, so that a flood on one does not use up the time of the others.
+    fn drain(&mut self, is_meant: impl Fn(&AnyPort) -> bool) {
+        let end = Instant::now() + DRAIN;
+        self.exchange.idle.look_at(self.ports.iter().map(is_meant));
+        while self.exchange.idle.is_any_ready() && Instant::now() < end {
+            self.exchange_all(Wait::No);
+        }
+    }
+
+    /// Goes on over the sockets alone.
+    fn leave_queues(&mut self) {
+        self.drain(AnyPort::is_queue);
+        self.ports.retain(|port| !port.is_queue());
+        self.exchange.idle.keep(self.ports.len());
+    }
+}
+
+impl<R: Responder> Exchange<R> {
     /// One batch in, its replies out; false where there was none.
     #[inline]
-    fn exchange(&mut self, number: usize, wait: Wait) -> bool {
-        let port = &mut self.ports[number];
+    fn batch<P: Port>(&mut self, number: usize, port: &mut P, wait: Wait) -> bool {
         let received = self.idle.receive(number, port, wait);
         if received == 0 {
             return false;
         }
         let begin = self.begin_if_sampled();
-        let port = &mut self.ports[number];
         self.responder.exchange(port, received, &self.counters);
         if let Some(begin) = begin {
             self.counters.served(received, begin.elapsed());
@@ -121,15 +165,5 @@ impl<R: Responder> Worker<R> {
         }
         self.until_sample = SAMPLED - 1;
         Some(Instant::now())
-    }
-
-    /// Answers what is queued on the sockets already, a batch of each in turn,
-    /// so that a flood on one does not use up the time of the others.
-    fn drain(&mut self) {
-        let end = Instant::now() + DRAIN;
-        self.idle.look_at_all();
-        while self.idle.is_any_ready() && Instant::now() < end {
-            self.exchange_all(Wait::No);
-        }
     }
 }

@@ -6,6 +6,7 @@ mod log;
 mod options;
 mod privilege;
 mod tap;
+mod xdp_options;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -247,4 +248,8 @@ fn announce(server: &Server, config: &Config) {
         let tcp = if config.tcp.is_some() { " and TCP" } else { "" };
         info!("listening on {address}, UDP{tcp}");
     }
+    server
+        .told_of_queues()
+        .iter()
+        .for_each(|told| info!("{told}"));
 }

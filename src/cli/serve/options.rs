@@ -11,6 +11,7 @@ use clap::{ValueEnum, value_parser};
 use super::limit_options::LimitOptions;
 use super::privilege::PrivilegeOptions;
 use super::tap::TapOptions;
+use super::xdp_options::XdpOptions;
 use crate::answer::{DEFAULT_EDNS_SIZE, Settings};
 use crate::daemon::dnstap;
 use crate::server::{self, Config, Listen, Sharing, idle, placement, tcp};
@@ -29,6 +30,8 @@ const MAX_BUSY_POLLS: i64 = 10_000;
 pub struct ServeOptions {
     #[command(flatten)]
     sockets: SocketOptions,
+    #[command(flatten)]
+    xdp: XdpOptions,
     #[command(flatten)]
     workers: WorkerOptions,
     #[command(flatten)]
@@ -193,6 +196,7 @@ impl ServeOptions {
     pub fn config(&self) -> Config {
         let ServeOptions {
             sockets,
+            xdp,
             workers,
             answers,
             tcp,
@@ -223,6 +227,7 @@ impl ServeOptions {
             busy_polls: sockets.busy_poll,
             receive_buffer: sockets.receive_buffer as usize,
             join: sockets.join,
+            xdp: xdp.xdp(),
             settings: answers.settings(),
             tcp: (!tcp.no_tcp).then(|| tcp.limits()),
             rate_limit: limits.rate_limit(),

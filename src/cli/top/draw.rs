@@ -144,6 +144,9 @@ fn totals(status: &Status, rates: &Rates, look: Look) -> Line<'static> {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     parts.push(Span::styled(number(total.queries), bold));
     parts.push(Span::raw(" queries/s  "));
+    if let Some(rate) = rates.past_sockets {
+        parts.push(format!("{} past the sockets/s  ", number(rate)).into());
+    }
     parts.push(alarming(total.drops, "drops/s", look));
     if total.send_failures > 0.0 {
         parts.push(alarming(total.send_failures, "not sent/s", look));

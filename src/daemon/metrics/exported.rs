@@ -21,7 +21,7 @@ use crate::daemon::status::{Status, ThreadStatus, ZoneStatus};
 pub struct Exported(pub Status);
 
 /// Labels of a series, as (name, value).
-type Labels<'l> = Vec<(&'static str, Cow<'l, str>)>;
+pub(super) type Labels<'l> = Vec<(&'static str, Cow<'l, str>)>;
 /// A metric's name and unit, which the name ends in where it is exported.
 type Name<'n> = (&'n str, Option<Unit>);
 
@@ -33,12 +33,13 @@ impl Collector for Exported {
         families.threads(&self.0)?;
         families.connections(&self.0)?;
         families.flows(&self.0)?;
+        families.queues(&self.0)?;
         families.zones(&self.0)
     }
 }
 
 /// Writes one family of metrics after another.
-struct Families<'e>(DescriptorEncoder<'e>);
+pub(super) struct Families<'e>(DescriptorEncoder<'e>);
 
 impl Families<'_> {
     fn process(&mut self, status: &Status) -> fmt::Result {
@@ -300,7 +301,7 @@ impl Families<'_> {
         self.counter((name, None), help, series)
     }
 
-    fn counter<'l, V: EncodeCounterValue>(
+    pub(super) fn counter<'l, V: EncodeCounterValue>(
         &mut self,
         name: Name<'_>,
         help: &str,

@@ -2,6 +2,7 @@
 //! and where they can be had over HTTP. What is exported is in `exported.rs`.
 
 mod exported;
+mod queues;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};

@@ -158,7 +158,7 @@ impl TcpServer {
     fn serve(&mut self) -> io::Result<Order> {
         loop {
             match self.orders.current() {
-                Order::Serve => self.round()?,
+                order if order.is_to_serve() => self.round()?,
                 other => return Ok(other),
             }
         }

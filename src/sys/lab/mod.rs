@@ -9,6 +9,7 @@ pub mod buckets;
 pub mod client;
 pub mod cpu;
 pub mod diag;
+pub mod frames;
 pub mod namespace;
 pub mod process;
 pub mod route;

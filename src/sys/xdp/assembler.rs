@@ -89,6 +89,8 @@ const LOAD_DOUBLE: u8 = 0x18;
 const LOAD: u8 = 0x61;
 const STORE_NUMBER: u8 = 0x62;
 const STORE: u8 = 0x63;
+/// Adds to memory, as one step (`BPF_STX | BPF_ATOMIC | BPF_DW`, with `BPF_ADD`).
+const ADD_ATOMIC: u8 = 0xdb;
 const ARITHMETIC: u8 = 0x07;
 const JUMP: u8 = 0x05;
 const FROM_REGISTER: u8 = 0x08;
@@ -127,6 +129,11 @@ impl Assembler {
             With::Number(number) => self.push(STORE_NUMBER | size as u8, at, 0, offset, number),
             With::Register(from) => self.push(STORE | size as u8, at, from as u8, offset, 0),
         }
+    }
+
+    /// Adds a register to the 64 bits that `at` points to, whoever else does so.
+    pub fn add_at(&mut self, at: Register, number: Register) {
+        self.push(ADD_ATOMIC, at, number as u8, 0, 0);
     }
 
     /// `to` = `to` and `with`, taken together.

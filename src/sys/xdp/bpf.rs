@@ -9,7 +9,6 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use super::assembler::Instruction;
 
 const MAP_CREATE: libc::c_int = 0;
-const MAP_LOOKUP: libc::c_int = 1;
 const MAP_UPDATE: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
 #[cfg(test)]
@@ -19,12 +18,16 @@ const LINK_CREATE: libc::c_int = 28;
 /// `BPF_PROG_TYPE_XDP` and `BPF_XDP`.
 const XDP_PROGRAM: u32 = 6;
 const XDP_ATTACHED: u32 = 37;
+/// `BPF_F_MMAPABLE`.
+const MAPPABLE: u32 = 1 << 10;
+
 /// `enum bpf_map_type`.
 #[derive(Clone, Copy)]
 #[repr(u32)]
 pub(super) enum Kind {
     Hash = 1,
-    PerCpuArray = 6,
+    /// Which a process can map, so that it is read without a call.
+    Numbers = 2,
     Sockets = 17,
 }
 
@@ -34,6 +37,7 @@ struct NewMap {
     key: u32,
     value: u32,
     entries: u32,
+    flags: u32,
 }
 
 #[repr(C)]
@@ -114,6 +118,11 @@ impl Map {
             key: key as u32,
             value: value as u32,
             entries,
+            flags: if let Kind::Numbers = kind {
+                MAPPABLE
+            } else {
+                0
+            },
         };
         Ok(Map {
             descriptor: owned(call(MAP_CREATE, &mut wanted)?),
@@ -125,26 +134,14 @@ impl Map {
     /// Puts a value under a key, in the place of the one before.
     pub fn set(&self, key: &[u8], value: &[u8]) -> io::Result<()> {
         assert_eq!((key.len(), value.len()), (self.key, self.value));
-        let mut element = self.element(key, value.as_ptr() as u64);
-        call(MAP_UPDATE, &mut element).map(drop)
-    }
-
-    /// The value under a key, of a map per CPU those of all CPUs one behind another.
-    pub fn get(&self, key: &[u8], value: &mut [u8]) -> io::Result<()> {
-        assert_eq!(key.len(), self.key);
-        assert!(value.len() >= self.value && value.len().is_multiple_of(self.value));
-        let mut element = self.element(key, value.as_mut_ptr() as u64);
-        call(MAP_LOOKUP, &mut element).map(drop)
-    }
-
-    fn element(&self, key: &[u8], value: u64) -> Element {
-        Element {
+        let mut element = Element {
             map: self.as_raw_fd() as u32,
             padding: 0,
             key: key.as_ptr() as u64,
-            value,
+            value: value.as_ptr() as u64,
             flags: 0,
-        }
+        };
+        call(MAP_UPDATE, &mut element).map(drop)
     }
 }
 

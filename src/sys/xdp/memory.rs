@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 use libc::{c_int, c_void, off_t};
 
@@ -122,6 +122,33 @@ impl Frames {
         let written =
             unsafe { std::slice::from_raw_parts_mut(self.place(write.start), write.len()) };
         (self.octets(read), written)
+    }
+}
+
+/// Numbers that the program counts in.
+pub(super) struct Numbers {
+    memory: Mapping,
+    count: usize,
+}
+
+// SAFETY: the memory is only read, as atomic numbers, and goes with the struct.
+unsafe impl Send for Numbers {}
+// SAFETY: as above.
+unsafe impl Sync for Numbers {}
+
+impl Numbers {
+    /// Maps a map of `count` numbers of 64 bits.
+    pub fn new(map: RawFd, count: usize) -> io::Result<Numbers> {
+        let memory = Mapping::new(count * size_of::<u64>(), Some((map, 0)))?;
+        Ok(Numbers { memory, count })
+    }
+
+    /// Number `index`, as of lately.
+    pub fn get(&self, index: usize) -> u64 {
+        assert!(index < self.count);
+        let number = self.memory.at::<AtomicU64>(index * size_of::<u64>());
+        // SAFETY: it lies in the mapping, and is written as an atomic number.
+        unsafe { number.as_ref() }.load(Ordering::Relaxed)
     }
 }
 

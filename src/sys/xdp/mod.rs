@@ -23,7 +23,6 @@ mod port;
 mod program;
 mod queue;
 
-use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -31,6 +30,7 @@ use std::sync::Arc;
 
 use bpf::{Kind, Map, Program};
 use interface::Facts;
+use memory::Numbers;
 use port::{Strangers, frame_size};
 use program::{KEY, Maps};
 
@@ -181,11 +181,10 @@ pub struct Interface {
     pub queues_there: Option<u32>,
     /// Those that are read.
     pub queues: Vec<Arc<Queue>>,
-    passed: Map,
-    cpus: usize,
+    passed: Numbers,
     /// What the program looks into, and the program, live as long as the link.
-    _kept: (Map, Map, Program),
-    _link: OwnedFd,
+    _kept: (Map, Map, Map, Program),
+    link: Option<OwnedFd>,
 }
 
 impl Interface {
@@ -212,12 +211,13 @@ impl Interface {
         let create = failed("make a map for the program");
         let sockets = Map::new(Kind::Sockets, 4, 4, options.readers as u32).map_err(&create)?;
         let map = Map::new(Kind::Hash, KEY, 4, MAX_SERVED).map_err(&create)?;
-        let passed = Map::new(Kind::PerCpuArray, 4, 8, Passed::ALL.len() as u32);
+        let passed = Map::new(Kind::Numbers, 4, 8, Passed::ALL.len() as u32);
         let passed = passed.map_err(&create)?;
         for key in keys {
             map.set(&key, &[1; 4])
                 .map_err(failed("list what is served"))?;
         }
+        let numbers = Numbers::new(passed.as_raw_fd(), Passed::ALL.len()).map_err(&create)?;
         let maps = Maps {
             sockets: sockets.as_raw_fd(),
             served: map.as_raw_fd(),
@@ -239,24 +239,23 @@ impl Interface {
             native,
             queues_there: facts.queues,
             queues: ports.iter().map(|port| port.queue().clone()).collect(),
-            passed,
-            cpus: possible_cpus(),
-            _kept: (sockets, map, program),
-            _link: link,
+            passed: numbers,
+            _kept: (sockets, map, passed, program),
+            link: Some(link),
         };
         Ok((interface, ports))
     }
 
     /// How many frames went on to the kernel, by the reason, in the order of
-    /// `Passed::ALL`; 0 where the kernel does not tell.
+    /// `Passed::ALL`.
     pub fn passed(&self) -> [u64; Passed::ALL.len()] {
-        Passed::ALL.map(|(reason, _)| {
-            let mut values = vec![0; 8 * self.cpus];
-            // It is there; what could be missing is told as 0.
-            let _ = self.passed.get(&(reason as u32).to_ne_bytes(), &mut values);
-            let (values, _) = values.as_chunks::<8>();
-            values.iter().map(|value| u64::from_ne_bytes(*value)).sum()
-        })
+        Passed::ALL.map(|(reason, _)| self.passed.get(reason as usize))
+    }
+
+    /// Has all datagrams go over the sockets from now on; those that lie in queues
+    /// can still be taken.
+    pub fn detach(&mut self) {
+        self.link = None;
     }
 }
 
@@ -348,12 +347,4 @@ fn open_queues(
         }
     }
     Ok(ports)
-}
-
-/// CPUs that the kernel has a number for in each of its counters, present or not.
-fn possible_cpus() -> usize {
-    let list = fs::read_to_string("/sys/devices/system/cpu/possible").unwrap_or_default();
-    let last = list.trim().rsplit(['-', ',']).next();
-    last.and_then(|last| last.parse::<usize>().ok())
-        .map_or(1, |last| last + 1)
 }

@@ -70,7 +70,7 @@ pub(super) struct Maps {
     pub sockets: i32,
     /// What is served, as `key` makes them (`BPF_MAP_TYPE_HASH`).
     pub served: i32,
-    /// A number for each of `Passed`, in its order (`BPF_MAP_TYPE_PERCPU_ARRAY`).
+    /// A number for each of `Passed`, in its order (`BPF_MAP_TYPE_ARRAY`).
     pub passed: i32,
 }
 
@@ -282,9 +282,8 @@ fn count(a: &mut Assembler, maps: Maps) {
     a.set(R1, Register(R0));
     a.set(R0, Number(PASS));
     a.jump_if(R1, Equal, Number(0), END);
-    a.load(Double, R2, R1, 0);
-    a.compute(Add, R2, Number(1));
-    a.store(Double, R1, 0, Register(R2));
+    a.set(R2, Number(1));
+    a.add_at(R1, R2);
     a.label(END);
     a.exit();
 }

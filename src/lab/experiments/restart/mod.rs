@@ -454,7 +454,7 @@ impl Service {
             );
             let port = SocketPort::new(socket, BATCH, DATAGRAM, DEFAULT_EDNS_SIZE.into());
             let orders = service.orders.clone();
-            let mut worker = Worker::new(vec![port], 0, answerer, counters, orders)?;
+            let mut worker = Worker::new(vec![port.into()], 0, answerer, counters, orders)?;
             let thread = thread::Builder::new();
             service.threads.push(thread.spawn(move || worker.run())?);
         }
@@ -528,7 +528,7 @@ mod tests {
                 ..Totals::default()
             },
         };
-        let said: Vec<String> = format!("stopping\n{}", table::show(&[row(1200), row(34)]))
+        let said: Vec<String> = format!("stopping\n{}", table::show(&[row(1200), row(34)], &[]))
             .lines()
             .map(str::to_owned)
             .collect();

@@ -4,7 +4,7 @@
 use std::os::fd::AsRawFd;
 
 use super::super::bpf::{Kind, Map, Program};
-use super::super::memory::Frames;
+use super::super::memory::{Frames, Numbers};
 use super::super::queue;
 use super::*;
 
@@ -14,7 +14,7 @@ const LONGEST: u16 = 470;
 struct Bench {
     sockets: Map,
     _served: Map,
-    passed: Map,
+    passed: Numbers,
     program: Program,
 }
 
@@ -30,7 +30,7 @@ impl Bench {
         };
         let sockets = map(Kind::Sockets, 4, 4, 1)?;
         let served = map(Kind::Hash, KEY, 4, 16)?;
-        let passed = map(Kind::PerCpuArray, 4, 8, Passed::ALL.len() as u32)?;
+        let passed = map(Kind::Numbers, 4, 8, Passed::ALL.len() as u32)?;
         for address in ["198.51.100.7:53", "[2001:db8::53]:53"] {
             served.set(&key(address.parse().unwrap()), &[1; 4]).unwrap();
         }
@@ -43,21 +43,12 @@ impl Bench {
             program: Program::load(&program(maps, LONGEST)).unwrap(),
             sockets,
             _served: served,
-            passed,
+            passed: Numbers::new(passed.as_raw_fd(), Passed::ALL.len()).unwrap(),
         })
     }
 
     fn passed(&self) -> [u64; Passed::ALL.len()] {
-        let mut values = vec![0; 8 * super::super::possible_cpus()];
-        Passed::ALL.map(|(reason, _)| {
-            let index = (reason as u32).to_ne_bytes();
-            self.passed.get(&index, &mut values).unwrap();
-            let (numbers, _) = values.as_chunks::<8>();
-            numbers
-                .iter()
-                .map(|number| u64::from_ne_bytes(*number))
-                .sum()
-        })
+        Passed::ALL.map(|(reason, _)| self.passed.get(reason as usize))
     }
 
     /// Why the program passes a frame, which it counts; `None` for one that it takes.
