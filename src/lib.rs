@@ -28,6 +28,7 @@
 //! │  send the batch           sendmmsg           src/sys/port/socket.rs  │
 //! │  count                                       src/server/counters.rs  │
 //! └──────────────────────────────────────────────────────────────────────┘
+//!            Past the sockets, another port is under the same loop: src/sys/xdp.
 //!            TCP takes another way in, on one thread: src/server/tcp/mod.rs
 //!            respond() is read and finish in one, for one request.
 //! ```
@@ -114,7 +115,8 @@
 //!
 //! Behaviour is held by text cases that quote their RFC, in `tests/cases`;
 //! `tests/support/cases.rs` says how they are read, `tests/answers.rs` puts
-//! them to [`answer::respond`], `tests/sockets` to a running server. What is read
+//! them to [`answer::respond`], `tests/sockets` to a running server, `tests/xdp` to one
+//! past the sockets. What is read
 //! of zone files, and what is said of them, is in `tests/zones`;
 //! `tests/references.rs` compares it with other servers' tools. What an experiment
 //! must find on any kernel is in `tests/lab`.

@@ -32,9 +32,9 @@ pub use terms::{
 /// Requests that `Prepared::fetch` fetches for at once: the widest batch.
 const MAX_FETCHED: usize = 128;
 
-/// Answers one request. `out` takes the reply; `settings.edns_size` octets
-/// serve every datagram, `MAX_MESSAGE` every connection. `name` is scratch
-/// space that spares building one for each query.
+/// Answers one request. `out` takes the reply, and is as long as it may be: 512 octets
+/// at least; `settings.edns_size` for a datagram, `MAX_MESSAGE` for a connection.
+/// `name` is scratch space that spares building one for each query.
 #[inline]
 pub fn respond(
     zones: &Zones,
@@ -105,7 +105,7 @@ impl<'z> Prepared<'z> {
                 unusual::finish((self.zones, self.zone), query, settings, request, name, out)
             }
             edns => {
-                let mut reply = Reply::begin(&query, name, request, settings, out);
+                let mut reply = Reply::begin(&query, name, request, out);
                 let rcode = self.by_class::<false>(query, settings, request, name, &mut reply);
                 reply.finish(rcode, edns, settings)
             }

@@ -62,14 +62,14 @@ impl<'o> Reply<'o> {
         query: &Query,
         name: &LookupName,
         request: &Request<'_>,
-        settings: &Settings,
         out: &'o mut [u8],
     ) -> Self {
         let client = query.edns.map_or(MIN_UDP, Edns::size);
-        let limit = match request.via {
-            Via::Udp(_) => client.min(settings.edns_size.into()),
-            Via::Tcp => MAX_MESSAGE.min(out.len()),
+        let most = match request.via {
+            Via::Udp(_) => client,
+            Via::Tcp => MAX_MESSAGE,
         };
+        let limit = most.min(out.len());
         let opt = if query.edns.is_some() { OPT } else { 0 };
         let at = HEADER + name.length() + QUESTION_TAIL;
         // The header too, for the ID; the rest of it is written at the end.

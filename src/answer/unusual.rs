@@ -46,7 +46,7 @@ fn finish_as<const SIGNED: bool>(
         zones,
         zone,
     };
-    let mut reply = Reply::begin(&query, name, request, settings, out);
+    let mut reply = Reply::begin(&query, name, request, out);
     let unusual = query.edns.filter(|edns| edns.is_unusual());
     let rcode = match unusual.and_then(|edns| heed(edns, request, settings, &mut reply)) {
         Some(rcode) => {
@@ -98,7 +98,7 @@ impl Prepared<'_> {
         // Aliases may have left another name in it.
         let known = name.set(&request.octets[HEADER..]);
         debug_assert!(known.is_some(), "the request has been read");
-        let mut reply = Reply::begin(&query, name, request, settings, out);
+        let mut reply = Reply::begin(&query, name, request, out);
         reply.set_source(Source::Server);
         let edns = query.edns.map(|edns| edns.over(request.via));
         let unusual = edns.filter(|edns| edns.is_unusual());

@@ -45,7 +45,7 @@ use counters::{Counters, Gauges, Totals};
 use order::{Order, Orders};
 use placement::{PlacementError, Seat};
 use ports::AnyPort;
-use queues::{InterfaceTotals, Queues};
+use queues::Queues;
 use rate_limit::Limiter;
 use snapshot::{Snapshot, Snapshots, View};
 use tap::Tap;
@@ -452,26 +452,6 @@ impl Server {
             .sum::<u64>();
         totals.drops += self.queues.lost(worker);
         totals
-    }
-
-    /// A sentence for each interface that is read past the sockets.
-    pub fn told_of_queues(&self) -> Vec<String> {
-        self.queues.told(self.seats.len())
-    }
-
-    /// What was counted of interfaces that are read past the sockets.
-    pub fn interfaces(&self) -> Vec<InterfaceTotals> {
-        self.queues.totals()
-    }
-
-    /// Has everything go over the sockets from now on, and leaves the interfaces to
-    /// whoever opens them next. What lies in queues is answered.
-    pub fn leave_queues(&mut self) {
-        if self.queues.are_open() {
-            self.queues.detach();
-            self.give(Order::LeaveQueues);
-            self.queues.end();
-        }
     }
 
     /// The counters as tables.

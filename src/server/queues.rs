@@ -5,7 +5,9 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Server;
 use super::config::{Config, Xdp};
+use super::order::Order;
 use super::ports::AnyPort;
 use crate::sys::xdp::{Interface, Options, Passed, QueuePort, QueueTotals, XdpError};
 
@@ -136,6 +138,28 @@ impl Queues {
         let queues = totals.iter().flat_map(|interface| &interface.queues);
         let own = queues.filter(|queue| queue.worker as usize == worker);
         own.map(QueueCounts::lost).sum()
+    }
+}
+
+impl Server {
+    /// A sentence for each interface that is read past the sockets.
+    pub fn told_of_queues(&self) -> Vec<String> {
+        self.queues.told(self.seats.len())
+    }
+
+    /// What was counted of interfaces that are read past the sockets.
+    pub fn interfaces(&self) -> Vec<InterfaceTotals> {
+        self.queues.totals()
+    }
+
+    /// Has everything go over the sockets from now on, and leaves the interfaces to
+    /// whoever opens them next. What lies in queues is answered.
+    pub fn leave_queues(&mut self) {
+        if self.queues.are_open() {
+            self.queues.detach();
+            self.give(Order::LeaveQueues);
+            self.queues.end();
+        }
     }
 }
 

@@ -91,10 +91,15 @@ pub fn demo() -> Zones {
 
 /// Answers a request as the server would; `None` for silence.
 pub fn ask(zones: &Zones, via: Via, octets: &[u8]) -> Option<Vec<u8>> {
-    let mut reply = vec![0; answer::MAX_MESSAGE];
+    let settings = settings();
+    let room = match via {
+        Via::Udp(_) => settings.edns_size.into(),
+        Via::Tcp => answer::MAX_MESSAGE,
+    };
+    let mut reply = vec![0; room];
     match answer::respond(
         zones,
-        &settings(),
+        &settings,
         &request(via, octets),
         &mut LookupName::new(),
         &mut reply,

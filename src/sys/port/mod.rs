@@ -2,15 +2,14 @@
 //! socket, and a queue of a network card that is read past the sockets
 //! (`crate::sys::xdp`). The loop over them is the same.
 
-mod slots;
+mod buffers;
 mod socket;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-pub(in crate::sys) use slots::Slots;
+pub(in crate::sys) use buffers::{Slots, empty_header, is_empty_wait};
 pub use socket::SocketPort;
-pub(in crate::sys) use socket::{empty_header, is_empty_wait};
 
 /// The widest batch. Wider ones save no more of the cost of a call, and their
 /// buffers push the zone out of the cache.

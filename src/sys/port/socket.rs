@@ -4,7 +4,7 @@
 
 use std::cell::UnsafeCell;
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 use std::os::fd::AsRawFd;
 use std::ptr;
@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use libc::{c_uint, iovec, mmsghdr, sockaddr_in6};
 
-use super::slots::Slots;
+use super::buffers::{Slots, empty_header, is_empty_wait, name_length, no_peer};
 use super::{MAX_WIDTH, Port, Wait};
 use crate::sys::socket::UdpSocket;
 
@@ -303,31 +303,6 @@ impl Port for SocketPort {
             }
         }
     }
-}
-
-fn name_length(socket: &UdpSocket) -> libc::socklen_t {
-    let length = match socket.local().is_ipv4() {
-        true => size_of::<libc::sockaddr_in>(),
-        false => size_of::<sockaddr_in6>(),
-    };
-    length as libc::socklen_t
-}
-
-fn no_peer() -> sockaddr_in6 {
-    // SAFETY: all zero is a valid address structure.
-    unsafe { zeroed() }
-}
-
-pub(in crate::sys) fn empty_header() -> mmsghdr {
-    // SAFETY: all zero is a valid header that points at nothing.
-    unsafe { zeroed() }
-}
-
-pub(in crate::sys) fn is_empty_wait(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
-    )
 }
 
 // Both kinds of packet information fit: a header and 20 octets at most.

@@ -16,6 +16,10 @@ use crate::sys::ethtool::Ethtool;
 /// `ARPHRD_ETHER` (`linux/if_arp.h`).
 const ETHERNET: u16 = 1;
 
+/// What every host takes in one piece (RFC 791, section 3.2): room for a reply of 512
+/// octets.
+const MIN_MTU: usize = 576;
+
 /// An interface.
 #[derive(Clone, Debug)]
 pub(super) struct Facts {
@@ -59,10 +63,14 @@ impl Facts {
                 vlan,
             });
         }
+        let mtu = asked.mtu().map_err(failed)?;
+        if mtu < MIN_MTU {
+            return Err(XdpError::SmallMtu(name.into(), mtu));
+        }
         Ok(Facts {
             name: name.into(),
             index,
-            mtu: asked.mtu().map_err(failed)?,
+            mtu,
             queues: ethtool.channels().ok().map(|channels| channels.receiving),
         })
     }

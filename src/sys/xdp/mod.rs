@@ -84,6 +84,9 @@ pub enum XdpError {
     /// No Ethernet headers.
     #[error("{0} is no Ethernet interface; --xdp works with no other")]
     NotEthernet(String),
+    /// Replies would not fit.
+    #[error("{0} has an MTU of {1}; --xdp takes 576 or more")]
+    SmallMtu(String, usize),
     /// The card takes tags off frames before anybody sees them.
     #[error(
         "{interface} takes VLAN tags off before a program sees the frame, so that what is for \
@@ -223,7 +226,7 @@ impl Interface {
             served: map.as_raw_fd(),
             passed: passed.as_raw_fd(),
         };
-        let (_, longest) = frame_size(options.reply);
+        let (_, longest) = frame_size((options.reply, facts.mtu));
         let program = Program::load(&program::program(maps, longest));
         let program = program.map_err(failed("load the program"))?;
         // As long as no socket is in its map, the program passes everything.

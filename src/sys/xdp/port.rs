@@ -30,12 +30,13 @@ const CALLS: usize = 8;
 /// Frames of a queue, and entries of each of its rings.
 pub(super) const FRAMES: u32 = 2048;
 
-/// Octets of a frame in which a request of usual length and a reply of up to
-/// `reply` octets have room, and how long an IP datagram with a request may be for
-/// that.
-pub(super) fn frame_size(reply: usize) -> (usize, u16) {
-    let reply = IPV6_HEADERS + reply;
-    let size = if reply <= 1300 { 2048 } else { 8192 };
+/// Octets of a frame in which a request of usual length has room and a reply of up to
+/// `reply` octets, or as long as a frame of the interface or of ours can have it; and
+/// how long an IP datagram with a request may be for that.
+pub(super) fn frame_size((reply, mtu): (usize, usize)) -> (usize, u16) {
+    // The kernel takes no larger frames than pages.
+    let reply = (IPV6_HEADERS + reply).min(14 + mtu).min(3072);
+    let size = if reply <= 1300 { 2048 } else { 4096 };
     let longest = (size - reply) / LINE * LINE - ROOM - 14;
     (size, longest as u16)
 }
@@ -86,16 +87,16 @@ struct Slot {
 }
 
 impl QueuePort {
-    /// Opens the queue of an interface for batches of `width` and replies of up to
-    /// `reply` octets, or of as many as fit into an IP datagram of `mtu`.
+    /// Opens the queue of an interface for batches of `width`. The lengths are those of
+    /// the longest reply, and of the longest IP datagram that leaves.
     pub(super) fn open(
         (interface, number): (u32, u32),
         copy: bool,
         width: usize,
-        (reply, mtu): (usize, usize),
+        lengths: (usize, usize),
         strangers: Arc<Strangers>,
     ) -> io::Result<QueuePort> {
-        let frames = Frames::new(frame_size(reply).0, FRAMES)?;
+        let frames = Frames::new(frame_size(lengths).0, FRAMES)?;
         let (queue, mut rings) = queue::open(interface, number, &frames, copy)?;
         for frame in 0..u64::from(frames.count) {
             rings.free.put(frame * frames.size as u64);
@@ -108,7 +109,7 @@ impl QueuePort {
             batch: vec![Slot::default(); width.clamp(1, MAX_WIDTH)].into(),
             received: 0,
             interface,
-            limits: (reply, 14 + mtu),
+            limits: (lengths.0, 14 + lengths.1),
             strangers,
         })
     }
@@ -332,10 +333,14 @@ mod tests {
     /// A reply has room behind the longest request, wherever that begins.
     #[test]
     fn a_request_and_its_reply_fit_a_frame() {
-        for reply in [512, 1232, 1238, 1239, 4096] {
-            let (size, longest) = frame_size(reply);
+        for (reply, mtu) in [512, 1232, 1238, 1239, 4096]
+            .into_iter()
+            .flat_map(|reply| [1280, 1500, 9000].map(|mtu| (reply, mtu)))
+        {
+            let (size, longest) = frame_size((reply, mtu));
             let end = (ROOM + 14 + usize::from(longest)).next_multiple_of(LINE);
-            assert!(end + IPV6_HEADERS + reply <= size, "{reply}");
+            let reply = (IPV6_HEADERS + reply).min(14 + mtu).min(3072);
+            assert!(end + reply <= size && size <= 4096, "{reply}");
             assert!(longest >= 400, "{reply}: {longest}");
         }
     }

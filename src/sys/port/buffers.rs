@@ -1,8 +1,13 @@
-//! Equal buffers in one piece of memory, one a slot of a batch.
+//! What batches of datagrams lie in: equal buffers in one piece of memory, one a slot,
+//! and the headers of messages that lead to them.
 
 use std::cell::UnsafeCell;
+use std::io;
+use std::mem::{size_of, zeroed};
 
-use libc::iovec;
+use libc::{iovec, mmsghdr, sockaddr_in6};
+
+use crate::sys::socket::UdpSocket;
 
 /// Equal buffers in one piece of memory.
 pub(in crate::sys) struct Slots {
@@ -39,6 +44,31 @@ impl Slots {
             iov_len: self.size,
         })
     }
+}
+
+pub(super) fn name_length(socket: &UdpSocket) -> libc::socklen_t {
+    let length = match socket.local().is_ipv4() {
+        true => size_of::<libc::sockaddr_in>(),
+        false => size_of::<sockaddr_in6>(),
+    };
+    length as libc::socklen_t
+}
+
+pub(super) fn no_peer() -> sockaddr_in6 {
+    // SAFETY: all zero is a valid address structure.
+    unsafe { zeroed() }
+}
+
+pub(in crate::sys) fn empty_header() -> mmsghdr {
+    // SAFETY: all zero is a valid header that points at nothing.
+    unsafe { zeroed() }
+}
+
+pub(in crate::sys) fn is_empty_wait(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted
+    )
 }
 
 #[cfg(test)]
