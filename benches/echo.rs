@@ -1,6 +1,7 @@
 //! The null echo, the ceiling of the socket path: receives a batch, flips one
-//! bit, adds as many octets as an A answer has, sends the batch. Whatever a
-//! server answers with the same calls, it cannot answer faster.
+//! bit, adds as many octets as an A answer has, or fills up with zeros to a size
+//! that is asked for, sends the batch. Whatever a server answers with the same
+//! calls and as many octets, it cannot answer faster.
 //!
 //! ```sh
 //! cargo bench --bench echo -- 127.0.0.1:5300 --seconds 60
@@ -27,6 +28,9 @@ use shardns::wire::header::HEADER;
 /// A record at the name that was asked for: C00C, A, IN, one hour, 192.0.2.1.
 const ANSWER: [u8; 16] = *b"\xc0\x0c\0\x01\0\x01\0\0\x0e\x10\0\x04\xc0\0\x02\x01";
 
+/// Copied as a server would copy signatures.
+static FILLING: [u8; DEFAULT_EDNS_SIZE as usize] = [0; DEFAULT_EDNS_SIZE as usize];
+
 /// Answers every query with the same A record.
 #[derive(Debug, Parser)]
 #[command(name = "echo", bin_name = "cargo bench --bench echo --")]
@@ -37,6 +41,9 @@ struct Options {
     /// For how long
     #[arg(long, value_name = "S", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=86_400))]
     seconds: u32,
+    /// How long replies are at least
+    #[arg(long, value_name = "OCTETS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=i64::from(DEFAULT_EDNS_SIZE)))]
+    octets: u16,
     /// What cargo and criterion's users pass to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -73,7 +80,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
         std::thread::sleep(duration);
         stopper.store(true, Ordering::Relaxed);
     });
-    echo(&socket, &stop)
+    echo(&socket, options.octets.into(), &stop)
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<Arc<UdpSocket>> {
@@ -88,7 +95,7 @@ fn bind(address: SocketAddr) -> anyhow::Result<Arc<UdpSocket>> {
 }
 
 /// The server's loop without the server: the same calls, the same buffers.
-fn echo(socket: &Arc<UdpSocket>, stop: &AtomicBool) -> anyhow::Result<()> {
+fn echo(socket: &Arc<UdpSocket>, least: usize, stop: &AtomicBool) -> anyhow::Result<()> {
     let size = usize::from(DEFAULT_EDNS_SIZE);
     let mut port = SocketPort::new(socket.clone(), BATCH, size, size);
     // Relaxed: the flag is all that is passed on.
@@ -96,7 +103,7 @@ fn echo(socket: &Arc<UdpSocket>, stop: &AtomicBool) -> anyhow::Result<()> {
         let received = port.receive(Wait::ForOne)?;
         for slot in 0..received {
             let (request, reply) = port.exchange(slot);
-            let length = answer(request, reply);
+            let length = answer(request, least, reply);
             port.set_reply(slot, length);
         }
         // A reply that does not go out is one answer less in the count.
@@ -106,7 +113,7 @@ fn echo(socket: &Arc<UdpSocket>, stop: &AtomicBool) -> anyhow::Result<()> {
 }
 
 /// Returns the reply's length; 0, for none, to what is a reply itself.
-fn answer(request: &[u8], reply: &mut [u8]) -> usize {
+fn answer(request: &[u8], least: usize, reply: &mut [u8]) -> usize {
     let (length, end) = (request.len(), request.len() + ANSWER.len());
     if length < HEADER || end > reply.len() || request[2] & 0x80 != 0 {
         return 0;
@@ -115,7 +122,10 @@ fn answer(request: &[u8], reply: &mut [u8]) -> usize {
     reply[2] |= 0x80;
     reply[7] = 1;
     reply[length..end].copy_from_slice(&ANSWER);
-    end
+    if least > end {
+        reply[end..least].copy_from_slice(&FILLING[end..least]);
+    }
+    end.max(least)
 }
 
 /// Some questions on loopback, so that a plain `cargo bench` shows that it works.
@@ -127,7 +137,7 @@ fn ask_itself() -> anyhow::Result<()> {
     client.set_read_timeout(Some(Duration::from_secs(20)))?;
     let stop = AtomicBool::new(false);
     std::thread::scope(|scope| {
-        let echoing = scope.spawn(|| echo(&socket, &stop));
+        let echoing = scope.spawn(|| echo(&socket, 0, &stop));
         let asked = (0..QUESTIONS).try_for_each(|number| ask(&client, number));
         stop.store(true, Ordering::Relaxed);
         asked.and(echoing.join().expect("the echo does not panic"))

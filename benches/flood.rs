@@ -61,7 +61,8 @@ struct Options {
     /// After how long a query without an answer is lost
     #[arg(long, value_name = "S", default_value = "1", value_parser = parse_seconds)]
     patience: Duration,
-    /// What to ask, a `NAME TYPE` a line, as `shardns queries` writes it
+    /// What to ask, a `NAME TYPE` a line, as `shardns queries` writes it; with a D
+    /// behind it, with DO
     /// [default: www.example.com A]
     #[arg(long, value_name = "FILE")]
     queries: Option<PathBuf>,
@@ -109,7 +110,7 @@ fn run(options: &Options) -> anyhow::Result<()> {
     }
     let requests = match &options.queries {
         Some(path) => read_queries(path)?,
-        None => vec![request("www.example.com", "A")?],
+        None => vec![request("www.example.com", "A", false)?],
     };
     let tally = load(options, address, &requests)?;
     if options.json {
@@ -151,19 +152,27 @@ fn read_queries(path: &Path) -> anyhow::Result<Vec<LoadRequest>> {
             continue;
         };
         let rtype = words.next().unwrap_or("A");
-        requests.push(request(name, rtype).with_context(|| format!("{file}:{number}"))?);
+        let dnssec = words.next() == Some("D");
+        requests.push(request(name, rtype, dnssec).with_context(|| format!("{file}:{number}"))?);
     }
     ensure!(!requests.is_empty(), "{file} holds no query");
     Ok(requests)
 }
 
-fn request(name: &str, rtype: &str) -> anyhow::Result<LoadRequest> {
+/// An OPT record with DO (RFC 3225 §3).
+const DNSSEC_OK: [u8; 11] = *b"\0\0\x29\x04\xd0\0\0\x80\0\0\0";
+
+fn request(name: &str, rtype: &str, dnssec: bool) -> anyhow::Result<LoadRequest> {
     let absolute: Name = Name::from_text(name.as_bytes(), Some(&Name::ROOT))?;
     let rtype =
         RrType::from_text(rtype.as_bytes()).with_context(|| format!("{rtype} is not a type"))?;
     let mut octets = vec![0, 0, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0];
     octets.extend(absolute.as_wire());
     octets.extend([rtype.0.to_be_bytes(), [0, 1]].concat());
+    if dnssec {
+        octets[11] = 1;
+        octets.extend(DNSSEC_OK);
+    }
     LoadRequest::new(octets).context("not a question")
 }
 

@@ -1,18 +1,19 @@
 """What `benches/peers` compares: how each server is started, where it runs, what loads it."""
-import contextlib, ctypes, os, re, shlex, shutil, signal, socket, subprocess, sys, time
+import contextlib, ctypes, hashlib, os, re, shlex, shutil, signal, socket, statistics, subprocess, sys, time
 from pathlib import Path
 from string import Template
 
 CONFIGS = Path(__file__).resolve().parent / "configs"
 ORIGIN = "example.com"
-LOAD_CPU, SERVER_CPU = (sorted(os.sched_getaffinity(0)) * 2)[:2]
+CPUS = sorted(os.sched_getaffinity(0))
+LOAD_CPU, SERVER_CPU = (CPUS * 2)[:2]
 CLONE_NEWNET = 0x40000000
 # ns1.example.com, A: it is in every zone that is made here.
 READY_QUESTION = b"\x12\x34\0\0\0\1\0\0\0\0\0\0\3ns1\7example\3com\0\0\1\0\1"
 
 # Name: program, how it tells its version, arguments. Configurations are in configs/NAME.
 SERVERS = {
-    "echo": ("$echo", None, "$ip:$port --seconds 86400"),
+    "echo": ("$echo", None, "$ip:$port --seconds 86400 --octets $octets"),
     "shardns": ("$shardns", None, "serve $origin=$zone --listen $ip:$port --workers 1 --no-tcp"),
     "gdnsd": ("gdnsd", "-h", "-c $folder start"),
     "nsd": ("nsd", "-v", "-d -c $folder/nsd.conf"),
@@ -21,6 +22,12 @@ SERVERS = {
     "pdns": ("pdns_server", "--version", "--config-dir=$folder"),
 }
 
+# Those that do not serve zones as others signed them, or not set up as here.
+NEVER_SIGNED = {"gdnsd", "pdns"}
+
+# How a zone is signed: whether it has NSEC3.
+DENIALS = {"nsec": "off", "nsec3": "on"}
+
 # Name: command, and what to read in its output: queries sent, the value, response codes.
 LOADS = {
     "kxdpgun": (
@@ -28,7 +35,7 @@ LOADS = {
         r"total queries:\s+(\d+)", r"total replies:.*\((\d+) pps\)", r"responded (\w+):\s+(\d+)",
     ),
     "dnsperf": (
-        "dnsperf -s $ip -p $port -d $queries -l $seconds -c 16 -q 512 -T 1",
+        "dnsperf $dnssec -s $ip -p $port -d $queries -l $seconds -c 16 -q 512 -T 1",
         r"Queries sent:\s+(\d+)", r"Queries per second:\s+([\d.]+)", r"([A-Z]+\d*) (\d+) \(",
     ),
     "flood": (
@@ -57,16 +64,40 @@ def version(program, option):
     return found.group() if found else "of unknown version"
 
 
+def sign(zone, denial, folder, cache):
+    """The zone as `kzonesign` signs it, which takes minutes for a million names: what was once
+    signed is kept, under a name that tells whether it is the same zone."""
+    rules = (CONFIGS / "sign/knot.conf").read_text()
+    digest = hashlib.sha256(zone.read_bytes() + rules.encode()).hexdigest()[:16]
+    signed = cache / f"{denial}-{digest}.zone"
+    if not signed.exists():
+        print(f"signing {zone}, once", flush=True)
+        (folder / denial).mkdir()
+        words = dict(folder=folder / denial, origin=ORIGIN, zone=zone, nsec3=DENIALS[denial], threads=len(CPUS))
+        (folder / "sign.conf").write_text(Template(rules).substitute(words))
+        # This process may have been bound to one of them since.
+        command = ["taskset", "-c", ",".join(map(str, CPUS)), "kzonesign", "-c", folder / "sign.conf", "-o", folder / denial, ORIGIN]
+        done = subprocess.run(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        if done.returncode != 0:
+            sys.exit(f"kzonesign: {done.stderr.strip()}")
+        cache.mkdir(parents=True, exist_ok=True)
+        shutil.copy(folder / denial / zone.name, f"{signed}.part")
+        os.replace(f"{signed}.part", signed)
+    return signed
+
+
 class Server:
     """One server: configured, started, asked until it answers, loaded, stopped."""
 
-    def __init__(self, server, place, port, zone, built, folder):
+    def __init__(self, server, place, port, zone, built, folder, octets=0):
         self.name, self.place, self.address, self.zone = server.split("=")[0], place, (place.ip, port), zone
         # Knot pins its workers itself, from CPU 0 up.
         self.cpu, self.load_cpu = (LOAD_CPU, SERVER_CPU) if server == "knot" else (SERVER_CPU, LOAD_CPU)
         self.folder = folder / self.name
-        self.process, self.failed, self.ready, self.pss = None, None, [], None
-        self.words = dict(built, ip=place.ip, port=port, zone=zone, origin=ORIGIN, folder=self.folder)
+        self.process, self.failed, self.pss = None, None, None
+        # Of each start: seconds to the first answer, and what they cost.
+        self.ready, self.ready_cpu = [], []
+        self.words = dict(built, ip=place.ip, port=port, zone=zone, origin=ORIGIN, folder=self.folder, octets=octets)
         self.command = shlex.split(Template(program_and_arguments(server)).substitute(self.words))
 
     def configure(self):
@@ -98,6 +129,7 @@ class Server:
                 if self.process.poll() is not None or time.monotonic() - start > patience:
                     return self.fail("did not start")
         self.ready.append(time.monotonic() - start)
+        self.ready_cpu.append(self.cpu_seconds())
 
     def answers(self, client):
         """Asks, and listens a moment for an answer to this or an earlier question."""
@@ -117,6 +149,7 @@ class Server:
             raise ValueError("it ended on its own")
         command, *patterns = LOADS[load]
         words = dict(self.words, cpu=self.load_cpu, queries=queries, seconds=options.seconds, rate=options.rate)
+        words["dnssec"] = "-D" if options.signed else ""
         command = ["taskset", "-c", str(self.load_cpu), *Template(command).substitute(words).split()]
         before = self.cpu_seconds()
         done = subprocess.run(command, capture_output=True, text=True, timeout=options.seconds + 60)
@@ -126,6 +159,17 @@ class Server:
             raise ValueError("the load says\n" + (done.stdout + done.stderr)[-500:])
         rcodes = {code: int(count) for code, count in rcodes}
         return {"sent": int(sent[0]), "value": float(value[0]), "busy": busy, "rcodes": rcodes}
+
+    def median_octets(self, questions):
+        """Of its answers to these."""
+        sizes = []
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+            client.settimeout(5)
+            client.connect(self.address)
+            for question in questions:
+                client.send(question)
+                sizes.append(len(client.recv(4096)))
+        return statistics.median_low(sizes)
 
     def files(self, name):
         """A file of /proc for each of the server's processes, as far as it may be read."""
