@@ -5,7 +5,7 @@
 use arrayvec::ArrayVec;
 
 use super::denial::{Denial, Hashed, Ordered};
-use super::lookup::{Encloser, Zone};
+use super::lookup::{Encloser, End, Found, Zone};
 use super::store::{Node, Set};
 use crate::wire::name::{MAX_NAME, wire_length};
 use crate::wire::{Cursor, LookupName, RrType};
@@ -113,9 +113,13 @@ impl Zone {
         proof
     }
 
-    /// The record set of a name, which must be in the zone and no wildcard's.
-    pub fn own_set(&self, name: &LookupName, rtype: RrType) -> Option<Set<'_>> {
-        self.store.find(name, 0)?.set(rtype)
+    /// The record set of a name, its own or that of a wildcard which stands for it, whose
+    /// signatures are those of the name as well (RFC 4035 §5.3.2).
+    pub fn signed_set(&self, name: &LookupName, rtype: RrType) -> Option<Set<'_>> {
+        match self.find(name, rtype) {
+            Found::End(End::Answer(set, _)) => Some(set),
+            _ => None,
+        }
     }
 
     /// The closest provable encloser (RFC 5155 §7.2.1): the closest one that the

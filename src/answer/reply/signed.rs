@@ -171,7 +171,7 @@ impl Reply<'_> {
             };
             let head = (owner, record.rtype);
             let set = (last != Some(head) && at <= FURTHEST)
-                .then(|| self.own_set(zone, at, record.rtype, name))
+                .then(|| self.signed_set(zone, at, record.rtype, name))
                 .flatten();
             if let Some(set) = set {
                 self.additional_signatures(&set, owner);
@@ -180,8 +180,8 @@ impl Reply<'_> {
         }
     }
 
-    /// The set of the name that stands at `at`.
-    fn own_set<'z>(
+    /// The set that the name at `at` has, or a wildcard for it.
+    fn signed_set<'z>(
         &self,
         zone: &'z Zone,
         at: usize,
@@ -191,7 +191,7 @@ impl Reply<'_> {
         let mut wire = [0; MAX_NAME];
         let length = expand(&self.out[..self.at], at, &mut wire)?;
         name.set(&wire[..length])?;
-        zone.own_set(name, rtype)
+        zone.signed_set(name, rtype)
     }
 
     fn additional_signatures(&mut self, set: &Set<'_>, owner: [u8; POINTER]) {
