@@ -5,8 +5,6 @@
 use std::cmp::Ordering;
 use std::fmt;
 
-use arrayvec::ArrayVec;
-
 /// The longest name, its root label included.
 pub const MAX_NAME: usize = 255;
 /// The longest label, its length octet not included.
@@ -214,35 +212,53 @@ pub fn wire_length(octets: &[u8]) -> Option<usize> {
 
 /// The canonical order of names (RFC 4034 §6.1), given in wire form and lower
 /// case: by their labels from the root, a name before those below it.
+///
+/// Octets that both end in are passed over many at a time. From the first label that
+/// begins at the same place within them the names are alike, and what stands before it
+/// is compared: no name of many labels is taken apart.
 pub fn canonical_order(one: &[u8], other: &[u8]) -> Ordering {
-    let (mut starts, mut other_starts) = (label_starts(one), label_starts(other));
+    let same = common_end(one, other);
+    let (mut rest, mut other_rest) = (one, other);
+    let (mut last, mut other_last) = (None, None);
     loop {
-        return match (starts.pop(), other_starts.pop()) {
-            (Some(at), Some(other_at)) => match label(one, at).cmp(label(other, other_at)) {
-                Ordering::Equal => continue,
-                unequal => unequal,
-            },
-            (None, None) => Ordering::Equal,
-            (None, Some(_)) => Ordering::Less,
-            (Some(_), None) => Ordering::Greater,
-        };
+        let (left, other_left) = (rest.len(), other_rest.len());
+        if left == other_left && left <= same {
+            // Of two labels here, one is never the other.
+            return last.cmp(&other_last);
+        }
+        if left >= other_left {
+            last = take_label(&mut rest);
+        }
+        if other_left >= left {
+            other_last = take_label(&mut other_rest);
+        }
     }
 }
 
-/// Where each label of a name starts, the root left out.
-fn label_starts(wire: &[u8]) -> ArrayVec<u8, MAX_LABELS> {
-    let mut starts = ArrayVec::new();
-    let mut at = 0;
-    while let Some(length @ 1..) = wire.get(at).copied() {
-        starts.push(at as u8);
-        at += 1 + usize::from(length);
+/// How many octets both end in.
+pub fn common_end(mut one: &[u8], mut other: &[u8]) -> usize {
+    const STEP: usize = 16;
+    let mut same = 0;
+    while let Some((before, end)) = one.split_last_chunk::<STEP>()
+        && let Some((other_before, other_end)) = other.split_last_chunk()
+    {
+        let unlike = u128::from_be_bytes(*end) ^ u128::from_be_bytes(*other_end);
+        if unlike != 0 {
+            return same + unlike.trailing_zeros() as usize / 8;
+        }
+        (one, other, same) = (before, other_before, same + STEP);
     }
-    starts
+    let pairs = one.iter().rev().zip(other.iter().rev());
+    same + pairs.take_while(|(one, other)| one == other).count()
 }
 
-fn label(wire: &[u8], at: u8) -> &[u8] {
-    let at = usize::from(at);
-    &wire[at + 1..at + 1 + usize::from(wire[at])]
+/// Takes the label at the start of a name, without its length.
+#[inline]
+fn take_label<'n>(rest: &mut &'n [u8]) -> Option<&'n [u8]> {
+    let (&length, behind) = rest.split_first()?;
+    let (label, behind) = behind.split_at(length.into());
+    *rest = behind;
+    Some(label)
 }
 
 /// Reads what follows a `\` in a master file: three digits, or any other
@@ -407,6 +423,46 @@ mod tests {
             }
         }
         assert_eq!(canonical_order(b"\0", b"\x01a\0"), Ordering::Less);
+    }
+
+    /// Names of all kinds of labels, octets that could be lengths among them, against
+    /// lists of their labels from the root.
+    #[test]
+    fn canonical_order_is_that_of_labels_from_the_root() {
+        let labels: [&[u8]; 6] = [b"a", b"b", b"\x01a", b"a\x01a", b"\0", &[b'a'; 17]];
+        let mut names = vec![Vec::new()];
+        for depth in 0..4 {
+            let above: Vec<Vec<&[u8]>> =
+                names.iter().filter(|n| n.len() == depth).cloned().collect();
+            for name in above {
+                names.extend(labels.map(|label| [&name[..], &[label]].concat()));
+            }
+        }
+        let wire = |name: &Vec<&[u8]>| {
+            let labels = name.iter().rev();
+            let mut wire = labels.fold(Vec::new(), |wire, label| {
+                [&wire[..], &[label.len() as u8], label].concat()
+            });
+            wire.push(0);
+            wire
+        };
+        let wires: Vec<Vec<u8>> = names.iter().map(wire).collect();
+        for (name, octets) in names.iter().zip(&wires).step_by(7) {
+            for (other, other_octets) in names.iter().zip(&wires).step_by(3) {
+                let expected = name.cmp(other);
+                assert_eq!(
+                    canonical_order(octets, other_octets),
+                    expected,
+                    "{name:?} {other:?}"
+                );
+                // The same without what all have in common.
+                let (one, two) = (
+                    &octets[..octets.len() - 1],
+                    &other_octets[..other_octets.len() - 1],
+                );
+                assert_eq!(canonical_order(one, two), expected, "{name:?} {other:?}");
+            }
+        }
     }
 
     #[test]

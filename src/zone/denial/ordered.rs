@@ -150,13 +150,17 @@ impl Key {
 
     /// Adds a label and its end. False where the key ends within it.
     fn add(&mut self, label: &[u8]) -> bool {
-        let whole = label.iter().position(|&octet| octet <= 1);
-        let length = whole.unwrap_or(label.len());
-        let place = &mut self.octets[self.length..=self.length + length];
-        place[..length].copy_from_slice(&label[..length]);
-        place[length] = u8::from(whole.is_some());
-        self.length += length + 1;
-        whole.is_none()
+        let place = &mut self.octets[self.length..=self.length + label.len()];
+        for (at, (place, &octet)) in place.iter_mut().zip(label).enumerate() {
+            if octet <= 1 {
+                *place = 1;
+                self.length += at + 1;
+                return false;
+            }
+            *place = octet;
+        }
+        self.length += label.len() + 1;
+        true
     }
 
     fn octets(&self) -> &[u8] {
