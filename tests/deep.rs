@@ -6,7 +6,7 @@ mod support;
 
 use data_encoding::BASE32_DNSSEC;
 use shardns::answer::Via;
-use shardns::wire::{Name, RrType};
+use shardns::wire::{LookupName, Name, RrType};
 use shardns::zone::Zones;
 use shardns::zone::denial::Parameters;
 use signed::{Chain, sign};
@@ -94,7 +94,7 @@ fn so_many_records_and_options_are_looked_at_and_no_more() {
             .rcode()
     };
     let record = b"\0\0\x01\0\x01\0\0\0\0\0\0";
-    for (count, expected) in [(1, 0), (64, 0), (65, 1), (2000, 1)] {
+    for (count, expected) in [(1, 0), (4, 0), (5, 1), (2000, 1)] {
         for section in 0..3 {
             let mut request = query("ns.ex.", 1);
             request[6 + 2 * section..8 + 2 * section]
@@ -102,11 +102,64 @@ fn so_many_records_and_options_are_looked_at_and_no_more() {
             request.extend(record.repeat(count));
             assert_eq!(rcode(&request), expected, "{count} records in {section}");
         }
+    }
+    // They are counted together.
+    for (count, expected) in [(2, 0), (3, 1)] {
+        let mut request = query("ns.ex.", 1);
+        request[7] = 1;
+        request[9] = 1;
+        request[11] = count;
+        request.extend(record.repeat(2 + usize::from(count)));
+        assert_eq!(rcode(&request), expected, "{count} records and two");
+    }
+    for (count, expected) in [(1, 0), (64, 0), (65, 1), (2000, 1)] {
         let mut request = query("ns.ex.", 1);
         request[11] = 1;
         request.extend(b"\0\0\x29\x04\xd0\0\0\0\0");
         request.extend((4 * count as u16).to_be_bytes());
         request.extend(b"\0\xff\0\0".repeat(count));
         assert_eq!(rcode(&request), expected, "{count} options");
+    }
+}
+
+/// RFC 1034 §4.3.2 step 2: "the zone which is the nearest ancestor to QNAME", however
+/// deep zones are nested.
+#[test]
+fn the_nearest_of_many_nested_zones() {
+    let name = |labels: &[&str]| {
+        let text: String = labels.iter().map(|label| format!("{label}.")).collect();
+        (text + "ex.").parse::<Name>().unwrap()
+    };
+    let mut apexes: Vec<Name> = Vec::new();
+    for labels in (1..24).step_by(2) {
+        apexes.push(name(&vec!["d"; labels]));
+        apexes.push(name(&[&["e"], &vec!["d"; labels][..]].concat()));
+    }
+    for count in [3, 12, apexes.len()] {
+        let load = |apex: &Name| support::zone(&apex.to_string(), &format!("$TTL 60\n{HEAD}"));
+        let zones = Zones::new(apexes[..count].iter().map(load).collect());
+        for labels in 0..26 {
+            for first in [&[][..], &["c"], &["d"], &["e"], &["x", "e"], &["\\001d"]] {
+                let asked = name(&[first, &vec!["d"; labels][..]].concat());
+                let lookup = LookupName::of(&asked);
+                let nearest = |most: usize| {
+                    let above = zones.iter().filter(|zone| zone.holds(&lookup));
+                    let above = above.filter(|zone| zone.lookup_name().labels() <= most);
+                    above.max_by_key(|zone| zone.lookup_name().labels())
+                };
+                let found = zones.find(&lookup, RrType::A).map(|zone| zone.apex());
+                let expected = nearest(lookup.labels());
+                assert_eq!(found, expected.map(|zone| zone.apex()), "{asked}");
+                // The DS of an apex is above it, where there is a zone.
+                let found = zones.find(&lookup, RrType::DS).map(|zone| zone.apex());
+                let expected = match expected {
+                    Some(zone) if *zone.apex() == asked => {
+                        nearest(lookup.labels() - 1).or(expected)
+                    }
+                    _ => expected,
+                };
+                assert_eq!(found, expected.map(|zone| zone.apex()), "DS of {asked}");
+            }
+        }
     }
 }

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::lookup::Zone;
-use crate::wire::name::canonical_order;
+use crate::wire::name::{canonical_order, common_end};
 use crate::wire::octets;
 use crate::wire::{LookupName, RrType};
 
@@ -18,9 +18,16 @@ pub struct Zones {
     /// plus 1, 0 = empty. A power of two, filled to at most half.
     slots: Vec<(u64, u32)>,
     /// How many labels apexes have, falling, each number once: a name is looked
-    /// up only where a zone can be.
+    /// up only where a zone can be. Empty where there are too many.
     depths: Vec<Depth>,
+    /// For each zone the index of the closest one that holds it, or its own; there
+    /// where `depths` is not. Names are then looked up in the order of `all`.
+    above: Vec<u32>,
 }
+
+/// Numbers of labels that are tried one by one, each of which hashes the end of a name.
+/// Hardly anybody has zones below zones below zones that often.
+const MAX_DEPTHS: usize = 8;
 
 /// A number of labels that apexes have.
 struct Depth {
@@ -60,7 +67,17 @@ impl Zones {
             }
             same
         });
-        Zones { all, slots, depths }
+        let mut above = Vec::new();
+        if depths.len() > MAX_DEPTHS {
+            depths.clear();
+            above = closest_above(&all);
+        }
+        Zones {
+            all,
+            slots,
+            depths,
+            above,
+        }
     }
 
     /// The zones, parents before their children.
@@ -94,8 +111,10 @@ impl Zones {
     /// True where `zone`, which holds the name, is the one that answers for it and
     /// a type: no other that holds it is deeper.
     pub fn is_in(&self, zone: &Zone, name: &LookupName, rtype: RrType) -> bool {
-        let deepest = self.depths.first().map_or(0, |depth| depth.labels.into());
-        if deepest <= zone.lookup_name().labels() && rtype != RrType::DS {
+        if rtype != RrType::DS
+            && let Some(deepest) = self.depths.first()
+            && usize::from(deepest.labels) <= zone.lookup_name().labels()
+        {
             return true;
         }
         let found = self.find(name, rtype);
@@ -132,7 +151,32 @@ impl Zones {
                 return found;
             }
         }
-        None
+        self.deepest_of_many(name, most)
+    }
+
+    /// The same where zones are nested deeply: whatever holds the name holds the last
+    /// zone that is not behind it, too.
+    #[cold]
+    #[inline(never)]
+    fn deepest_of_many(&self, name: &LookupName, most: usize) -> Option<&Zone> {
+        if self.above.is_empty() {
+            return None;
+        }
+        let name_end = name.suffix(name.labels() - most.min(name.labels()));
+        let is_before = |zone: &Arc<Zone>| canonical_order(apex_of(zone), name_end).is_le();
+        let mut at = self.all.partition_point(is_before).checked_sub(1)?;
+        let same = common_end(apex_of(&self.all[at]), name_end);
+        loop {
+            let zone = &self.all[at];
+            if zone.lookup_name().length() <= same && zone.holds(name) {
+                return Some(zone);
+            }
+            let above = self.above[at] as usize;
+            if above == at {
+                return None;
+            }
+            at = above;
+        }
     }
 
     /// The zone whose apex is the suffix that begins with label `label`.
@@ -156,6 +200,23 @@ impl Zones {
             slot = (slot + 1) & mask;
         }
     }
+}
+
+/// The index of the closest other zone that holds each, or else its own. Zones in
+/// canonical order come behind those that hold them.
+fn closest_above(all: &[Arc<Zone>]) -> Vec<u32> {
+    let mut above = Vec::with_capacity(all.len());
+    let mut open: Vec<usize> = Vec::new();
+    for (at, zone) in all.iter().enumerate() {
+        while let Some(&last) = open.last()
+            && !all[last].holds(zone.lookup_name())
+        {
+            open.pop();
+        }
+        above.push(open.last().copied().unwrap_or(at) as u32);
+        open.push(at);
+    }
+    above
 }
 
 /// The apex as it is found by, lower-cased.
