@@ -8,10 +8,11 @@ use super::cookie;
 use super::terms::{MIN_UDP, Via};
 use crate::wire::{Cursor, Rcode, RecordOctets, RrType};
 
-/// Records of a request, and options in one, that are looked at. Queries have one
-/// question and an OPT record, some a signature; thousands take longer to read than
-/// any answer to find.
-pub const MAX_RECORDS: u16 = 64;
+/// Records of a request that are looked at. Queries have an OPT record, some a signature
+/// besides; one name of 127 labels takes longer to pass over than an answer to find.
+pub const MAX_RECORDS: u16 = 4;
+/// Options that are looked at.
+const MAX_OPTIONS: usize = 64;
 /// Octets of an OPT record without options.
 pub const OPT: usize = 11;
 /// Octets of an option without data.
@@ -288,7 +289,7 @@ impl ReplyOptions<'_> {
 /// where one runs over the end.
 fn each_option<'m>(options: &'m [u8], mut take: impl FnMut(u16, &'m [u8])) -> Option<()> {
     let mut rest = Cursor::new(options);
-    for _ in 0..=MAX_RECORDS {
+    for _ in 0..=MAX_OPTIONS {
         if rest.is_empty() {
             return Some(());
         }

@@ -149,14 +149,15 @@ fn opt(request: &[u8]) -> Option<(Edns, Whole)> {
     rest.take(4)?;
     let (questions, answers) = (rest.u16()?, rest.u16()?);
     let (authorities, additional) = (rest.u16()?, rest.u16()?);
-    if questions.max(answers).max(authorities) > MAX_RECORDS {
+    let before = [questions, answers, authorities].map(u32::from);
+    if before.iter().sum::<u32>() > MAX_RECORDS.into() {
         return None;
     }
     for _ in 0..questions {
         rest.skip_name()?;
         rest.take(4)?;
     }
-    for _ in 0..u32::from(answers) + u32::from(authorities) {
+    for _ in 0..answers + authorities {
         skip_record(&mut rest)?;
     }
     if let Some(edns) = Edns::find(rest.rest(), additional) {
@@ -179,11 +180,12 @@ fn skip_to_additional(rest: &[u8], counts: u64) -> Option<&[u8]> {
         return None;
     }
     let mut rest = Cursor::new(rest);
-    let (answers, authorities) = ((counts >> 32) as u16, (counts >> 16) as u16);
-    if answers.max(authorities) > MAX_RECORDS {
+    let [_, answers, authorities, additional] =
+        [48, 32, 16, 0].map(|shift| u32::from((counts >> shift) as u16));
+    if answers + authorities + additional > MAX_RECORDS.into() {
         return None;
     }
-    for _ in 0..u32::from(answers) + u32::from(authorities) {
+    for _ in 0..answers + authorities {
         skip_record(&mut rest)?;
     }
     Some(rest.rest())

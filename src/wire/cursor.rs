@@ -109,18 +109,24 @@ impl<'m> Cursor<'m> {
     /// Passes over one domain name, which may end in a compression pointer
     /// (RFC 1035 §4.1.4). The pointer is not followed.
     pub fn skip_name(&mut self) -> Option<()> {
-        loop {
-            match self.u8()? {
-                0 => return Some(()),
-                length @ 1..=63 => self.take(length as usize)?,
-                192.. => {
-                    self.u8()?;
-                    return Some(());
-                }
-                // RFC 6891 §5 retired the 0b01 labels; 0b10 was never given out.
-                64..=191 => return None,
-            };
+        let mut end = 0;
+        let last = loop {
+            let length = *self.rest.get(end)?;
+            end += 1;
+            // A name may have 127 labels, and a message many names.
+            match length {
+                1..=63 => end += usize::from(length),
+                _ => break length,
+            }
+        };
+        match last {
+            0 => {}
+            192.. => end += 1,
+            // RFC 6891 §5 retired the 0b01 labels; 0b10 was never given out.
+            _ => return None,
         }
+        self.take(end)?;
+        Some(())
     }
 }
 
