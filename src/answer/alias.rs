@@ -15,9 +15,10 @@ use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::store::{FURTHEST_MOVE, RECORD_HEAD, Set};
 use crate::zone::{Alias, Encloser, End, Found, Zone, Zones};
 
-/// Aliases that one answer follows. Real chains have two or three; each hop
-/// costs a lookup and up to two records of 267 octets.
-pub const MAX_ALIASES: usize = 16;
+/// Aliases that one answer follows; a resolver asks for the rest. Real chains have two
+/// or three; each hop costs a lookup, with DO perhaps a proof, and up to two records of
+/// 267 octets.
+pub const MAX_ALIASES: usize = 8;
 // What stands behind the longest chain, at a wildcard grown to the longest
 // name, can still be pointed into.
 const _: () = assert!(MAX_ALIASES * 2 * (RECORD_HEAD + MAX_NAME) + MAX_NAME <= FURTHEST_MOVE);
@@ -33,7 +34,7 @@ pub fn follow<'z, const SIGNED: bool>(
     name: &mut LookupName,
     reply: &mut Reply<'_>,
 ) -> Rcode {
-    let mut chain = Chain::<SIGNED>::new();
+    let mut chain = Chain::<SIGNED>::new(name);
     loop {
         let owner = chain.owner(name);
         let next = match alias {
@@ -78,25 +79,28 @@ struct Chain<'z, const SIGNED: bool> {
     redirected: ArrayVec<Set<'z>, MAX_ALIASES>,
     /// The wildcards whose CNAME sets are in the answer.
     expanded: ArrayVec<Expanded, MAX_ALIASES>,
-    /// Where each starts and its octets.
-    owners: [(u16, u8); MAX_ALIASES],
+    /// The hash of each, where it starts, and its octets.
+    owners: [(u64, u16, u8); MAX_ALIASES],
     length: usize,
     current: usize,
+    /// The hash of the name that is looked for.
+    hash: u64,
 }
 
 /// A DNAME made a name of more than 255 octets.
 struct TooLong;
 
 impl<'z, const SIGNED: bool> Chain<'z, SIGNED> {
-    /// A chain at its start.
+    /// A chain at its start, the name of the question.
     #[inline]
-    fn new() -> Self {
+    fn new(name: &LookupName) -> Self {
         Chain {
             redirected: ArrayVec::new(),
             expanded: ArrayVec::new(),
-            owners: [(0, 0); MAX_ALIASES],
+            owners: [(0, 0, 0); MAX_ALIASES],
             length: 0,
             current: HEADER,
+            hash: name.hash_of(0),
         }
     }
 
@@ -216,10 +220,11 @@ impl<'z, const SIGNED: bool> Chain<'z, SIGNED> {
             reply.set_ede(ExtendedError::Other);
             return false;
         }
-        self.current = target;
-        let same = |&(at, length): &(u16, u8)| {
-            let before = &reply.written(at.into())[..length.into()];
-            before.eq_ignore_ascii_case(name.suffix(0))
+        (self.current, self.hash) = (target, name.hash_of(0));
+        // Names that go round may be long, and alike but for an octet.
+        let same = |&(hash, at, length): &(u64, u16, u8)| {
+            let before = || &reply.written(at.into())[..length.into()];
+            hash == self.hash && before().eq_ignore_ascii_case(name.suffix(0))
         };
         !self.owners[..self.length].iter().any(same)
     }
@@ -230,7 +235,7 @@ impl<'z, const SIGNED: bool> Chain<'z, SIGNED> {
             reply.set_ede(ExtendedError::Other);
             return None;
         };
-        *place = (owner.at as u16, owner.length as u8);
+        *place = (self.hash, owner.at as u16, owner.length as u8);
         self.length += 1;
         Some(())
     }
