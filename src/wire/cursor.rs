@@ -109,15 +109,15 @@ impl<'m> Cursor<'m> {
     /// Passes over one domain name, which may end in a compression pointer
     /// (RFC 1035 §4.1.4). The pointer is not followed.
     pub fn skip_name(&mut self) -> Option<()> {
-        let mut end = 0;
+        // A name may have 127 labels, and a message many names.
+        let (octets, mut end) = (self.rest, 0);
         let last = loop {
-            let length = *self.rest.get(end)?;
+            let length = *octets.get(end)?;
             end += 1;
-            // A name may have 127 labels, and a message many names.
-            match length {
-                1..=63 => end += usize::from(length),
-                _ => break length,
+            if !(1..=63).contains(&length) {
+                break length;
             }
+            end += usize::from(length);
         };
         match last {
             0 => {}

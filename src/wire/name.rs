@@ -212,26 +212,74 @@ pub fn wire_length(octets: &[u8]) -> Option<usize> {
 
 /// The canonical order of names (RFC 4034 §6.1), given in wire form and lower
 /// case: by their labels from the root, a name before those below it.
-///
-/// Octets that both end in are passed over many at a time. From the first label that
-/// begins at the same place within them the names are alike, and what stands before it
-/// is compared: no name of many labels is taken apart.
 pub fn canonical_order(one: &[u8], other: &[u8]) -> Ordering {
-    let same = common_end(one, other);
-    let (mut rest, mut other_rest) = (one, other);
-    let (mut last, mut other_last) = (None, None);
-    loop {
-        let (left, other_left) = (rest.len(), other_rest.len());
-        if left == other_left && left <= same {
-            // Of two labels here, one is never the other.
-            return last.cmp(&other_last);
+    Marked::of(other).order_of(one)
+}
+
+/// A name in wire form and lower case, its labels marked, which is to be compared with
+/// many. A root label at its end is no label of its own.
+pub struct Marked<'n> {
+    octets: &'n [u8],
+    starts: [u8; MAX_LABELS + 1],
+    labels: usize,
+}
+
+impl<'n> Marked<'n> {
+    /// The name, or as many labels at the start of one.
+    pub fn of(octets: &'n [u8]) -> Marked<'n> {
+        let mut starts = [0; MAX_LABELS + 1];
+        let (mut at, mut labels) = (0, 0);
+        while let Some(&length @ 1..) = octets.get(at) {
+            starts[labels] = at as u8;
+            (at, labels) = (at + 1 + usize::from(length), labels + 1);
         }
-        if left >= other_left {
-            last = take_label(&mut rest);
+        starts[labels] = at as u8;
+        Marked {
+            octets,
+            starts,
+            labels,
         }
-        if other_left >= left {
-            other_last = take_label(&mut other_rest);
+    }
+
+    /// How many labels there are.
+    pub fn labels(&self) -> usize {
+        self.labels
+    }
+
+    /// A label, counted from the start, without its length.
+    pub fn label(&self, at: usize) -> &'n [u8] {
+        let [start, end] = [at, at + 1].map(|at| usize::from(self.starts[at]));
+        &self.octets[start + 1..end]
+    }
+
+    /// Where another name stands to this one. Octets that both end in are passed over
+    /// many at a time. From the first label that begins at the same place within them
+    /// the names are alike; what stands before it is compared.
+    pub fn order_of(&self, other: &[u8]) -> Ordering {
+        let same = common_end(self.octets, other);
+        let (mut at, mut last) = (0, None);
+        let mut step = |at: &mut usize| {
+            let (length, start) = (usize::from(other[*at]), *at + 1);
+            *at = start + length;
+            last = Some((start, *at));
+        };
+        while other.len() - at > same {
+            step(&mut at);
         }
+        let left = |label: usize| self.octets.len() - usize::from(self.starts[label]);
+        let starts = &self.starts[..self.labels];
+        let is_before = |start: &u8| self.octets.len() - usize::from(*start) > same;
+        let mut label = starts.partition_point(is_before);
+        loop {
+            match left(label).cmp(&(other.len() - at)) {
+                Ordering::Less => step(&mut at),
+                Ordering::Greater => label += 1,
+                Ordering::Equal => break,
+            }
+        }
+        // Of two labels here, one is never the other.
+        let other_last = last.map(|(start, end)| &other[start..end]);
+        other_last.cmp(&label.checked_sub(1).map(|label| self.label(label)))
     }
 }
 
@@ -250,15 +298,6 @@ pub fn common_end(mut one: &[u8], mut other: &[u8]) -> usize {
     }
     let pairs = one.iter().rev().zip(other.iter().rev());
     same + pairs.take_while(|(one, other)| one == other).count()
-}
-
-/// Takes the label at the start of a name, without its length.
-#[inline]
-fn take_label<'n>(rest: &mut &'n [u8]) -> Option<&'n [u8]> {
-    let (&length, behind) = rest.split_first()?;
-    let (label, behind) = behind.split_at(length.into());
-    *rest = behind;
-    Some(label)
 }
 
 /// Reads what follows a `\` in a master file: three digits, or any other

@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::lookup::Zone;
-use crate::wire::name::{canonical_order, common_end};
+use crate::wire::name::{Marked, canonical_order, common_end};
 use crate::wire::octets;
 use crate::wire::{LookupName, RrType};
 
@@ -163,7 +163,8 @@ impl Zones {
             return None;
         }
         let name_end = name.suffix(name.labels() - most.min(name.labels()));
-        let is_before = |zone: &Arc<Zone>| canonical_order(apex_of(zone), name_end).is_le();
+        let marked = Marked::of(name_end);
+        let is_before = |zone: &Arc<Zone>| marked.order_of(apex_of(zone)).is_le();
         let mut at = self.all.partition_point(is_before).checked_sub(1)?;
         let same = common_end(apex_of(&self.all[at]), name_end);
         loop {

@@ -12,7 +12,7 @@
 use std::cmp::Ordering;
 
 use super::super::store::{Node, NodeRef, Store};
-use crate::wire::name::{MAX_LABELS, MAX_NAME, canonical_order};
+use crate::wire::name::{MAX_NAME, Marked, canonical_order};
 
 /// Names for each key.
 const STEP: usize = 16;
@@ -65,7 +65,9 @@ impl Ordered {
     /// record proves the name, or that there is none. `None` for an empty chain.
     pub fn find<'z>(&self, store: &'z Store, name: &[u8]) -> Option<Node<'z>> {
         let labels = below(name, self.apex);
-        let key = Key::of(labels, self.common.len() + KEY).cut(&self.common);
+        let (mut key, marked) = (Key::new(), Marked::of(labels));
+        key.fill(&marked, self.common.len() + KEY);
+        let key = key.cut(&self.common);
         // Sampled names of a lower key are before the name, those of a higher one
         // behind it.
         let lower = self.keys.partition_point(|sample| *sample < key);
@@ -80,7 +82,10 @@ impl Ordered {
         let between = &self.nodes[from..self.nodes.len().min(end)];
         let is_before = |at: &NodeRef| {
             let other = below(store.node(*at).name(), self.apex);
-            order(other, labels).is_le()
+            match (alone(other), alone(labels)) {
+                (Some(other), Some(label)) => other <= label,
+                _ => marked.order_of(other).is_le(),
+            }
         };
         let behind = from + between.partition_point(is_before);
         let at = behind.checked_sub(1).or(self.nodes.len().checked_sub(1))?;
@@ -120,32 +125,28 @@ struct Key {
 }
 
 impl Key {
+    fn new() -> Key {
+        Key {
+            octets: [0; MAX_NAME],
+            length: 0,
+        }
+    }
+
     /// The key of labels, the last of which is the topmost, or its first `enough` octets
     /// and more.
     fn of(labels: &[u8], enough: usize) -> Key {
-        let mut key = Key {
-            octets: [0; MAX_NAME],
-            length: 0,
-        };
-        if let Some(label) = alone(labels) {
-            key.add(label);
-            return key;
-        }
-        let mut starts = [0; MAX_LABELS];
-        let (mut at, mut count) = (0, 0);
-        while at < labels.len() {
-            starts[count] = at as u8;
-            (at, count) = (at + 1 + usize::from(labels[at]), count + 1);
-        }
-        let mut end = labels.len();
-        for &start in starts[..count].iter().rev() {
-            let start = usize::from(start);
-            if !key.add(&labels[start + 1..end]) || key.length >= enough {
+        let mut key = Key::new();
+        key.fill(&Marked::of(labels), enough);
+        key
+    }
+
+    /// Adds labels from the topmost on.
+    fn fill(&mut self, labels: &Marked<'_>, enough: usize) {
+        for label in (0..labels.labels()).rev() {
+            if !self.add(labels.label(label)) || self.length >= enough {
                 break;
             }
-            end = start;
         }
-        key
     }
 
     /// Adds a label and its end. False where the key ends within it.
