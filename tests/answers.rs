@@ -56,21 +56,17 @@ fn long_name(number: usize) -> String {
 fn pointers_reach_behind_the_longest_chains() {
     let mut text =
         "$ORIGIN z.\n$TTL 60\n@ SOA ns hm 1 2 3 4 5\n@ NS ns\nns A 192.0.2.1\n".to_owned();
+    // Each counts twice.
+    let last = MAX_ALIASES / 2;
     text += &format!("d0 DNAME {}\nc0 CNAME {}\n", long_name(1), "x.w");
-    for hop in 1..MAX_ALIASES {
+    for hop in 1..last {
         text += &format!("{} DNAME {}\n", long_name(hop), long_name(hop + 1));
     }
     // Large sets whose names repeat each other's ends, near and far.
     for number in 0..600 {
         let host = format!("h{number}.{}", "m".repeat(40));
-        text += &format!(
-            "q.{} MX 1 {host}\n*.w MX 1 {host}\n",
-            long_name(MAX_ALIASES)
-        );
-        text += &format!(
-            "q.{} MX 2 a.{host}\n*.w MX 2 a.{host}\n",
-            long_name(MAX_ALIASES)
-        );
+        text += &format!("q.{} MX 1 {host}\n*.w MX 1 {host}\n", long_name(last));
+        text += &format!("q.{} MX 2 a.{host}\n*.w MX 2 a.{host}\n", long_name(last));
     }
     let zones = Zones::new(vec![support::zone("z.", &text)]);
     let grown = format!("{}.w.z.", long_name(7).trim_end_matches('x'));

@@ -163,3 +163,41 @@ fn the_nearest_of_many_nested_zones() {
         }
     }
 }
+
+/// Names of an answer may have so many labels together, and with proofs so many may be
+/// made of wildcards; a resolver asks for the rest (RFC 1034 §5.3.3 step 4c).
+#[test]
+fn chains_end_where_they_have_gone_far_enough() {
+    let records = |zones: &Zones, name: &str, rtype: RrType| {
+        let answer = &reply(zones, name, RrType::A).sections[0];
+        let meant = answer.iter().filter(|record| record.rtype == rtype);
+        meant.count()
+    };
+    for (labels, addresses) in [(63, 1), (64, 0)] {
+        let deep = |octet: &str| format!("{octet}.").repeat(labels) + "ex.";
+        let text = format!(
+            "{} CNAME {}\n{} A 192.0.2.1\n",
+            deep("c"),
+            deep("d"),
+            deep("d")
+        );
+        let zones = zones(&format!("$TTL 60\n{HEAD}{text}"));
+        assert_eq!(records(&zones, &deep("c"), RrType::CNAME), 1);
+        assert_eq!(
+            records(&zones, &deep("c"), RrType::A),
+            addresses,
+            "{labels}"
+        );
+    }
+    let mut text = HEAD.to_owned();
+    for number in 0..4 {
+        text += &format!("*.w{number} CNAME x.w{}\n", number + 1);
+    }
+    text += "x.w4 A 192.0.2.1\n";
+    let zones = zones(&sign("ex.", &text, Chain::Nsec));
+    for (first, aliases, addresses) in [(1, 3, 1), (0, 3, 0)] {
+        let name = format!("x.w{first}.ex.");
+        assert_eq!(records(&zones, &name, RrType::CNAME), aliases, "{name}");
+        assert_eq!(records(&zones, &name, RrType::A), addresses, "{name}");
+    }
+}

@@ -15,10 +15,15 @@ use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::store::{FURTHEST_MOVE, RECORD_HEAD, Set};
 use crate::zone::{Alias, Encloser, End, Found, Zone, Zones};
 
-/// Aliases that one answer follows; a resolver asks for the rest. Real chains have two
-/// or three; each hop costs a lookup, with DO perhaps a proof, and up to two records of
-/// 267 octets.
+/// Aliases that one answer follows, those of DNAME counted twice; a resolver asks for
+/// the rest. Real chains have two or three; each hop costs a lookup and up to two
+/// records of 267 octets.
 pub const MAX_ALIASES: usize = 8;
+/// Wildcards among them, where each has to be proved.
+const MAX_EXPANDED: usize = 3;
+/// Labels of all names that an answer goes through: each name costs more the deeper it
+/// is. Those of addresses in `ip6.arpa` have 34.
+const MAX_CHAIN_LABELS: usize = 128;
 // What stands behind the longest chain, at a wildcard grown to the longest
 // name, can still be pointed into.
 const _: () = assert!(MAX_ALIASES * 2 * (RECORD_HEAD + MAX_NAME) + MAX_NAME <= FURTHEST_MOVE);
@@ -78,10 +83,13 @@ struct Chain<'z, const SIGNED: bool> {
     /// The DNAME sets that are in the answer.
     redirected: ArrayVec<Set<'z>, MAX_ALIASES>,
     /// The wildcards whose CNAME sets are in the answer.
-    expanded: ArrayVec<Expanded, MAX_ALIASES>,
+    expanded: ArrayVec<Expanded, MAX_EXPANDED>,
     /// The hash of each, where it starts, and its octets.
     owners: [(u64, u16, u8); MAX_ALIASES],
     length: usize,
+    /// What is left of `MAX_ALIASES` and of `MAX_CHAIN_LABELS`.
+    steps_left: usize,
+    labels_left: usize,
     current: usize,
     /// The hash of the name that is looked for.
     hash: u64,
@@ -99,6 +107,8 @@ impl<'z, const SIGNED: bool> Chain<'z, SIGNED> {
             expanded: ArrayVec::new(),
             owners: [(0, 0, 0); MAX_ALIASES],
             length: 0,
+            steps_left: MAX_ALIASES,
+            labels_left: MAX_CHAIN_LABELS - name.labels(),
             current: HEADER,
             hash: name.hash_of(0),
         }
@@ -122,12 +132,16 @@ impl<'z, const SIGNED: bool> Chain<'z, SIGNED> {
         owner: Owner,
         reply: &mut Reply<'_>,
     ) -> Option<usize> {
-        self.pass(owner, reply)?;
+        self.pass(owner, 1, reply)?;
         if SIGNED && let Some(encloser) = encloser {
-            self.expanded.push(Expanded {
+            let expanded = Expanded {
                 owner,
                 next_closer: encloser.next_closer,
-            });
+            };
+            if self.expanded.try_push(expanded).is_err() {
+                reply.set_ede(ExtendedError::Other);
+                return None;
+            }
         }
         let target = reply.length() + RECORD_HEAD;
         // One record always fits into a message.
@@ -146,7 +160,7 @@ impl<'z, const SIGNED: bool> Chain<'z, SIGNED> {
         owner: Owner,
         reply: &mut Reply<'_>,
     ) -> Result<Option<usize>, TooLong> {
-        if self.pass(owner, reply).is_none() {
+        if self.pass(owner, 2, reply).is_none() {
             return Ok(None);
         }
         // A record set stands in an answer once, however often it is used.
@@ -220,6 +234,11 @@ impl<'z, const SIGNED: bool> Chain<'z, SIGNED> {
             reply.set_ede(ExtendedError::Other);
             return false;
         }
+        let Some(labels_left) = self.labels_left.checked_sub(name.labels()) else {
+            reply.set_ede(ExtendedError::Other);
+            return false;
+        };
+        self.labels_left = labels_left;
         (self.current, self.hash) = (target, name.hash_of(0));
         // Names that go round may be long, and alike but for an octet.
         let same = |&(hash, at, length): &(u64, u16, u8)| {
@@ -230,12 +249,13 @@ impl<'z, const SIGNED: bool> Chain<'z, SIGNED> {
     }
 
     /// One more name is behind us; `None` where it is one too many.
-    fn pass(&mut self, owner: Owner, reply: &mut Reply<'_>) -> Option<()> {
-        let Some(place) = self.owners.get_mut(self.length) else {
+    fn pass(&mut self, owner: Owner, steps: usize, reply: &mut Reply<'_>) -> Option<()> {
+        let Some(left) = self.steps_left.checked_sub(steps) else {
             reply.set_ede(ExtendedError::Other);
             return None;
         };
-        *place = (self.hash, owner.at as u16, owner.length as u8);
+        self.steps_left = left;
+        self.owners[self.length] = (self.hash, owner.at as u16, owner.length as u8);
         self.length += 1;
         Some(())
     }
