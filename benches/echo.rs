@@ -21,8 +21,10 @@ use shardns::answer::DEFAULT_EDNS_SIZE;
 use shardns::lab::load_generator::is_near;
 use shardns::server::idle::IDLE_WAIT;
 use shardns::server::{BATCH, RECEIVE_BUFFER};
+use shardns::sys::epoll::Epoll;
 use shardns::sys::port::{Port, SocketPort, Wait};
 use shardns::sys::socket::{UdpOptions, UdpSocket};
+use shardns::sys::xdp::{Interface, Mode, Options as QueueOptions};
 use shardns::wire::header::HEADER;
 
 /// A record at the name that was asked for: C00C, A, IN, one hour, 192.0.2.1.
@@ -44,6 +46,9 @@ struct Options {
     /// How long replies are at least
     #[arg(long, value_name = "OCTETS", default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=i64::from(DEFAULT_EDNS_SIZE)))]
     octets: u16,
+    /// Take datagrams off the first queue of this interface, past the socket
+    #[arg(long, value_name = "IFACE")]
+    xdp: Option<String>,
     /// What cargo and criterion's users pass to every benchmark
     #[arg(long, hide = true)]
     bench: bool,
@@ -80,7 +85,10 @@ fn run(options: &Options) -> anyhow::Result<()> {
         std::thread::sleep(duration);
         stopper.store(true, Ordering::Relaxed);
     });
-    echo(&socket, options.octets.into(), &stop)
+    match &options.xdp {
+        None => echo(&socket, options.octets.into(), &stop),
+        Some(interface) => echo_past(interface, address, options.octets.into(), &stop),
+    }
 }
 
 fn bind(address: SocketAddr) -> anyhow::Result<Arc<UdpSocket>> {
@@ -100,15 +108,47 @@ fn echo(socket: &Arc<UdpSocket>, least: usize, stop: &AtomicBool) -> anyhow::Res
     let mut port = SocketPort::new(socket.clone(), BATCH, size, size);
     // Relaxed: the flag is all that is passed on.
     while !stop.load(Ordering::Relaxed) {
-        let received = port.receive(Wait::ForOne)?;
-        for slot in 0..received {
-            let (request, reply) = port.exchange(slot);
-            let length = answer(request, least, reply);
-            port.set_reply(slot, length);
-        }
-        // A reply that does not go out is one answer less in the count.
-        port.send(drop);
+        exchange(&mut port, least)?;
     }
+    Ok(())
+}
+
+/// The same on the first queue of an interface.
+fn echo_past(
+    interface: &str,
+    address: SocketAddr,
+    least: usize,
+    stop: &AtomicBool,
+) -> anyhow::Result<()> {
+    let options = QueueOptions {
+        mode: Mode::Auto,
+        readers: 1,
+        width: BATCH,
+        reply: DEFAULT_EDNS_SIZE.into(),
+    };
+    let (_interface, mut ports) = Interface::open(interface, &[address], &options)?;
+    let port = ports.first_mut().context("the interface has no queue")?;
+    let mut epoll = Epoll::new()?;
+    epoll.add(port, 0)?;
+    while !stop.load(Ordering::Relaxed) {
+        if !port.has_waiting() {
+            epoll.wait(IDLE_WAIT)?.for_each(drop);
+        }
+        exchange(port, least)?;
+    }
+    Ok(())
+}
+
+/// One batch in and out.
+fn exchange<P: Port>(port: &mut P, least: usize) -> anyhow::Result<()> {
+    let received = port.receive(Wait::ForOne)?;
+    for slot in 0..received {
+        let (request, reply) = port.exchange(slot);
+        let length = answer(request, least, reply);
+        port.set_reply(slot, length);
+    }
+    // A reply that does not go out is one answer less in the count.
+    port.send(drop);
     Ok(())
 }
 

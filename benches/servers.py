@@ -15,6 +15,10 @@ READY_QUESTION = b"\x12\x34\0\0\0\1\0\0\0\0\0\0\3ns1\7example\3com\0\0\1\0\1"
 SERVERS = {
     "echo": ("$echo", None, "$ip:$port --seconds 86400 --octets $octets"),
     "shardns": ("$shardns", None, "serve $origin=$zone --listen $ip:$port --workers 1 --no-tcp"),
+    # Past the sockets, each on an interface of its own.
+    "echo-xdp": ("$echo", None, "$ip:$port --seconds 86400 --octets $octets --xdp $device"),
+    "shardns-xdp": ("$shardns", None, "serve $origin=$zone --listen $ip:$port --workers 1 --no-tcp --xdp $device"),
+    "knot-xdp": ("knotd", "-V", "-c $folder/knot.conf"),
     "gdnsd": ("gdnsd", "-h", "-c $folder start"),
     "nsd": ("nsd", "-v", "-d -c $folder/nsd.conf"),
     "knot": ("knotd", "-V", "-c $folder/knot.conf"),
@@ -25,6 +29,9 @@ SERVERS = {
 # Those that do not serve zones as others signed them, or not set up as here.
 NEVER_SIGNED = {"gdnsd", "pdns"}
 
+# Those that are on an interface of their own.
+PAST_SOCKETS = {"echo-xdp", "shardns-xdp", "knot-xdp"}
+
 # How a zone is signed: whether it has NSEC3.
 DENIALS = {"nsec": "off", "nsec3": "on"}
 
@@ -33,6 +40,10 @@ LOADS = {
     "kxdpgun": (
         "kxdpgun -F $cpu -t $seconds -Q $rate -p $port -i $queries $ip",
         r"total queries:\s+(\d+)", r"total replies:.*\((\d+) pps\)", r"responded (\w+):\s+(\d+)",
+    ),
+    "frames": (
+        "$frames $ip:$port --device $load_device --name ns1.example.com --seconds $seconds",
+        r'"sent":(\d+)', r'"answers_per_s":([\d.]+)', r'"([A-Z]+\d*)":(\d+)',
     ),
     "dnsperf": (
         "dnsperf $dnssec -s $ip -p $port -d $queries -l $seconds -c 16 -q 512 -T 1",
@@ -90,14 +101,19 @@ class Server:
     """One server: configured, started, asked until it answers, loaded, stopped."""
 
     def __init__(self, server, place, port, zone, built, folder, octets=0):
-        self.name, self.place, self.address, self.zone = server.split("=")[0], place, (place.ip, port), zone
+        self.name, self.place, self.zone = server.split("=")[0], place, zone
+        own = self.name in PAST_SOCKETS or "$device" in program_and_arguments(server)
+        ip, device, load_device = place.pair() if own else (place.ip, "server0", "load0")
+        self.address = (ip, port)
         # Knot pins its workers itself, from CPU 0 up.
-        self.cpu, self.load_cpu = (LOAD_CPU, SERVER_CPU) if server == "knot" else (SERVER_CPU, LOAD_CPU)
+        self.cpu, self.load_cpu = (LOAD_CPU, SERVER_CPU) if server.startswith("knot") else (SERVER_CPU, LOAD_CPU)
         self.folder = folder / self.name
         self.process, self.failed, self.pss = None, None, None
         # Of each start: seconds to the first answer, and what they cost.
         self.ready, self.ready_cpu = [], []
-        self.words = dict(built, ip=place.ip, port=port, zone=zone, origin=ORIGIN, folder=self.folder, octets=octets)
+        self.words = dict(
+            built, ip=ip, port=port, zone=zone, origin=ORIGIN, folder=self.folder, octets=octets,
+            device=device, load_device=load_device)
         self.command = shlex.split(Template(program_and_arguments(server)).substitute(self.words))
 
     def configure(self):
@@ -218,12 +234,21 @@ class Namespaces:
         own = os.readlink("/proc/self/ns/net")
         while self.holder.poll() is None and os.readlink(f"/proc/{self.holder.pid}/ns/net") == own:
             time.sleep(0.01)
-        one = "numrxqueues 1 numtxqueues 1"
-        self.set_up([], f"link add load0 {one} type veth peer name server0 {one} netns {self.holder.pid}")
-        for where, device, address in (([], "load0", "10.97.0.1"), (self.inside, "server0", self.ip)):
-            self.set_up(where, f"address add {address}/24 dev {device}")
-            self.set_up(where, f"link set {device} up")
+        self.pairs = 0
+        self.pair()
+        for where in ([], self.inside):
             self.set_up(where, "link set lo up")
+
+    def pair(self):
+        """One more veth pair: the server's address, its interface, and the load's."""
+        number, one = self.pairs, "numrxqueues 1 numtxqueues 1"
+        self.pairs += 1
+        load, server = f"load{number}", f"server{number}"
+        self.set_up([], f"link add {load} {one} type veth peer name {server} {one} netns {self.holder.pid}")
+        for where, device, host in (([], load, 1), (self.inside, server, 2)):
+            self.set_up(where, f"address add 10.97.{number}.{host}/24 dev {device}")
+            self.set_up(where, f"link set {device} up")
+        return f"10.97.{number}.2", server, load
 
     def set_up(self, where, arguments):
         subprocess.run([*where, "ip", *arguments.split()], check=True, timeout=10)
@@ -245,6 +270,9 @@ class Loopback:
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
             probe.bind((self.ip, 0))
             return probe.getsockname()[1]
+
+    def pair(self):
+        sys.exit("servers past the sockets have interfaces of their own, which takes root")
 
     def close(self):
         pass

@@ -34,6 +34,7 @@ pub(super) enum Size {
 pub(super) enum Operation {
     Add = 0x00,
     Subtract = 0x10,
+    Or = 0x40,
     And = 0x50,
     ShiftRight = 0x70,
     Move = 0xb0,

@@ -11,13 +11,14 @@ use super::assembler::Instruction;
 const MAP_CREATE: libc::c_int = 0;
 const MAP_UPDATE: libc::c_int = 2;
 const PROG_LOAD: libc::c_int = 5;
-#[cfg(test)]
 const PROG_TEST_RUN: libc::c_int = 10;
 const LINK_CREATE: libc::c_int = 28;
 
 /// `BPF_PROG_TYPE_XDP` and `BPF_XDP`.
 const XDP_PROGRAM: u32 = 6;
 const XDP_ATTACHED: u32 = 37;
+/// `BPF_F_TEST_XDP_LIVE_FRAMES`.
+const LIVE_FRAMES: u32 = 2;
 /// `BPF_F_MMAPABLE`.
 const MAPPABLE: u32 = 1 << 10;
 
@@ -68,7 +69,6 @@ struct NewLink {
     flags: u32,
 }
 
-#[cfg(test)]
 #[repr(C)]
 #[derive(Default)]
 struct TestRun {
@@ -180,6 +180,26 @@ impl Program {
         };
         call(PROG_TEST_RUN, &mut run)?;
         Ok(run.returned as i32)
+    }
+
+    /// Has the interface with this number send the frame so many times, each after
+    /// the program has changed it, if it answers XDP_TX
+    /// (`Documentation/bpf/bpf_prog_run.rst`).
+    pub fn send_copies(&self, frame: &[u8], interface: u32, repeat: u32) -> io::Result<()> {
+        // struct xdp_md: data, data_end, data_meta, ingress_ifindex, rx_queue_index,
+        // egress_ifindex.
+        let context = [0, frame.len() as u32, 0, interface, 0, 0];
+        let mut run = TestRun {
+            program: self.0.as_raw_fd() as u32,
+            size_in: frame.len() as u32,
+            data_in: frame.as_ptr() as u64,
+            context_size_in: size_of_val(&context) as u32,
+            context_in: context.as_ptr() as u64,
+            repeat,
+            flags: LIVE_FRAMES,
+            ..TestRun::default()
+        };
+        call(PROG_TEST_RUN, &mut run).map(drop)
     }
 
     /// Attaches the program to an interface for as long as the link is open. `flags`

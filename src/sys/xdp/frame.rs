@@ -130,6 +130,25 @@ impl<'f> Headers<'f> {
     }
 }
 
+/// A request over IPv4 in its frame, from a station and address to others, with no
+/// checksum of UDP and no source port.
+pub(super) fn request(
+    from: ([u8; 6], Ipv4Addr),
+    to: ([u8; 6], Ipv4Addr, u16),
+    payload: &[u8],
+) -> Vec<u8> {
+    let length = (8 + payload.len()) as u16;
+    let mut network = vec![0x45, 0, 0, 0, 0, 0, 0x40, 0, HOPS, UDP, 0, 0];
+    network[2..4].copy_from_slice(&(20 + length).to_be_bytes());
+    network.extend(from.1.octets());
+    network.extend(to.1.octets());
+    let checksum = checksum(sum(&network));
+    network[10..12].copy_from_slice(&checksum);
+    let ports = [[0; 2], to.2.to_be_bytes(), length.to_be_bytes(), [0; 2]];
+    let ethernet = [&to.0[..], &from.0, &[8, 0]].concat();
+    [&ethernet, &network, ports.as_flattened(), payload].concat()
+}
+
 fn address(octets: &[u8]) -> IpAddr {
     match octets.first_chunk::<16>() {
         Some(octets) => Ipv6Addr::from(*octets).into(),

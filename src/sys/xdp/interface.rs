@@ -76,6 +76,14 @@ impl Facts {
     }
 }
 
+/// The station that an interface is (its MAC address).
+pub(super) fn station(name: &str) -> io::Result<[u8; 6]> {
+    let answer = Asked::new(name)?.ask(libc::SIOCGIFHWADDR)?;
+    // SAFETY: the kernel has written the address.
+    let octets = unsafe { answer.ifr_ifru.ifru_hwaddr.sa_data };
+    Ok(std::array::from_fn(|at| octets[at] as u8))
+}
+
 /// A VLAN that is made of the interface's tagged frames.
 fn vlan_on(interface: &str) -> Option<String> {
     let list = fs::read_to_string("/proc/thread-self/net/vlan/config").ok()?;

@@ -8,6 +8,7 @@
 //! - `queue.rs`: the socket of a queue; `memory.rs`: its frames and rings.
 //! - `frame.rs`: the headers around a datagram.
 //! - `port.rs`: all of it as a port.
+//! - `source.rs`: what measurements need beside.
 //! - `interface.rs`: which interfaces this is possible on.
 //!
 //! A reply goes back to the station that its request came from, on the same
@@ -22,6 +23,7 @@ mod memory;
 mod port;
 mod program;
 mod queue;
+pub mod source;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
