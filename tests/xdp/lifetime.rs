@@ -1,6 +1,8 @@
 //! What begins and ends: nothing is left of a process that was killed, nothing is
 //! lost by one that stops or is taken over from.
 
+use std::io::{Read, Write};
+use std::net::TcpStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -56,7 +58,7 @@ fn ask(wire: &Wire) {
 #[test]
 fn a_process_that_is_killed_leaves_nothing_behind() {
     let Some(wire) = wire("killed") else { return };
-    let server = serve(&wire, &["--control", "none"]);
+    let server = serve(&wire, &[]);
     assert!(has_program(&wire));
     ask(&wire);
     server.signal("KILL");
@@ -66,11 +68,50 @@ fn a_process_that_is_killed_leaves_nothing_behind() {
         assert!(begin.elapsed() < PATIENCE, "the program stays");
     }
     // The queues are free again, after a moment that the next one waits for.
-    let mut next = serve(&wire, &["--control", "none"]);
+    let mut next = serve(&wire, &[]);
     ask(&wire);
     next.signal("TERM");
     let table = next.until("past the sockets");
     assert!(table.contains("worker"));
+}
+
+/// What an HTTP server at this address of the server's network says.
+fn get(wire: &Wire, address: &str, path: &str) -> String {
+    wire.at_server(|| {
+        let mut stream = TcpStream::connect(address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).unwrap();
+        let mut said = String::new();
+        stream.read_to_string(&mut said).unwrap();
+        said
+    })
+}
+
+/// As the user that root's servers become, under the sandbox, and after a reload.
+#[test]
+fn a_server_without_privileges_goes_on_past_the_sockets_and_tells() {
+    let Some(wire) = wire("metrics") else { return };
+    let mut server = serve(&wire, &["--metrics", "127.0.0.1:0"]);
+    ask(&wire);
+    server.signal("HUP");
+    server.until("reload: ");
+    ask(&wire);
+    let address = server.log.split("metrics at http://").nth(1).unwrap();
+    let address = address.split('/').next().unwrap();
+    let metrics = get(&wire, address, "/metrics");
+    let sum = |name: &str| -> u64 {
+        let lines = metrics.lines().filter(|line| line.starts_with(name));
+        let values = lines.map(|line| line.rsplit(' ').next().unwrap());
+        values.map(|value| value.parse::<u64>().unwrap()).sum()
+    };
+    assert_eq!(sum("shardns_queue_received_total{"), 4, "{metrics}");
+    assert_eq!(sum("shardns_queue_sent_total{"), 4);
+    assert_eq!(sum("shardns_queue_no_frame_total{"), 0);
+    // To learn where the server is, the client asks groups of stations.
+    assert!(sum("shardns_passed_total{") > 0, "{metrics}");
+    assert!(metrics.contains("interface=\"xdp-server\",queue=\"1\",worker=\"1\""));
+    assert!(metrics.contains("interface=\"xdp-server\",reason=\"not_unicast\""));
 }
 
 #[test]

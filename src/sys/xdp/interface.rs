@@ -179,16 +179,20 @@ fn address_of(entry: &libc::ifaddrs) -> Option<Address> {
     // SAFETY: the name ends with a zero and lives as long as the entry.
     let name = unsafe { std::ffi::CStr::from_ptr(entry.ifa_name) };
     let flags = entry.ifa_flags;
+    let address = ip(entry.ifa_addr)?;
     let has_broadcast = flags & libc::IFF_BROADCAST as u32 != 0;
-    let broadcast = has_broadcast.then(|| ip(entry.ifa_ifu)).flatten();
+    let mask = has_broadcast.then(|| ip(entry.ifa_netmask)).flatten();
     Some(Address {
         interface: name.to_string_lossy().into_owned(),
         is_loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
-        address: ip(entry.ifa_addr)?,
-        broadcast: broadcast.and_then(|address| match address {
-            IpAddr::V4(address) => Some(address),
-            IpAddr::V6(_) => None,
-        }),
+        address,
+        broadcast: match (address, mask) {
+            // A network of one or two hosts has none (RFC 3021).
+            (IpAddr::V4(address), Some(IpAddr::V4(mask))) if mask.to_bits() | 1 != u32::MAX => {
+                Some(address | !mask)
+            }
+            _ => None,
+        },
     })
 }
 
