@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufWriter, Write};
+use std::num::NonZero;
 use std::path::PathBuf;
+use std::thread;
 
 use anyhow::bail;
 
 use super::Silent;
 use super::sources::{ConfigFile, ZoneArguments, plural, untold};
+use crate::wire::rdata::dnssec::algorithm_name;
 use crate::zone::load::{LoadError, Loaded};
 use crate::zone::records::Severity;
 use crate::zone::told::Told;
+use crate::zone::{Scrutiny, Verified};
 
 /// The arguments of `shardns check`.
 #[derive(Debug, clap::Args)]
@@ -28,6 +32,11 @@ pub struct Check {
     /// Take warnings for errors: exit 1 if there is one
     #[arg(long)]
     strict: bool,
+    /// Verify every signature of signed zones, on all CPUs, and take for an error what a
+    /// resolver that validates would refuse: a wrong, missing or expired signature, a
+    /// proof that is wrong
+    #[arg(long)]
+    dnssec: bool,
 }
 
 /// How many faults there are.
@@ -54,11 +63,12 @@ impl Check {
     fn check(&self, out: &mut impl Write) -> anyhow::Result<()> {
         let mut found = Found::default();
         let mut told = Told::nothing(self.zones.all);
+        let scrutiny = self.scrutiny();
         for source in self.zones.find()? {
             let mut print = |line: &str| drop(writeln!(out, "{line}"));
             let loaded = match self.print {
-                true => source.load_and_print(&mut print),
-                false => source.load(),
+                true => source.load_and_print(scrutiny, &mut print),
+                false => source.load_under(scrutiny),
             };
             found.files += 1;
             match loaded {
@@ -82,12 +92,21 @@ impl Check {
         self.conclude(&found)
     }
 
+    fn scrutiny(&self) -> Scrutiny {
+        let cpus = || thread::available_parallelism().map_or(1, NonZero::get);
+        Scrutiny {
+            verifiers: if self.dnssec { cpus() } else { 0 },
+            ..Scrutiny::now()
+        }
+    }
+
     fn conclude(&self, found: &Found) -> anyhow::Result<()> {
         let Count { errors, warnings } = found.count;
         if errors > 0 {
             let (bad, files) = (found.bad, found.files);
+            let or_validated = if self.dnssec { " or validated" } else { "" };
             bail!(
-                "{errors} {}; {bad} of {files} {} cannot be served",
+                "{errors} {}; {bad} of {files} {} cannot be served{or_validated}",
                 plural(errors, "error"),
                 plural(files, "zone")
             );
@@ -169,5 +188,52 @@ fn report(out: &mut impl Write, loaded: &Loaded, count: Count, told: &mut Told) 
     if warnings > 0 {
         write!(out, ", {warnings} {}", plural(warnings, "warning"))?;
     }
-    writeln!(out)
+    writeln!(out)?;
+    match &loaded.verified {
+        Some(verified) => writeln!(out, "{path}: {}", verdict(verified)),
+        None => Ok(()),
+    }
+}
+
+/// What came of a zone's signatures, in one line.
+fn verdict(verified: &Verified) -> String {
+    let Verified {
+        right, wrong, keys, ..
+    } = verified;
+    if *right + *wrong + verified.keyless == 0 && verified.unknown.is_empty() {
+        return "no signatures".into();
+    }
+    let count = right + wrong;
+    let mut line = format!(
+        "{} {} of {keys} {} verified in {:.1} s: {} wrong",
+        thousands(count),
+        plural(count, "signature"),
+        plural(*keys, "key"),
+        verified.took.as_secs_f64(),
+        thousands(*wrong)
+    );
+    if verified.keyless > 0 {
+        line += &format!(
+            ", {} by keys that are not there",
+            thousands(verified.keyless)
+        );
+    }
+    for (algorithm, count) in &verified.unknown {
+        let (name, count) = (algorithm_name(*algorithm), thousands(*count));
+        line += &format!(", {count} not verified: algorithm {algorithm} ({name})");
+    }
+    line
+}
+
+/// A number with commas between thousands.
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }

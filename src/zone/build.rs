@@ -4,36 +4,63 @@
 
 mod denial;
 
-use super::check;
+use super::check::{self, Scrutiny};
 use super::compose::{Composer, SURE_TO_FIT};
-use super::denial::Parameters;
+use super::hashes::HashedChain;
 use super::lookup::{Zone, ZoneSummary};
 use super::memory;
 use super::names::NameId;
 use super::records::{Faults, Provenance, Record, Records};
 use super::sorted::{Occlusion, Sorted, SortedSet};
 use super::store::{self, Builder, NodeRef, RECORD_HEAD};
+use super::verify::{Verified, verify};
 use crate::wire::{LookupName, Name, RrType};
 
+/// What became of records.
+pub struct Built {
+    /// The zone; `None` where an error makes it unfit to be served.
+    pub zone: Option<Zone>,
+    /// What is wrong with it.
+    pub faults: Faults,
+    /// What came of its signatures, where they were to be verified.
+    pub verified: Option<Verified>,
+}
+
+impl Built {
+    fn failed(faults: Faults, verified: Option<Verified>) -> Built {
+        Built {
+            zone: None,
+            faults,
+            verified,
+        }
+    }
+}
+
 /// Builds a zone from records, `origin` if that is given, and tells what is
-/// wrong with it. There is none where an error makes it unfit to be served.
-pub fn build(mut records: Records, origin: Option<Name>) -> (Option<Zone>, Faults) {
+/// wrong with it.
+pub fn build(mut records: Records, origin: Option<Name>, scrutiny: Scrutiny) -> Built {
     let Some(apex) = apex(&records, origin).or_else(|| without_soa(&mut records, origin)) else {
-        return (None, records.faults);
+        return Built::failed(records.faults, None);
     };
     let mut sorted = Sorted::new(records, apex);
-    check::check(&mut sorted);
+    let chain = HashedChain::of(&sorted);
+    check::check(&mut sorted, chain.as_ref(), scrutiny);
+    let verified = (scrutiny.verifiers > 0).then(|| verify(&mut sorted, scrutiny.verifiers));
     if sorted.records.faults.errors() > 0 {
-        return (None, sorted.records.faults);
+        return Built::failed(sorted.records.faults, verified);
     }
-    let zone = Assembler::new(&sorted).assemble();
+    let zone = Assembler::new(&sorted, chain).assemble();
     let mut faults = sorted.records.faults;
     match zone {
-        Ok(zone) => (Some(zone), faults),
+        Ok(zone) => Built {
+            zone: Some(zone),
+            faults,
+            verified,
+        },
         Err(Full) => {
             let sentence = "the zone takes more than 16 GiB of memory; split it";
             faults.error(Provenance::START, sentence);
-            (None, faults)
+            Built::failed(faults, verified)
         }
     }
 }
@@ -85,8 +112,8 @@ struct Assembler<'d> {
     beside: Vec<NodeRef>,
     /// Nodes with NSEC3 records, and whose they are.
     nsec3: Vec<(NameId, NodeRef)>,
-    /// How the names of the zone's NSEC3 chain are hashed, where it has one.
-    parameters: Option<Parameters>,
+    /// The zone's NSEC3 chain, where it has one.
+    chain: Option<HashedChain>,
     /// What no message has room for.
     oversized: Vec<Oversized<'d>>,
     summary: ZoneSummary,
@@ -115,7 +142,7 @@ struct Oversized<'d> {
 struct Full;
 
 impl<'d> Assembler<'d> {
-    fn new(sorted: &'d Sorted) -> Self {
+    fn new(sorted: &'d Sorted, chain: Option<HashedChain>) -> Self {
         let names = sorted.records.names.len();
         Assembler {
             sorted,
@@ -124,7 +151,7 @@ impl<'d> Assembler<'d> {
             nodes: memory::filled(None, names),
             beside: Vec::new(),
             nsec3: Vec::new(),
-            parameters: denial::parameters(sorted),
+            chain,
             oversized: Vec::new(),
             summary: ZoneSummary::default(),
         }
@@ -171,7 +198,7 @@ impl<'d> Assembler<'d> {
         if self.sorted.is_cut(id) {
             flags |= store::CUT;
         }
-        if self.parameters.is_some() {
+        if self.chain.is_some() {
             flags |= store::HASHED;
         }
         for set in self.sets(id, Place::Found) {

@@ -7,7 +7,7 @@ mod hashed;
 mod ordered;
 
 pub use hashed::{HASH, Hashed, HashedBuilder, Parameters, owner_hash};
-pub use ordered::Ordered;
+pub use ordered::{Ordered, in_order, is_before};
 
 use super::store::{Node, Store};
 

@@ -4,10 +4,12 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::build::build;
+use super::build::{Built, build};
+use super::check::Scrutiny;
 use super::lookup::Zone;
 use super::text::fault::{self, Fault};
 use super::text::{self, Library, Stamp};
+use super::verify::Verified;
 use crate::wire::{Name, NameError};
 
 /// Why there are no zones to be had.
@@ -93,6 +95,8 @@ pub struct Loaded {
     pub faults: Vec<Fault>,
     /// Every file that was read for it, included ones too, and its state then.
     pub files: Vec<(PathBuf, Option<Stamp>)>,
+    /// What came of its signatures, where they were to be verified.
+    pub verified: Option<Verified>,
 }
 
 impl Source {
@@ -123,21 +127,35 @@ impl Source {
     ///
     /// A file that cannot be read at all; everything else is a fault.
     pub fn load(&self) -> Result<Loaded, LoadError> {
-        load(self.library, &self.path, self.origin)
+        self.load_under(Scrutiny::now())
     }
 
-    /// Reads and builds the zone, and hands its records to `line` as they were
-    /// read, each as a line of a master file.
+    /// Reads the zone, looks at it so closely, and builds it.
     ///
     /// # Errors
     ///
     /// As `load`.
-    pub fn load_and_print(&self, mut line: impl FnMut(&str)) -> Result<Loaded, LoadError> {
+    pub fn load_under(&self, scrutiny: Scrutiny) -> Result<Loaded, LoadError> {
+        let read = read(self.library, &self.path, self.origin)?;
+        Ok(loaded(&self.path, self.origin, read, scrutiny))
+    }
+
+    /// The same, and hands its records to `line` as they were read, each as a line of
+    /// a master file.
+    ///
+    /// # Errors
+    ///
+    /// As `load`.
+    pub fn load_and_print(
+        &self,
+        scrutiny: Scrutiny,
+        mut line: impl FnMut(&str),
+    ) -> Result<Loaded, LoadError> {
         let read = read(self.library, &self.path, self.origin)?;
         for record in &read.records.list {
             line(&text::line(&read.records, record));
         }
-        Ok(loaded(&self.path, self.origin, read))
+        Ok(loaded(&self.path, self.origin, read, scrutiny))
     }
 }
 
@@ -148,12 +166,16 @@ impl Source {
 ///
 /// A file that cannot be read at all; everything else is a fault.
 pub fn load(library: Library, path: &Path, origin: Option<Name>) -> Result<Loaded, LoadError> {
-    Ok(loaded(path, origin, read(library, path, origin)?))
+    Source::new(library, path, origin).load()
 }
 
-fn loaded(path: &Path, origin: Option<Name>, read: text::Read) -> Loaded {
+fn loaded(path: &Path, origin: Option<Name>, read: text::Read, scrutiny: Scrutiny) -> Loaded {
     let text::Read { records, texts } = read;
-    let (zone, faults) = build(records, origin);
+    let Built {
+        zone,
+        faults,
+        verified,
+    } = build(records, origin, scrutiny);
     Loaded {
         path: path.into(),
         zone: zone.map(Arc::new),
@@ -162,6 +184,7 @@ fn loaded(path: &Path, origin: Option<Name>, read: text::Read) -> Loaded {
             .iter()
             .map(|text| (text.path.clone(), text.stamp))
             .collect(),
+        verified,
     }
 }
 

@@ -18,9 +18,13 @@ pub mod zones;
 
 mod check;
 mod compose;
+mod hashes;
 mod memory;
 mod sorted;
+mod verify;
 
+pub use check::{SOON, Scrutiny};
 pub use load::{LoadError, Loaded, load};
 pub use lookup::{Alias, Encloser, End, Found, Zone};
+pub use verify::Verified;
 pub use zones::Zones;

@@ -7,6 +7,7 @@
 //!     the text, indented by four spaces. The first file is the one that is
 //!     read, as ORIGIN=NAME where that is written; others can be included
 //!
+//! now YYYY-MM-DDTHH:MM:SSZ         when it is read, if not at the start of 2026
 //! no faults              or
 //! faults
 //!     LINE:COLUMN: error|warning: PART OF THE SENTENCE
@@ -17,8 +18,11 @@
 //! ```
 //!
 //! `<TEXT*N>` stands for N times TEXT, and `<CR>`, `<NUL>`, `<VT>`, `<FF>`,
-//! `<NBSP>` and `<BOM>` for what cannot be seen. In a file's name `\032` is a blank. `crlf` ends lines with CR LF, `bom` puts
-//! a byte-order mark first, `open-end` leaves out the last newline.
+//! `<NBSP>` and `<BOM>` for what cannot be seen. `<KEY>` is the data of a DNSKEY, and
+//! `<BY N>` what stands behind the type in a signature by it of a set in `example.` with
+//! a TTL of 3600 and N labels, valid from December 2025 to January 2026. In a file's
+//! name `\032` is a blank. `crlf` ends lines with CR LF, `bom` puts a byte-order mark
+//! first, `open-end` leaves out the last newline.
 //!
 //! The faults are all there are, in their order: errors first, then by place.
 //! Nearly every zone here has one name server, so that this is left out where a
@@ -29,13 +33,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use shardns::wire::Name;
-use shardns::zone::Loaded;
 use shardns::zone::load::Source;
 use shardns::zone::records::Severity;
 use shardns::zone::text::fault::{self, Fault};
 use shardns::zone::text::{self, Library};
+use shardns::zone::{Loaded, Scrutiny};
 
 /// What nearly every zone of the cases would be told.
 const ONE_SERVER: &str = "has one name server";
@@ -51,6 +56,7 @@ pub struct Case {
     records: Option<Vec<String>>,
     /// Whether `records` leaves out how the zone begins.
     below: bool,
+    scrutiny: Scrutiny,
 }
 
 #[derive(Default)]
@@ -125,12 +131,14 @@ fn read(path: &Path) -> Vec<Case> {
                 faults: None,
                 records: None,
                 below: false,
+                scrutiny: read_at("2026-01-01T00:00:00Z"),
             });
             continue;
         }
         let case = cases.last_mut().unwrap_or_else(|| panic!("{at}: no case"));
         match word {
             "file" => case.file(rest),
+            "now" => case.scrutiny = read_at(rest),
             "no" | "faults" => case.faults = Some(Vec::new()),
             "records" => (case.records, case.below) = (Some(Vec::new()), rest == "below"),
             _ => panic!("{at}: cannot read `{line}`"),
@@ -139,8 +147,31 @@ fn read(path: &Path) -> Vec<Case> {
     cases
 }
 
-/// What a case names, since nobody would see it.
-const UNSEEN: [(&str, &str); 6] = [
+/// A time at which a zone is read.
+fn read_at(time: &str) -> Scrutiny {
+    let time = humantime::parse_rfc3339(time).unwrap();
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap();
+    Scrutiny {
+        now: since.as_secs().try_into().unwrap(),
+        verifiers: 0,
+    }
+}
+
+/// What a case names, since nobody would see it, or see anything but it.
+const NAMED: [(&str, &str); 10] = [
+    ("<KEY>", "256 3 13 AQID"),
+    (
+        "<BY 1>",
+        "13 1 3600 20260201000000 20251201000000 2063 example. AQID",
+    ),
+    (
+        "<BY 2>",
+        "13 2 3600 20260201000000 20251201000000 2063 example. AQID",
+    ),
+    (
+        "<BY 3>",
+        "13 3 3600 20260201000000 20251201000000 2063 example. AQID",
+    ),
     ("<CR>", "\r"),
     ("<NUL>", "\0"),
     ("<VT>", "\x0b"),
@@ -152,7 +183,7 @@ const UNSEEN: [(&str, &str); 6] = [
 /// Writes names of what cannot be seen and `<TEXT*N>` out, the innermost first.
 fn repeated(line: &str) -> String {
     let mut line = line.to_owned();
-    for (name, text) in UNSEEN {
+    for (name, text) in NAMED {
         line = line.replace(name, text);
     }
     while let Some(start) = line.rfind('<') {
@@ -194,7 +225,9 @@ impl Case {
         }
         let first = folder.join(&self.files[0].name);
         let source = Source::new(Library::Disk, &first, self.origin);
-        let loaded = source.load().map_err(|error| error.to_string())?;
+        let loaded = source
+            .load_under(self.scrutiny)
+            .map_err(|error| error.to_string())?;
         self.check_faults(&loaded, &folder)?;
         let printed = print(&first, self.origin)?;
         if let Some(expected) = &self.records {
@@ -282,7 +315,8 @@ fn is_beginning(line: &str, first: &str) -> bool {
 /// The records of a master file as they are printed, a space between fields.
 pub fn print(path: &Path, origin: Option<Name>) -> Result<Vec<String>, String> {
     let mut lines = Vec::new();
-    let printed = Source::new(Library::Disk, path, origin).load_and_print(|line| {
+    let source = Source::new(Library::Disk, path, origin);
+    let printed = source.load_and_print(Scrutiny::now(), |line| {
         // An empty APL record has nothing behind its type.
         lines.push(line.replacen('\t', " ", 4).trim_end().to_owned());
     });

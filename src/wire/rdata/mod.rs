@@ -5,6 +5,7 @@
 
 pub mod apl;
 pub mod bitmap;
+pub mod dnssec;
 pub mod hip;
 pub mod loc;
 pub mod obsolete;

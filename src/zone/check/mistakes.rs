@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use std::net::Ipv6Addr;
 
 use super::super::denial::Parameters;
+use super::super::hashes::MAX_ITERATIONS;
 use super::super::names::NameId;
 use super::super::records::{Faults, Record};
 use super::super::sorted::SortedSet;
@@ -20,9 +21,6 @@ const REVERSE: &[u8] = b"\x07in-addr\x04arpa\0";
 const MIN_OCTETS_OF_24: usize = 6;
 /// The priority of a service binding that is an alias and has no parameters.
 const ALIAS_MODE: &[u8] = &[0, 0];
-/// The most iterations of NSEC3 that are served: what resolvers agree to take, and
-/// what a proof may cost.
-const MAX_ITERATIONS: u16 = 100;
 /// A field of NSEC3PARAM.
 const ITERATIONS: usize = 2;
 /// Fields of a SOA.
@@ -51,6 +49,7 @@ impl Checker<'_> {
             RrType::CNAME => self.alias(faults, set),
             RrType::DNAME => self.redirection(faults, id, set),
             RrType::DS if id == self.sorted.apex => self.ds_at_apex(faults, set),
+            RrType::DS => self.ds_elsewhere(faults, id, set),
             RrType::NSEC3PARAM if id == self.sorted.apex => self.iterations(faults, set),
             RrType::CDS | RrType::CDNSKEY => self.deletion(faults, set),
             RrType::SVCB => self.name_server_binding(faults, id, set),

@@ -1,28 +1,64 @@
 //! What a zone must be to be served (`structure`), and what someone should look
 //! at: what records point at (`targets`, `aliases`), and what people get wrong
-//! (`mistakes`). Each fault is named at the record that shows it; none hides
+//! (`mistakes`). Signed zones have signatures (`signed`) that are valid for some time
+//! (`times`), proofs of what there is not (`proofs`), and maybe a digest of
+//! everything (`digest`). Each fault is named at the record that shows it; none hides
 //! another.
 
 mod aliases;
+mod digest;
 mod mistakes;
+mod proofs;
+mod signed;
 mod structure;
 mod targets;
+mod times;
 
+use std::time::SystemTime;
+
+use super::hashes::HashedChain;
 use super::names::NameId;
-use super::records::{Faults, Record};
+use super::records::{Faults, Provenance, Record};
 use super::sorted::{Occlusion, Sorted, SortedSet};
 use crate::wire::Name;
 
 use aliases::Redirections;
+pub use signed::labels;
 pub use structure::no_soa;
 pub use targets::target;
+pub use times::SOON;
 
-/// Looks at the whole zone. What seems to be missing is not missed where it
-/// may stand on a line that could not be read.
-pub fn check(sorted: &mut Sorted) {
+/// How closely a zone is looked at.
+#[derive(Clone, Copy, Debug)]
+pub struct Scrutiny {
+    /// The time for which its signatures are to be valid, in seconds since 1970, modulo
+    /// 2^32.
+    pub now: u32,
+    /// Threads that verify every signature. With 0 the signatures are believed, and what
+    /// resolvers refuse of a signed zone is a warning: it can be served. Otherwise
+    /// that is an error.
+    pub verifiers: usize,
+}
+
+impl Scrutiny {
+    /// As a zone is looked at that is about to be served.
+    pub fn now() -> Scrutiny {
+        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+        Scrutiny {
+            // Signatures count modulo 2^32 too (RFC 4034 §3.1.5).
+            now: since.map_or(0, |since| since.as_secs() as u32),
+            verifiers: 0,
+        }
+    }
+}
+
+/// Looks at the whole zone, and at the NSEC3 chain that it has. What seems to be
+/// missing is not missed where it may stand on a line that could not be read.
+pub fn check(sorted: &mut Sorted, chain: Option<&HashedChain>, scrutiny: Scrutiny) {
     let mut faults = std::mem::take(&mut sorted.records.faults);
     let mut checker = Checker {
         sorted,
+        scrutiny,
         redirections: Redirections::default(),
     };
     checker.redirections = checker.redirections();
@@ -31,11 +67,15 @@ pub fn check(sorted: &mut Sorted) {
         checker.name(&mut faults, id);
     }
     checker.loops(&mut faults);
+    checker.signatures(&mut faults);
+    checker.proofs(&mut faults, chain);
+    checker.digests(&mut faults);
     sorted.records.faults = faults;
 }
 
 struct Checker<'d> {
     sorted: &'d Sorted,
+    scrutiny: Scrutiny,
     redirections: Redirections,
 }
 
@@ -69,9 +109,18 @@ impl<'d> Checker<'d> {
                     self.soa_elsewhere(faults, id, set);
                     self.targets(faults, id, set);
                     self.mistakes(faults, id, set);
+                    self.stray_signature(faults, id, set);
                     self.size(faults, id, set);
                 }
             }
+        }
+    }
+
+    /// Notes what resolvers that validate do not take, and all others do.
+    fn invalid(&self, faults: &mut Faults, from: Provenance, sentence: String) {
+        match self.scrutiny.verifiers {
+            0 => faults.warning(from, sentence),
+            _ => faults.error(from, sentence),
         }
     }
 

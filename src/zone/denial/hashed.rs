@@ -45,6 +45,16 @@ impl Parameters {
         (kind == rdata::SHA1.0).then_some((parameters, flags))
     }
 
+    /// True for data of NSEC3 with these parameters, whatever its flags.
+    pub fn are_of(&self, data: &[u8]) -> bool {
+        let [kind, _, upper, lower, length, rest @ ..] = data else {
+            return false;
+        };
+        *kind == rdata::SHA1.0
+            && u16::from_be_bytes([*upper, *lower]) == self.iterations
+            && rest.get(..usize::from(*length)) == Some(&*self.salt)
+    }
+
     /// The hash of a name, given lower-cased (RFC 5155 §5).
     pub fn hash(&self, name: &[u8]) -> [u8; HASH] {
         let salted = |octets: &[u8]| -> [u8; HASH] {
@@ -69,16 +79,16 @@ pub fn owner_hash(name: &[u8]) -> Option<[u8; HASH]> {
     (length == HASH).then_some(hash)
 }
 
-/// A chain of NSEC3 records on its way into the zone.
-pub struct HashedBuilder {
-    records: Vec<([u8; HASH], NodeRef)>,
+/// A chain of NSEC3 records on its way into the zone, each with what is known of it.
+pub struct HashedBuilder<T> {
+    records: Vec<([u8; HASH], T)>,
     starts: Vec<u32>,
     shift: u32,
 }
 
-impl HashedBuilder {
-    /// The chain of these nodes and the hashes that are their names.
-    pub fn new(mut records: Vec<([u8; HASH], NodeRef)>) -> HashedBuilder {
+impl<T: Copy> HashedBuilder<T> {
+    /// The chain of records with these hashes.
+    pub fn new(mut records: Vec<([u8; HASH], T)>) -> HashedBuilder<T> {
         records.sort_unstable_by_key(|(hash, _)| *hash);
         let bits = records.len().max(1).ilog2().saturating_sub(SPREAD);
         let shift = u32::BITS - bits;
@@ -96,20 +106,32 @@ impl HashedBuilder {
         }
     }
 
-    /// The node with just this hash.
-    pub fn find(&self, hash: &[u8; HASH]) -> Option<NodeRef> {
-        let start = start_of(tag(hash), self.shift);
-        let range = self.starts[start] as usize..self.starts[start + 1] as usize;
-        let mut records = self.records[range].iter();
-        records.find(|(own, _)| own == hash).map(|(_, node)| *node)
+    /// The records in the order of their hashes.
+    pub fn records(&self) -> &[([u8; HASH], T)] {
+        &self.records
     }
 
-    /// The finished chain.
-    pub fn finish(self, parameters: Parameters) -> Hashed {
+    /// The place of the record with just this hash, or else that of the last before
+    /// it, which covers it; `None` for an empty chain.
+    pub fn find(&self, hash: &[u8; HASH]) -> Result<usize, Option<usize>> {
+        let start = start_of(tag(hash), self.shift);
+        let range = self.starts[start] as usize..self.starts[start + 1] as usize;
+        let records = &self.records[range.clone()];
+        let found = records.iter().position(|(own, _)| own >= hash);
+        let at = range.start + found.unwrap_or(records.len());
+        match found {
+            Some(_) if self.records[at].0 == *hash => Ok(at),
+            _ => Err(at.checked_sub(1).or(self.records.len().checked_sub(1))),
+        }
+    }
+
+    /// The finished chain, with the node of each record.
+    pub fn finish(self, parameters: Parameters, nodes: Vec<NodeRef>) -> Hashed {
+        debug_assert_eq!(nodes.len(), self.records.len(), "each record has its node");
         Hashed {
             parameters,
             tags: self.records.iter().map(|(hash, _)| tag(hash)).collect(),
-            nodes: self.records.iter().map(|(_, node)| *node).collect(),
+            nodes: nodes.into(),
             starts: self.starts.into_boxed_slice(),
             shift: self.shift,
         }
@@ -204,7 +226,7 @@ mod tests {
         assert!(Parameters::read(b"\x01\0\0\x0c\x04\xaa").is_none());
     }
 
-    fn chain(hashes: &[[u8; HASH]]) -> (Store, HashedBuilder) {
+    fn chain(hashes: &[[u8; HASH]]) -> (Store, HashedBuilder<NodeRef>) {
         let mut builder = Builder::new(hashes.len());
         let records = hashes.iter().map(|hash| {
             let name = wire(&format!("{}.example", BASE32_DNSSEC.encode(hash)));
@@ -231,13 +253,20 @@ mod tests {
             }
             let (store, chain) = chain(&hashes);
             for hash in &hashes {
-                let node = chain.find(hash).unwrap();
-                assert_eq!(owner_hash(store.node(node).name()), Some(*hash));
+                let at = chain.find(hash).unwrap();
+                let (own, node) = chain.records()[at];
+                assert_eq!(
+                    (own, owner_hash(store.node(node).name())),
+                    (*hash, Some(*hash))
+                );
                 let mut other = *hash;
                 other[19] += 1;
-                assert!(chain.find(&other).is_none());
+                assert_eq!(chain.find(&other), Err(Some(at)));
             }
-            let hashed = chain.finish(parameters.clone());
+            let hashed = {
+                let nodes = chain.records().iter().map(|(_, node)| *node).collect();
+                chain.finish(parameters.clone(), nodes)
+            };
             hashes.sort();
             let beside = [[0; HASH], [0xff; HASH]];
             for hash in hashes.iter().chain(&beside) {
@@ -253,6 +282,8 @@ mod tests {
             }
         }
         let (store, chain) = chain(&[]);
-        assert!(chain.finish(parameters).find(&store, &[7; HASH]).is_none());
+        assert_eq!(chain.find(&[7; HASH]), Err(None));
+        let hashed = chain.finish(parameters, Vec::new());
+        assert!(hashed.find(&store, &[7; HASH]).is_none());
     }
 }

@@ -33,15 +33,8 @@ impl Ordered {
     /// The chain of these nodes and their names, with which it does not matter in
     /// what order they come, in a zone whose apex has so many octets.
     pub fn new(names: Vec<(&[u8], NodeRef)>, apex: usize) -> Ordered {
-        let keyed = names.into_iter().map(|(name, node)| {
-            let labels = below(name, apex);
-            (Key::of(labels, KEY).cut(&[]), labels, node)
-        });
-        let mut nodes: Vec<(u128, &[u8], NodeRef)> = keyed.collect();
-        nodes.sort_unstable_by(|(key, one, _), (other_key, other, _)| {
-            key.cmp(other_key).then_with(|| order(one, other))
-        });
-        let whole = |at: usize| Key::of(nodes[at].1, MAX_NAME);
+        let nodes = in_order(names, apex);
+        let whole = |at: usize| Key::of(below(nodes[at].0, apex), MAX_NAME);
         // What the first and the last have in common, all between them have.
         let common = match nodes.len() {
             0 | 1 => Box::default(),
@@ -55,7 +48,7 @@ impl Ordered {
         let sampled = (0..nodes.len()).step_by(STEP);
         Ordered {
             keys: sampled.map(|at| whole(at).cut(&common)).collect(),
-            nodes: nodes.iter().map(|(.., node)| *node).collect(),
+            nodes: nodes.iter().map(|(_, node)| *node).collect(),
             common,
             apex,
         }
@@ -96,6 +89,28 @@ impl Ordered {
     pub fn octets(&self) -> usize {
         size_of_val(&*self.nodes) + size_of_val(&*self.keys) + self.common.len()
     }
+}
+
+/// Names in canonical order, with what belongs to them; all are in a zone whose apex
+/// has so many octets.
+pub fn in_order<T: Copy>(names: Vec<(&[u8], T)>, apex: usize) -> Vec<(&[u8], T)> {
+    let keyed = names.into_iter().map(|(name, owned)| {
+        let key = Key::of(below(name, apex), KEY).cut(&[]);
+        (key, name, owned)
+    });
+    let mut keyed: Vec<(u128, &[u8], T)> = keyed.collect();
+    keyed.sort_unstable_by(|(key, one, _), (other_key, other, _)| {
+        key.cmp(other_key)
+            .then_with(|| order(below(one, apex), below(other, apex)))
+    });
+    let sorted = keyed.into_iter();
+    sorted.map(|(_, name, owned)| (name, owned)).collect()
+}
+
+/// True where a name comes before another in canonical order; both are as in
+/// `in_order`.
+pub fn is_before(name: &[u8], other: &[u8], apex: usize) -> bool {
+    order(below(name, apex), below(other, apex)).is_lt()
 }
 
 /// The labels of a name below an apex of so many octets.

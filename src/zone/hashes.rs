@@ -1,0 +1,141 @@
+//! The NSEC3 chain among sorted records: which it is, what belongs to it, and which
+//! record each name has. Found once, for `check` to look it over and for `build` to
+//! lay it down.
+
+use data_encoding::BASE32_DNSSEC;
+
+use super::denial::{HASH, Hashed, HashedBuilder, Parameters, owner_hash};
+use super::memory;
+use super::names::NameId;
+use super::records::Record;
+use super::sorted::{Occlusion, Sorted};
+use super::store::NodeRef;
+use crate::wire::rdata::dnssec::Nsec3;
+use crate::wire::{LookupName, RrType};
+
+/// The most iterations of NSEC3 that are served: what resolvers agree to take, and
+/// what a proof may cost.
+pub const MAX_ITERATIONS: u16 = 100;
+
+/// The chain that a zone proves with.
+pub struct HashedChain {
+    /// How its names are hashed.
+    pub parameters: Parameters,
+    /// Its records, by hash.
+    pub records: HashedBuilder<Link>,
+    /// Where each record leads, in the order of their owners.
+    nexts: Vec<[u8; HASH]>,
+    /// By name: the place of its record, or `NONE`.
+    own: Vec<u32>,
+}
+
+/// A record of the chain.
+#[derive(Clone, Copy)]
+pub struct Link {
+    /// Its owner.
+    pub owner: NameId,
+    /// Its place in the order of owners.
+    at: u32,
+}
+
+const NONE: u32 = u32::MAX;
+
+impl HashedChain {
+    /// The chain of which the zone says that it is whole (RFC 5155 §4, §7.3): the first
+    /// that its apex is in. Flags that are set say that it is not. One with more
+    /// iterations than are served is not looked at.
+    pub fn of(sorted: &Sorted) -> Option<HashedChain> {
+        let set = sorted.set(sorted.apex, RrType::NSEC3PARAM)?;
+        let mut chains = sorted.records(set).filter_map(|record| {
+            let (parameters, flags) = Parameters::read(sorted.records.rdata(record))?;
+            let is_fit = flags == 0 && parameters.iterations <= MAX_ITERATIONS;
+            is_fit.then_some(parameters)
+        });
+        let parameters = chains.find(|parameters| has_apex(sorted, parameters))?;
+        let names = &sorted.records.names;
+        let (mut records, mut nexts) = (Vec::new(), Vec::new());
+        for id in names.ids() {
+            if let Some(record) = record_of(sorted, id, &parameters)
+                && let Some(hash) = owner_hash(names.wire(id))
+            {
+                let at = nexts.len() as u32;
+                let data = Nsec3::read(sorted.records.rdata(record));
+                let next = data.and_then(|data| data.next.try_into().ok());
+                // Data of another length does not get through the reader.
+                nexts.push(next.unwrap_or([0; HASH]));
+                records.push((hash, Link { owner: id, at }));
+            }
+        }
+        let records = HashedBuilder::new(records);
+        let mut own = memory::filled(NONE, names.len());
+        for id in names.ids() {
+            if sorted.occlusion(id) == Occlusion::Served
+                && !sorted.is_hashed(id)
+                && let Ok(at) = records.find(&parameters.hash(names.wire(id)))
+            {
+                own[id.index()] = at as u32;
+            }
+        }
+        Some(HashedChain {
+            parameters,
+            records,
+            nexts,
+            own,
+        })
+    }
+
+    /// The chain as answers are proved with it; `nodes` are those of its records, in
+    /// their order.
+    pub fn finish(self, nodes: Vec<NodeRef>) -> Hashed {
+        self.records.finish(self.parameters, nodes)
+    }
+
+    /// The place of a name's own record.
+    pub fn own(&self, id: NameId) -> Option<usize> {
+        let at = self.own[id.index()];
+        (at != NONE).then_some(at as usize)
+    }
+
+    /// The place of the record that covers the hash of a name which has none.
+    pub fn covering(&self, name: &[u8]) -> Option<usize> {
+        self.records.find(&self.parameters.hash(name)).err()?
+    }
+
+    /// The hash of a record.
+    pub fn hash(&self, at: usize) -> &[u8; HASH] {
+        &self.records.records()[at].0
+    }
+
+    /// The hash that a record leads to.
+    pub fn next(&self, at: usize) -> &[u8; HASH] {
+        &self.nexts[self.records.records()[at].1.at as usize]
+    }
+
+    /// The record, and its data.
+    pub fn record<'s>(&self, sorted: &'s Sorted, at: usize) -> Option<(&'s Record, Nsec3<'s>)> {
+        let owner = self.records.records()[at].1.owner;
+        let record = record_of(sorted, owner, &self.parameters)?;
+        Some((record, Nsec3::read(sorted.records.rdata(record))?))
+    }
+}
+
+/// The first label of the owner of an NSEC3 record.
+pub fn label(hash: &[u8; HASH]) -> String {
+    BASE32_DNSSEC.encode(hash)
+}
+
+fn has_apex(sorted: &Sorted, parameters: &Parameters) -> bool {
+    let names = &sorted.records.names;
+    let apex = names.wire(sorted.apex);
+    let label = label(&parameters.hash(apex));
+    let owner = [&[label.len() as u8], label.as_bytes(), apex].concat();
+    let mut name = LookupName::new();
+    let id = name.set(&owner).and_then(|()| names.find(&name, 0));
+    id.is_some_and(|id| record_of(sorted, id, parameters).is_some())
+}
+
+/// The record of an owner of NSEC3 in the chain of these parameters.
+fn record_of<'s>(sorted: &'s Sorted, id: NameId, parameters: &Parameters) -> Option<&'s Record> {
+    let mut records = sorted.records(sorted.set(id, RrType::NSEC3)?);
+    records.find(|record| parameters.are_of(sorted.records.rdata(record)))
+}
