@@ -2,7 +2,6 @@
 //! it, and whether a zone cut or a DNAME takes it out of the zone's own data.
 //! `check` looks them over for faults, `build` composes the answers from them.
 
-use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::memory;
@@ -51,8 +50,8 @@ pub struct Sorted {
     sets: Vec<SortedSet>,
     /// Name `i` owns `sets[first_set[i]..first_set[i + 1]]`.
     first_set: Vec<u32>,
-    /// The owners of NSEC3 records that own nothing else.
-    hashed: BTreeSet<NameId>,
+    /// By name: whether it owns NSEC3 records and nothing else. Empty where none does.
+    hashed: Vec<bool>,
 }
 
 impl Sorted {
@@ -67,7 +66,7 @@ impl Sorted {
             order: Vec::new(),
             sets: Vec::new(),
             first_set: Vec::new(),
-            hashed: BTreeSet::new(),
+            hashed: Vec::new(),
         };
         sorted.order_by_owner();
         sorted.group();
@@ -89,7 +88,7 @@ impl Sorted {
     /// True for what owns NSEC3 records and nothing else: a hash, and no name
     /// that anybody can ask for (RFC 5155 §7.2.8).
     pub fn is_hashed(&self, id: NameId) -> bool {
-        self.hashed.contains(&id)
+        self.hashed.get(id.index()) == Some(&true)
     }
 
     /// The record sets of a name, by rising type; the signatures among them by
@@ -302,19 +301,20 @@ impl Sorted {
     /// name is below of.
     fn find_hashed(&mut self) {
         let is_denial = |set: &SortedSet| [set.rtype, set.covered].contains(&RrType::NSEC3);
-        let owners = self.records.names.ids().filter(|&id| {
+        for id in self.records.names.ids() {
             let sets = self.sets(id);
-            self.set(id, RrType::NSEC3).is_some() && sets.iter().all(is_denial)
-        });
-        let mut hashed: BTreeSet<NameId> = owners.collect();
-        if !hashed.is_empty() {
+            if self.set(id, RrType::NSEC3).is_some() && sets.iter().all(is_denial) {
+                self.hashed.resize(self.records.names.len(), false);
+                self.hashed[id.index()] = true;
+            }
+        }
+        if !self.hashed.is_empty() {
             for id in self.records.names.ids() {
                 if let Some(parent) = self.parent(id) {
-                    hashed.remove(&parent);
+                    self.hashed[parent.index()] = false;
                 }
             }
         }
-        self.hashed = hashed;
     }
 
     /// The occlusion of names right below a name that is served.

@@ -1,0 +1,391 @@
+//! `shardns check --dnssec`: zones signed with others' tools are right, and whatever is
+//! changed of them is named. What is not installed is skipped, and says so.
+
+mod support;
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use support::running::skip;
+
+const ZONE: &str = "\
+$ORIGIN signed.test.
+$TTL 3600
+@ SOA ns hostmaster 1 7200 3600 1209600 300
+@ NS ns
+@ NS NS2
+@ MX 10 Mail
+ns A 127.0.0.1
+ns2 A 127.0.0.2
+Mail A 192.0.2.25
+mail A 192.0.2.3
+*.w A 192.0.2.1
+a.b.c TXT \"below names without data\"
+srv SRV 1 2 3 MAIL
+secure NS ns
+secure DS 1 13 2 AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA
+insecure NS ns.insecure
+ns.insecure A 192.0.2.4
+";
+
+/// Runs a tool in the folder; `None` where there is no such tool.
+fn run(folder: &Path, tool: &str, arguments: &[&str]) -> Option<String> {
+    let mut command = Command::new("timeout");
+    command
+        .args(["60", tool])
+        .args(arguments)
+        .current_dir(folder);
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = command.output().unwrap();
+    // What `timeout` says of what it cannot find.
+    if status.code() == Some(127) {
+        return None;
+    }
+    let said = String::from_utf8_lossy(&stderr);
+    assert!(status.success(), "{tool} {arguments:?}: {said}");
+    Some(String::from_utf8(stdout).unwrap().trim().into())
+}
+
+fn folder() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("zone"), ZONE).unwrap();
+    folder
+}
+
+fn ldns(folder: &Path, algorithm: &str, options: &[&str]) -> Option<PathBuf> {
+    let bits: &[&str] = if algorithm.starts_with("RSA") {
+        &["-b", "1024"]
+    } else {
+        &[]
+    };
+    let arguments = [&["-a", algorithm], bits, &["signed.test"]].concat();
+    let key = run(folder, "ldns-keygen", &arguments)?;
+    let arguments = [options, &["-f", "signed", "zone", &key]].concat();
+    run(folder, "ldns-signzone", &arguments)?;
+    Some(folder.join("signed"))
+}
+
+fn bind(folder: &Path, options: &[&str]) -> Option<PathBuf> {
+    for flags in [&["-f", "KSK"][..], &[]] {
+        let arguments = [&["-q", "-a", "ECDSAP256SHA256"], flags, &["signed.test"]].concat();
+        run(folder, "dnssec-keygen", &arguments)?;
+    }
+    let output = ["-o", "signed.test", "-f", "signed"];
+    let arguments = [&["-S"], &output[..], options, &["zone"]].concat();
+    run(folder, "dnssec-signzone", &arguments)?;
+    Some(folder.join("signed"))
+}
+
+fn knot(folder: &Path) -> Option<PathBuf> {
+    let here = folder.display();
+    let configuration = format!(
+        "server:\n  rundir: {here}\ndatabase:\n  storage: {here}\npolicy:\n  - id: p\n    \
+        algorithm: ed25519\n    nsec3: on\n    nsec3-iterations: 0\nzone:\n  \
+        - domain: signed.test\n    file: {here}/zone\n    dnssec-signing: on\n    \
+        dnssec-policy: p\n    zonemd-generate: zonemd-sha384\n"
+    );
+    fs::write(folder.join("knot.conf"), configuration).unwrap();
+    fs::create_dir(folder.join("out")).unwrap();
+    let arguments = ["-c", "knot.conf", "-o", "out", "signed.test"];
+    run(folder, "kzonesign", &arguments)?;
+    Some(folder.join("out/zone"))
+}
+
+/// The exit code, and what was said.
+fn check(file: &Path) -> (Option<i32>, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_shardns"))
+        .args(["check", "--dnssec", "--all"])
+        .arg(file)
+        .output()
+        .unwrap();
+    let said = String::from_utf8(output.stdout).unwrap();
+    (output.status.code(), said)
+}
+
+/// Nothing is wrong, and all signatures were looked at.
+fn assert_right(file: Option<PathBuf>, tool: &str, words: &str) {
+    let Some(file) = file else {
+        return skip(&format!("no {tool} to sign zones with"));
+    };
+    let (code, said) = check(&file);
+    assert_eq!(code, Some(0), "{tool}: {said}");
+    assert!(!said.contains("warning"), "{tool}: {said}");
+    assert!(said.contains(words), "{tool}: {said}");
+    assert!(said.contains(": 0 wrong"), "{tool}: {said}");
+}
+
+#[test]
+fn what_others_sign_is_right() {
+    for (algorithm, options) in [
+        ("RSASHA1-NSEC3-SHA1", &["-n", "-t", "0"][..]),
+        ("RSASHA256", &[]),
+        ("RSASHA512", &["-n", "-p", "-t", "0", "-s", "aabb"]),
+        ("ECDSAP256SHA256", &["-z", "1:1", "-z", "1:2"]),
+        ("ECDSAP384SHA384", &["-z", "1:2"]),
+        ("ED25519", &[]),
+    ] {
+        let folder = folder();
+        let signed = ldns(folder.path(), algorithm, options);
+        assert_right(signed, "ldns-signzone", " signatures of 1 key verified");
+    }
+    for options in [
+        &["-z"][..],
+        &[],
+        &["-3", "-", "-H", "0"],
+        &["-3", "ab", "-H", "0", "-A"],
+    ] {
+        let folder = folder();
+        let signed = bind(folder.path(), options);
+        assert_right(signed, "dnssec-signzone", " verified");
+    }
+    let folder = folder();
+    assert_right(
+        knot(folder.path()),
+        "kzonesign",
+        " signatures of 2 keys verified",
+    );
+}
+
+#[test]
+fn an_algorithm_that_is_not_known_is_said_to_be_so() {
+    let folder = folder();
+    let signed = ldns(folder.path(), "ED448", &[]);
+    let words = "0 signatures of 0 keys verified";
+    assert_right(signed.clone(), "ldns-signzone", words);
+    if let Some(file) = signed {
+        let (_, said) = check(&file);
+        assert!(
+            said.contains(" not verified: algorithm 16 (Ed448)"),
+            "{said}"
+        );
+    }
+}
+
+/// A zone as lines, each as words.
+type Lines = Vec<Vec<String>>;
+
+/// The place of a record, by its owner below the zone, type, and what its data begins
+/// with.
+fn find(lines: &Lines, owner: &str, rtype: &str, data: &str) -> usize {
+    let owner = match owner {
+        "@" => "signed.test.".into(),
+        below => format!("{below}.signed.test."),
+    };
+    let is_it = |line: &Vec<String>| {
+        line[0].eq_ignore_ascii_case(&owner) && line[3] == rtype && line[4].starts_with(data)
+    };
+    lines
+        .iter()
+        .position(is_it)
+        .unwrap_or_else(|| panic!("no {owner} {rtype} {data}"))
+}
+
+/// Makes a word of the record another; returns its line.
+fn change(lines: &mut Lines, record: (&str, &str, &str), word: usize, to: &str) -> usize {
+    let at = find(lines, record.0, record.1, record.2);
+    assert_ne!(lines[at][word], to);
+    lines[at][word] = to.into();
+    at
+}
+
+/// Exchanges the first character of a word, which is base64.
+fn corrupt(lines: &mut Lines, record: (&str, &str, &str), word: usize) -> usize {
+    let at = find(lines, record.0, record.1, record.2);
+    let to = if lines[at][word].starts_with('A') {
+        "B"
+    } else {
+        "A"
+    };
+    lines[at][word].replace_range(..1, to);
+    at
+}
+
+fn remove(lines: &mut Lines, record: (&str, &str, &str)) {
+    let at = find(lines, record.0, record.1, record.2);
+    lines.remove(at);
+}
+
+/// What is changed, the line at which that must be told, and how.
+type Corruption = (fn(&mut Lines) -> usize, &'static str);
+
+/// Fields of RRSIG, as words of its line.
+const LABELS: usize = 6;
+const ORIGINAL_TTL: usize = 7;
+const EXPIRATION: usize = 8;
+const TAG: usize = 10;
+const SIGNER: usize = 11;
+const SIGNATURE: usize = 12;
+
+const MAIL: (&str, &str, &str) = ("mail", "RRSIG", "A");
+
+const CORRUPTIONS: [Corruption; 20] = [
+    (
+        |lines| {
+            change(lines, ("mail", "A", "192.0.2.25"), 4, "192.0.2.26");
+            find(lines, "mail", "RRSIG", "A")
+        },
+        "the signature of A at mail.signed.test. by key ",
+    ),
+    (
+        |lines| {
+            remove(lines, ("mail", "A", "192.0.2.25"));
+            find(lines, "mail", "RRSIG", "A")
+        },
+        " is wrong: the records are not those that the key has signed",
+    ),
+    (
+        |lines| {
+            change(lines, ("secure", "DS", "1"), 4, "2");
+            find(lines, "secure", "RRSIG", "DS")
+        },
+        "the signature of DS at secure.signed.test. by key ",
+    ),
+    (
+        |lines| {
+            change(lines, ("*.w", "A", ""), 4, "192.0.2.2");
+            find(lines, "*.w", "RRSIG", "A")
+        },
+        "the signature of A at *.w.signed.test. by key ",
+    ),
+    (
+        |lines| corrupt(lines, MAIL, SIGNATURE),
+        "the signature of A at mail.signed.test. by key ",
+    ),
+    (
+        |lines| change(lines, MAIL, SIGNATURE, "AQID"),
+        " is wrong: it has 3 octets, not 64",
+    ),
+    (
+        |lines| change(lines, MAIL, ORIGINAL_TTL, "3601"),
+        "the signature of A at mail.signed.test. by key ",
+    ),
+    (
+        |lines| change(lines, MAIL, LABELS, "2"),
+        "counts 2 of its labels, of which there are 3",
+    ),
+    (
+        |lines| change(lines, MAIL, LABELS, "4"),
+        " is wrong: it is for more labels than the name has",
+    ),
+    (
+        |lines| change(lines, MAIL, EXPIRATION, "20200101000000"),
+        "has expired: that of A at mail.signed.test. ",
+    ),
+    (
+        |lines| change(lines, MAIL, EXPIRATION + 1, "20500101000000"),
+        "is not valid yet: that of A at mail.signed.test. ",
+    ),
+    (
+        |lines| change(lines, MAIL, TAG, "1"),
+        "the signature of A at mail.signed.test. is by key 1 of algorithm 13, which",
+    ),
+    (
+        |lines| change(lines, MAIL, SIGNER, "test."),
+        "the signature of A at mail.signed.test. is by test., which is not this zone",
+    ),
+    (
+        |lines| {
+            remove(lines, MAIL);
+            find(lines, "mail", "A", "")
+        },
+        "A at mail.signed.test. has no signature",
+    ),
+    (
+        |lines| {
+            remove(lines, ("mail", "A", ""));
+            remove(lines, ("mail", "A", ""));
+            find(lines, "mail", "RRSIG", "A")
+        },
+        "a signature of A at mail.signed.test., which has no A",
+    ),
+    (
+        |lines| {
+            let record = "new.signed.test. 3600 IN A 192.0.2.5".split(' ');
+            lines.push(record.map(str::to_owned).collect());
+            lines.len() - 1
+        },
+        "new.signed.test. has no NSEC",
+    ),
+    (
+        |lines| change(lines, ("mail", "NSEC", ""), 4, "ns2.signed.test."),
+        "the NSEC of mail.signed.test. leads to ns2.signed.test.; the next name is ns.signed.test.",
+    ),
+    (
+        |lines| change(lines, ("mail", "NSEC", ""), 5, "AAAA"),
+        "the NSEC of mail.signed.test. tells of AAAA, not there, and does not tell of A",
+    ),
+    (
+        |lines| {
+            remove(lines, ("mail", "NSEC", ""));
+            remove(lines, ("mail", "RRSIG", "NSEC"));
+            find(lines, "insecure", "NSEC", "")
+        },
+        "the NSEC of insecure.signed.test. leads to Mail.signed.test.; the next name is ns.",
+    ),
+    (
+        |lines| {
+            corrupt(lines, ("@", "DNSKEY", ""), 7);
+            find(lines, "@", "RRSIG", "SOA")
+        },
+        "which the zone does not have; and ",
+    ),
+];
+
+#[test]
+fn whatever_is_changed_is_named() {
+    let folder = folder();
+    let Some(signed) = ldns(folder.path(), "ECDSAP256SHA256", &[]) else {
+        return skip("no ldns-signzone to sign zones with");
+    };
+    let text = fs::read_to_string(signed).unwrap();
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+    let lines: Lines = text.lines().map(words).collect();
+    let path = folder.path().join("changed");
+    for (at, (change, sentence)) in CORRUPTIONS.into_iter().enumerate() {
+        let mut lines = lines.clone();
+        let line = change(&mut lines) + 1;
+        let text: Vec<String> = lines.iter().map(|line| line.join(" ")).collect();
+        fs::write(&path, text.join("\n") + "\n").unwrap();
+        let (code, said) = check(&path);
+        assert_eq!(code, Some(1), "{at}: {said}");
+        let place = format!("{}:{line}:", path.display());
+        let is_told = |told: &str| {
+            told.starts_with(&place) && told.contains(": error: ") && told.contains(sentence)
+        };
+        assert!(
+            said.lines().any(is_told),
+            "{at}: {place} … {sentence}\n{said}"
+        );
+    }
+}
+
+/// The same with a digest of the whole zone: any change is one that it shows.
+#[test]
+fn a_digest_shows_any_change() {
+    let folder = folder();
+    let Some(signed) = ldns(folder.path(), "ED25519", &["-z", "1:1"]) else {
+        return skip("no ldns-signzone to sign zones with");
+    };
+    let text = fs::read_to_string(signed).unwrap();
+    let path = folder.path().join("changed");
+    fs::write(
+        &path,
+        text.replace(
+            "ns.insecure.signed.test.\t3600\tIN\tA\t192.0.2.4",
+            "ns.insecure.signed.test.\t3600\tIN\tA\t192.0.2.5",
+        ),
+    )
+    .unwrap();
+    let (code, said) = check(&path);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(
+        said.contains("ZONEMD is not the digest of this zone"),
+        "{said}"
+    );
+    // Glue is not signed.
+    assert!(said.contains(": 0 wrong"), "{said}");
+}
