@@ -329,7 +329,7 @@ const CORRUPTIONS: [Corruption; 20] = [
     (
         |lines| {
             corrupt(lines, ("@", "DNSKEY", ""), 7);
-            find(lines, "@", "RRSIG", "SOA")
+            find(lines, "@", "RRSIG", "NS")
         },
         "which the zone does not have; and ",
     ),
