@@ -125,8 +125,7 @@ fn add(
         && set.has_details()
         && !reply.notes().is_truncated()
     {
-        let from = reply.length();
-        reply.additional(set, owner.end(set.owner_length()), start);
+        let from = reply.additional(set, owner.end(set.owner_length()), start);
         reply.sign_additional(zone, from, name);
     }
 }

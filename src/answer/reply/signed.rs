@@ -113,8 +113,9 @@ impl Reply<'_> {
     }
 
     /// Adds the additional part of a set that was placed at `start`, as much of it as
-    /// fits. TC where that is less than a referral needs (RFC 9471 §3.1).
-    pub fn additional(&mut self, set: &Set<'_>, owner: Owner, start: usize) {
+    /// fits. TC where that is less than a referral needs (RFC 9471 §3.1). Returns where
+    /// the records begin that may have signatures: these are behind those below a cut.
+    pub fn additional(&mut self, set: &Set<'_>, owner: Owner, start: usize) -> usize {
         let composed = set.open();
         let at = self.at;
         let composed_from = set.composed_at() + composed.answer.len();
@@ -149,6 +150,7 @@ impl Reply<'_> {
             };
             body[place..place + POINTER].copy_from_slice(&pointer(moved));
         }
+        at + composed.additional_required.min(octets.len())
     }
 
     /// Adds the signatures of the additional records that stand from `from` on, as
