@@ -7,6 +7,9 @@ use super::compare::{Compared, Part, View};
 use super::exchange::Question;
 use super::questions::Subject;
 
+/// How much longer replies are where others find more to compress.
+const MORE_OCTETS: usize = 16;
+
 /// Why this server says something else in this part than two references do, if that is
 /// as it should be.
 pub fn explain(
@@ -18,22 +21,20 @@ pub fn explain(
 ) -> Option<&'static str> {
     let own = &compared.own;
     match part {
-        Part::Truncated if question.rtype == RrType::ANY && !own.is_truncated => {
-            Some("RFC 8482 §4.1: one of the sets fits where all of them do not")
-        }
-        _ if question.rtype == RrType::ANY && is_part_of(own, majority) => Some(
+        // Of BIND's answer, which has one of the sets too, the same one.
+        _ if question.rtype == RrType::ANY && has_like(compared) => Some(
             "RFC 8482 §4.1: ANY is answered with one of the sets, or with the alias that \
-             stands for them, here as by BIND",
+             stands for them, here as by another",
         ),
-        Part::Truncated if is_referral(own) && own.sections[1] == majority.sections[1] => {
-            Some("RFC 9471 §3.1: TC where addresses below the cut do not fit, here as by Knot")
+        Part::Truncated if lacks_glue(own) && has_like(compared) => {
+            Some("RFC 9471 §3.1: TC where addresses below the cut do not fit, here as by another")
         }
-        _ if part != Part::Header && !agree_on_contents(compared) => {
-            Some("no two references say the same in code, answer and authority")
+        Part::Answer | Part::Authority if !agree_on_contents(compared) && has_like(compared) => {
+            Some("no two references say the same in code, answer and authority, one says this")
         }
-        Part::Authority if proves_wildcard(own, majority, subject) => Some(
+        Part::Authority if proves_wildcard(own, majority, subject) && has_like(compared) => Some(
             "RFC 4035 §3.1.3.4: that the wildcard which stands for the name has no data is \
-             proved too where the wildcard is an empty non-terminal",
+             proved too where the wildcard is an empty non-terminal, here as by another",
         ),
         Part::Authority if covers_wildcard(compared, majority) => Some(
             "RFC 5155 §7.2.5: a wildcard that opt-out has left without a record is covered, here \
@@ -43,32 +44,93 @@ pub fn explain(
             "RFC 4035 §3.1.4.1: the DS set of an apex that an alias leads to is the parent's, of \
              whom it is to be asked",
         ),
-        Part::Additional if !is_referral(own) => {
-            Some("RFC 1034 §4.3.2: addresses beside an answer are a courtesy")
+        Part::Additional => explain_additional(majority, compared, subject),
+        _ => None,
+    }
+}
+
+/// Why the additional sections differ. What is here alone must be of the zone at least.
+fn explain_additional(
+    majority: &View,
+    compared: &Compared,
+    subject: &Subject,
+) -> Option<&'static str> {
+    let own = &compared.own;
+    let missing = only(&majority.sections[2], &own.sections[2]);
+    let more = only(&own.sections[2], &majority.sections[2]);
+    if !more.iter().all(|line| subject.has(word(line, 0))) {
+        return None;
+    }
+    match is_referral(own) {
+        false if missing.is_empty() => {
+            Some("RFC 1034 §4.3.2: addresses beside an answer are a courtesy, here there are more")
         }
-        Part::Additional if glue(own) == glue(majority) => {
-            Some("RFC 9471 §3: of a referral's addresses only those below the cut must be there")
-        }
-        Part::Additional if glue(majority).iter().all(|line| glue(own).contains(line)) => {
-            Some("RFC 9471 §3.1: more of the addresses below the cut fit here")
-        }
-        Part::Additional if is_from_wildcard(own, majority, subject) => {
+        true if missing.is_empty() => Some(
+            "RFC 9471 §3: of a referral's addresses those below the cut must be there, here \
+                  are more",
+        ),
+        true if missing.iter().all(|line| !subject.owns(word(line, 0))) => {
             Some("RFC 4592 §2.2: a wildcard below a cut is no source of addresses")
+        }
+        false if missing.iter().all(|line| subject.is_glue(word(line, 0))) => {
+            Some("RFC 2181 §5.4.1: glue leads to servers and is no address beside an answer")
         }
         _ => None,
     }
 }
 
-/// Why a reply is cut off here and not by two references, given what came of the same
-/// question over TCP.
-pub fn explain_length(whole: &Compared, limit: usize) -> Option<&'static str> {
-    if whole.own.octets <= limit || !whole.unexplained().is_empty() {
+/// Why the response code is another, given what came of the same question over TCP.
+pub fn explain_code(compared: &Compared, whole: &Compared, _: usize) -> Option<&'static str> {
+    (is_cut_off_chain(&compared.own) && whole.unexplained().is_empty())
+        .then_some("a chain of aliases is cut off before it is known what it ends with")
+}
+
+/// Why this server cuts off what two references do not, or the other way round, given
+/// what came of the same question over TCP.
+pub fn explain_length(compared: &Compared, whole: &Compared, limit: usize) -> Option<&'static str> {
+    let own = &compared.own;
+    if !whole.unexplained().is_empty() {
         return None;
     }
-    match whole.differing.is_empty() {
-        true => Some("the same reply takes more octets here than there is room for"),
-        false => Some("the whole reply, which differs for one of these reasons, does not fit"),
+    if !own.is_truncated {
+        let is_there = |line: &String| own.sections[2].contains(line);
+        return (contents(own) == contents(&whole.own) && glue(&whole.own).all(is_there))
+            .then_some("RFC 9471 §3.1: no TC where all fits but addresses not below the cut");
     }
+    if whole.own.octets <= limit {
+        return None;
+    }
+    if !agree_on_contents(whole) {
+        return Some("the whole reply, to which no two references say the same, does not fit");
+    }
+    if !whole.differing.is_empty() {
+        return Some("the whole reply, which differs for one of these reasons, does not fit");
+    }
+    let like = whole
+        .references
+        .iter()
+        .filter(|(_, view)| contents(view) == contents(&whole.own));
+    let least = like.map(|(_, view)| view.octets).min()?;
+    // Not all point at the same names, and not all names may be pointed at (RFC 3597 §4).
+    // The targets of aliases are never shortened here, since what follows points at them.
+    let targets = whole.own.sections[0]
+        .iter()
+        .filter(|line| word(line, 3) == "cname");
+    let targets: usize = targets.map(|line| word(line, 4).len()).sum();
+    (whole.own.octets <= least + MORE_OCTETS + targets)
+        .then_some("the same reply takes more octets here than there is room for")
+}
+
+/// Why addresses are missing here, given what came of the same question over TCP.
+pub fn explain_left_out(
+    compared: &Compared,
+    whole: &Compared,
+    limit: usize,
+) -> Option<&'static str> {
+    let is_part = only(&compared.own.sections[2], &whole.own.sections[2]).is_empty();
+    (whole.own.octets > limit && is_part && whole.unexplained().is_empty()).then_some(
+        "the first addresses beside an answer that do not fit are the last, not so for all",
+    )
 }
 
 fn word(line: &str, number: usize) -> &str {
@@ -81,21 +143,28 @@ fn only<'v>(one: &'v [String], other: &[String]) -> Vec<&'v str> {
     only.map(String::as_str).collect()
 }
 
-/// Some of what the majority answers with, and not nothing.
-fn is_part_of(own: &View, majority: &View) -> bool {
-    let is_there = |line: &String| majority.sections[0].contains(line);
-    own.sections[0].iter().all(is_there) && !own.sections[0].is_empty()
+/// Code, AA, answer and authority section.
+fn contents(view: &View) -> (u16, bool, &[String], &[String]) {
+    let [answer, authority, _] = &view.sections;
+    (view.rcode, view.is_authoritative, answer, authority)
+}
+
+/// A reference says the same and has cut as much off.
+fn has_like(compared: &Compared) -> bool {
+    let own = &compared.own;
+    let mut references = compared.references.iter();
+    references
+        .any(|(_, view)| contents(view) == contents(own) && view.is_truncated == own.is_truncated)
+}
+
+/// A chain of aliases that did not fit.
+fn is_cut_off_chain(view: &View) -> bool {
+    let mut answer = view.sections[0].iter();
+    view.is_truncated && answer.any(|line| word(line, 3) == "cname")
 }
 
 /// Two references have the same response code, answer and authority section.
 fn agree_on_contents(compared: &Compared) -> bool {
-    let contents = |view: &View| {
-        (
-            view.rcode,
-            view.sections[0].clone(),
-            view.sections[1].clone(),
-        )
-    };
     let voters = compared.references.iter().map(|(_, view)| contents(view));
     let voters: Vec<_> = voters.collect();
     let mut others = voters.iter().enumerate();
@@ -139,26 +208,17 @@ fn is_referral(view: &View) -> bool {
     has("ns") && !has("soa")
 }
 
-/// The addresses of servers at or below a referral's cut.
-fn glue(view: &View) -> Vec<&str> {
-    let servers = view.sections[1].iter().find(|line| word(line, 3) == "ns");
-    let cut = servers.map_or("", |line| word(line, 0));
-    let addresses = view.sections[2].iter().filter(|line| {
-        let owner = word(line, 0);
-        let is_below = owner
-            .strip_suffix(cut)
-            .is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
-        is_below && word(line, 3) != "rrsig"
-    });
-    addresses.map(String::as_str).collect()
+/// True for a referral that is cut off where the addresses come.
+fn lacks_glue(view: &View) -> bool {
+    is_referral(view) && view.is_truncated
 }
 
-/// The glue that is more in the majority's reply has owners that the zone does not.
-fn is_from_wildcard(own: &View, majority: &View, subject: &Subject) -> bool {
-    let (own, theirs) = (glue(own), glue(majority));
-    own.iter().all(|line| theirs.contains(line))
-        && theirs
-            .iter()
-            .filter(|line| !own.contains(line))
-            .all(|line| !subject.owns(word(line, 0)))
+/// The addresses of servers at or below a referral's cut.
+fn glue(view: &View) -> impl Iterator<Item = &String> {
+    let servers = view.sections[1].iter().find(|line| word(line, 3) == "ns");
+    let cut = servers.map(|line| word(line, 0));
+    view.sections[2].iter().filter(move |line| {
+        let below = cut.and_then(|cut| word(line, 0).strip_suffix(cut));
+        below.is_some_and(|rest| rest.is_empty() || rest.ends_with('.')) && word(line, 3) != "rrsig"
+    })
 }

@@ -7,6 +7,7 @@
 //!     DIFFERENTIAL_SEED=N         other zones and questions
 //!     DIFFERENTIAL_QUESTIONS=N    more or less of them
 //!     DIFFERENTIAL_ALL=1          every difference, as it is
+//!     DIFFERENTIAL_REASON=WORDS   those too with a reason that has these words in it
 //!     DIFFERENTIAL_ROOT=FILE      a root zone
 //! ```
 //!
@@ -98,6 +99,7 @@ fn differences(seed: u64, zones: usize, questions: usize) -> Tally {
         return tally;
     };
     let shows_all = std::env::var_os("DIFFERENTIAL_ALL").is_some();
+    let reason = std::env::var("DIFFERENTIAL_REASON");
     let mut random = ChaCha8Rng::seed_from_u64(seed);
     let texts = generate::zones(zones, &mut random);
     let world = World::start(&references, &texts);
@@ -116,13 +118,22 @@ fn differences(seed: u64, zones: usize, questions: usize) -> Tally {
             if shows_all && !compared.silent.is_empty() {
                 say(&format!("{question}: silence from {:?}", compared.silent));
             }
+            let (denial, signer) = (text.denial, text.signer);
+            let shown = |parts: &[Part]| {
+                format!("{denial:?} by {signer:?}: {parts:?}\n{question}\n{compared}")
+            };
+            for (part, why) in &compared.differing {
+                if let (Some(why), Ok(words)) = (why, &reason)
+                    && why.contains(words)
+                {
+                    say(&format!("{why}\n{}", shown(&[*part])));
+                }
+            }
             let unexplained = compared.unexplained();
             if unexplained.is_empty() {
                 continue;
             }
-            let (denial, signer) = (text.denial, text.signer);
-            let shown =
-                format!("{denial:?} by {signer:?}: {unexplained:?}\n{question}\n{compared}");
+            let shown = shown(&unexplained);
             match shows_all {
                 true => say(&shown),
                 false if to_show.len() < SHOWN => to_show.push((zone, *question, shown)),

@@ -106,6 +106,25 @@ impl Subject {
         self.owners.contains(name)
     }
 
+    /// Whether it does, or a wildcard that could stand for it.
+    pub fn has(&self, name: &str) -> bool {
+        let above = name.match_indices('.').map(|(at, _)| &name[at..]);
+        let mut wildcards = above.map(|rest| format!("*{rest}"));
+        self.owns(name) || wildcards.any(|wildcard| self.owns(&wildcard))
+    }
+
+    /// Whether a name, in lower case, is at or below servers of another zone.
+    pub fn is_glue(&self, name: &str) -> bool {
+        let mut cuts = self
+            .owned
+            .iter()
+            .filter(|(owner, rtype)| *rtype == RrType::NS && *owner != self.apex);
+        let Ok(name) = name.parse::<Name>() else {
+            return false;
+        };
+        cuts.any(|(cut, _)| name.to_lower().is_within(&cut.to_lower()))
+    }
+
     /// All owners.
     pub fn names(&self) -> Vec<Name> {
         self.owners

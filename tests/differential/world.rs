@@ -4,12 +4,20 @@ use std::path::{Path, PathBuf};
 
 use super::compare::{Compared, Part, compare};
 use super::exchange::Question;
-use super::explain::explain_length;
+use super::explain::{explain_code, explain_left_out, explain_length};
 use super::generate::ZoneText;
 use super::questions::Subject;
 use super::references::{Reference, Served, Servers};
 use super::sign;
 use super::support::running::skip;
+
+/// Parts that depend on the room there is, and what may be said of them.
+type Length = fn(&Compared, &Compared, usize) -> Option<&'static str>;
+const LENGTHS: [(Part, Length); 3] = [
+    (Part::Header, explain_code),
+    (Part::Truncated, explain_length),
+    (Part::Additional, explain_left_out),
+];
 
 /// A zone, where it is served, and what can be asked of it.
 pub struct Zone {
@@ -85,16 +93,18 @@ impl World {
         let mut all = self.ask_once(zone, questions);
         for (question, compared) in questions.iter().zip(&mut all) {
             let Ok(compared) = compared else { continue };
-            if compared.unexplained().contains(&Part::Truncated) {
+            for (part, explain) in LENGTHS {
+                if !compared.unexplained().contains(&part) {
+                    continue;
+                }
                 let question_by_tcp = Question {
                     tcp: true,
                     ..*question
                 };
                 let whole = self.ask_once(zone, &[question_by_tcp]).remove(0);
-                let reason = whole
-                    .ok()
-                    .and_then(|whole| explain_length(&whole, question.limit()));
-                compared.set_reason(Part::Truncated, reason);
+                let whole = whole.ok();
+                let reason = whole.and_then(|whole| explain(compared, &whole, question.limit()));
+                compared.set_reason(part, reason);
             }
         }
         all
