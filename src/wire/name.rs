@@ -257,14 +257,11 @@ impl<'n> Marked<'n> {
     /// the names are alike; what stands before it is compared.
     pub fn order_of(&self, other: &[u8]) -> Ordering {
         let same = common_end(self.octets, other);
-        let (mut at, mut last) = (0, None);
-        let mut step = |at: &mut usize| {
-            let (length, start) = (usize::from(other[*at]), *at + 1);
-            *at = start + length;
-            last = Some((start, *at));
-        };
-        while other.len() - at > same {
-            step(&mut at);
+        // Where the next label of the other begins, and the one before it.
+        let (mut at, mut before) = (0, 0);
+        let end = other.len() - same;
+        while at < end {
+            (at, before) = (at + 1 + usize::from(other[at]), at);
         }
         let left = |label: usize| self.octets.len() - usize::from(self.starts[label]);
         let starts = &self.starts[..self.labels];
@@ -272,13 +269,13 @@ impl<'n> Marked<'n> {
         let mut label = starts.partition_point(is_before);
         loop {
             match left(label).cmp(&(other.len() - at)) {
-                Ordering::Less => step(&mut at),
+                Ordering::Less => (at, before) = (at + 1 + usize::from(other[at]), at),
                 Ordering::Greater => label += 1,
                 Ordering::Equal => break,
             }
         }
         // Of two labels here, one is never the other.
-        let other_last = last.map(|(start, end)| &other[start..end]);
+        let other_last = (at > 0).then(|| &other[before + 1..at]);
         other_last.cmp(&label.checked_sub(1).map(|label| self.label(label)))
     }
 }
