@@ -664,9 +664,9 @@ fn messages(add: &mut Add<'_>) {
     request[10..12].copy_from_slice(&times.to_be_bytes());
     add("additional records of the deepest names", text, request);
     let mut request = query(&deep(125, 'd'), RrType::A, false);
-    request.extend(record.repeat(4));
-    request[11] = 4;
-    add("four of them", text, request.clone());
+    request.extend(record.repeat(3));
+    request[11] = 3;
+    add("three of them", text, request.clone());
     request.pop();
     add("the same, the last one not whole", text, request);
 }

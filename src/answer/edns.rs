@@ -10,7 +10,7 @@ use crate::wire::{Cursor, Rcode, RecordOctets, RrType};
 
 /// Records of a request that are looked at. Queries have an OPT record, some a signature
 /// besides; one name of 127 labels takes longer to pass over than an answer to find.
-pub const MAX_RECORDS: u16 = 4;
+pub const MAX_RECORDS: u16 = 3;
 /// Options that are looked at.
 const MAX_OPTIONS: usize = 64;
 /// Octets of an OPT record without options.
@@ -144,19 +144,20 @@ impl Edns {
         self.version != 0 || self.flags & !DO != 0
     }
 
-    /// Reads the additional section, which ends the message. `None` where it
-    /// is broken or does not; `Some(None)` where it holds no OPT.
+    /// Reads the additional section, which ends the message: its OPT record, if it has
+    /// one. An error where it is broken or does not, with the first OPT record that is
+    /// whole, whatever is wrong with its options and the section.
     #[inline(always)]
-    pub fn find(rest: &[u8], records: u16) -> Option<Option<Edns>> {
+    pub fn find(rest: &[u8], records: u16) -> Result<Option<Edns>, Option<Edns>> {
         if records == 0 {
-            return rest.is_empty().then_some(None);
+            return if rest.is_empty() { Ok(None) } else { Err(None) };
         }
         // What nearly every request ends with: one OPT record without options.
         if records == 1
             && let Ok(opt) = <&[u8; OPT]>::try_from(rest)
             && let Some(edns) = Edns::without_options(opt)
         {
-            return Some(Some(edns));
+            return Ok(Some(edns));
         }
         Edns::search(Cursor::new(rest), records)
     }
@@ -175,35 +176,31 @@ impl Edns {
 
     #[cold]
     #[inline(never)]
-    fn search(mut rest: Cursor<'_>, records: u16) -> Option<Option<Edns>> {
-        if records > MAX_RECORDS {
-            return None;
-        }
-        let mut edns = None;
-        for _ in 0..records {
-            let record = rest.record()?;
+    fn search(mut rest: Cursor<'_>, records: u16) -> Result<Option<Edns>, Option<Edns>> {
+        let mut is_sound = records <= MAX_RECORDS;
+        // The OPT record without its options, and with them.
+        let (mut first, mut whole) = (None, None);
+        for _ in 0..records.min(MAX_RECORDS) {
+            let record = rest.record().ok_or(first)?;
             if record.rtype != RrType::OPT {
                 continue;
             }
             // One OPT, at the root (RFC 6891 §6.1.1, §6.1.2).
-            if edns.is_some() || record.owner != ROOT {
-                return None;
+            if first.is_some() {
+                return Err(first);
             }
-            edns = Some(Edns::of(&record).with_options(record.data)?);
-        }
-        rest.is_empty().then_some(edns)
-    }
-
-    /// The first whole OPT record of an additional section, whatever is wrong
-    /// with the section.
-    pub fn first(mut rest: Cursor<'_>, records: u16) -> Option<Edns> {
-        for _ in 0..records.min(MAX_RECORDS) {
-            let record = rest.record()?;
-            if record.rtype == RrType::OPT && record.owner == ROOT {
-                return Some(Edns::of(&record));
+            if record.owner != ROOT {
+                is_sound = false;
+                continue;
             }
+            let edns = Edns::of(&record);
+            first = Some(edns);
+            whole = Some(edns.with_options(record.data).ok_or(first)?);
         }
-        None
+        if is_sound && rest.is_empty() {
+            return Ok(whole);
+        }
+        Err(first)
     }
 
     /// The same record with what its options ask for; `None` where one runs over

@@ -78,7 +78,7 @@ impl Query {
             flags,
             rtype,
             class,
-            edns: Edns::find(rest, counts as u16)?,
+            edns: Edns::find(rest, counts as u16).ok()?,
         })
     }
 }
@@ -160,10 +160,10 @@ fn opt(request: &[u8]) -> Option<(Edns, Whole)> {
     for _ in 0..answers + authorities {
         skip_record(&mut rest)?;
     }
-    if let Some(edns) = Edns::find(rest.rest(), additional) {
-        return Some((edns?, Whole::Yes));
+    match Edns::find(rest.rest(), additional) {
+        Ok(edns) => Some((edns?, Whole::Yes)),
+        Err(first) => Some((first?, Whole::No)),
     }
-    Some((Edns::first(rest, additional)?, Whole::No))
 }
 
 /// Records that live in messages and in no zone (RFC 6895 §3.1) cannot be
