@@ -268,6 +268,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long there")]
     fn every_length_lowers_as_ascii_does() {
         let mut name = LookupName::new();
         for length in (1..=MAX_NAME).filter(|length| *length != 2) {

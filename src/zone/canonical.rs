@@ -220,6 +220,7 @@ a RRSIG HTTPS 13 2 60 20300101000000 20200101000000 1 @ AQID
 ";
 
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long there")]
     fn a_set_that_no_message_has_room_for_comes_out_whole() {
         const LARGE: &str = "\
 $ORIGIN example.

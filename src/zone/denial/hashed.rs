@@ -239,6 +239,7 @@ mod tests {
     /// From one record to hundreds, asked for by each hash, and by what is next to
     /// it; some hashes begin alike.
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long there")]
     fn the_record_of_a_hash_or_the_last_before_it() {
         let parameters = Parameters {
             iterations: 0,

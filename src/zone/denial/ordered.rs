@@ -246,6 +246,7 @@ mod tests {
 
     /// Names of all kinds, asked for by all of them and by what is next to them.
     #[test]
+    #[cfg_attr(miri, ignore = "takes too long there")]
     fn keys_lead_to_where_a_search_through_all_does() {
         let apex = b"\x07example\0".to_vec();
         let labels: [&[u8]; 12] = [
