@@ -42,7 +42,8 @@
 //! so that only what has changed is read again; `src/daemon/reload.rs` does that
 //! while the server answers, and `src/server/snapshot.rs` has the workers take the
 //! new set. What proves that something does not exist is in `src/zone/proof.rs`,
-//! found by `src/zone/denial.rs`.
+//! found by `src/zone/denial.rs`. `src/zone/hashes.rs` finds a zone's NSEC3 chain, and
+//! `src/zone/verify.rs` verifies signatures, for `check --dnssec` alone.
 //!
 //! What surrounds a running server is a third: `src/daemon/mod.rs` is the control
 //! thread, which owns the server and waits for whatever may come,
