@@ -21,6 +21,7 @@ pub mod group;
 pub mod listeners;
 pub mod load;
 pub mod load_generator;
+pub mod path;
 pub mod place;
 pub mod play;
 pub mod process;

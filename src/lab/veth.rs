@@ -17,7 +17,7 @@ use crate::sys::lab::namespace::enter_network;
 /// measurements (RFC 2544, appendix C.2.2).
 const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(198, 18, 0, 1), Ipv4Addr::new(198, 18, 0, 2)];
 /// The interface, at both ends.
-const INTERFACE: &str = "shardns0";
+pub const INTERFACE: &str = "shardns0";
 
 /// The pair.
 pub struct Veth {

@@ -4,6 +4,7 @@ mod batch;
 mod bind;
 mod locality;
 mod lookup;
+mod paths;
 mod resize;
 mod restart;
 mod rivals;
@@ -27,6 +28,7 @@ pub const EXPERIMENTS: &[Experiment] = &[
     stall::EXPERIMENT,
     restart::EXPERIMENT,
     batch::EXPERIMENT,
+    paths::EXPERIMENT,
     locality::EXPERIMENT,
     serve_beside::EXPERIMENT,
 ];

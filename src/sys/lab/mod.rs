@@ -12,6 +12,7 @@ pub mod diag;
 pub mod frames;
 pub mod namespace;
 pub mod process;
+pub mod ring;
 pub mod route;
 pub mod source;
 pub mod tap;
