@@ -90,8 +90,8 @@ pub struct PathServer {
 enum Worker {
     /// Of a whole server.
     Served(Box<Server>),
-    /// A thread around a ring.
-    Ring(RingWorker),
+    /// A thread around a ring, which ends with it.
+    Ring { _worker: RingWorker },
 }
 
 impl PathServer {
@@ -104,7 +104,7 @@ impl PathServer {
         let start = || match path {
             Path::Ring => {
                 let worker = RingWorker::start(address, cpu)?;
-                Ok((worker.address, Worker::Ring(worker)))
+                Ok((worker.address, Worker::Ring { _worker: worker }))
             }
             _ => {
                 let server = Server::start(&config(path, address, cpu), load::zones()?)?;

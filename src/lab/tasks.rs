@@ -54,6 +54,16 @@ impl Tasks {
     pub fn cost(&self) -> Option<Cost> {
         self.0.iter().map(|task| cost(task)).sum()
     }
+
+    /// How long they could have run so far but for others that did, all added up;
+    /// `None` as above.
+    pub fn held_up(&self) -> Option<Duration> {
+        let held_up = |task: &PathBuf| {
+            let schedstat = fs::read_to_string(task.join("schedstat")).ok()?;
+            nanoseconds(&schedstat, 1)
+        };
+        self.0.iter().map(held_up).sum()
+    }
 }
 
 impl Cost {
@@ -85,15 +95,15 @@ fn list(process: u32) -> BTreeSet<PathBuf> {
 fn cost(task: &Path) -> Option<Cost> {
     let read = |name: &str| fs::read_to_string(task.join(name)).ok();
     Some(Cost {
-        cpu: cpu_time(&read("schedstat")?)?,
+        cpu: nanoseconds(&read("schedstat")?, 0)?,
         switches: switches(&read("status")?)?,
     })
 }
 
-/// The first number of `schedstat` is nanoseconds on a CPU
-/// (`Documentation/scheduler/sched-stats.rst`).
-fn cpu_time(schedstat: &str) -> Option<Duration> {
-    let nanoseconds = schedstat.split_whitespace().next()?.parse().ok()?;
+/// The numbers of `schedstat` are nanoseconds on a CPU, nanoseconds in wait for one, and
+/// turns (`Documentation/scheduler/sched-stats.rst`).
+fn nanoseconds(schedstat: &str, number: usize) -> Option<Duration> {
+    let nanoseconds = schedstat.split_whitespace().nth(number)?.parse().ok()?;
     Some(Duration::from_nanos(nanoseconds))
 }
 
@@ -114,8 +124,10 @@ mod tests {
 
     #[test]
     fn what_proc_says_is_read() {
-        assert_eq!(cpu_time("1500 20 3\n"), Some(Duration::from_nanos(1500)));
-        assert_eq!(cpu_time(""), None);
+        let read = |number| nanoseconds("1500 20 3\n", number);
+        assert_eq!(read(0), Some(Duration::from_nanos(1500)));
+        assert_eq!(read(1), Some(Duration::from_nanos(20)));
+        assert_eq!(nanoseconds("", 0), None);
         let status = "Name:\tx\nvoluntary_ctxt_switches:\t40\nnonvoluntary_ctxt_switches:\t2\n";
         assert_eq!(switches(status), Some(42));
         assert_eq!(switches("Name:\tx\n"), None);

@@ -8,6 +8,7 @@ mod explain;
 mod interrupt;
 mod locality;
 mod lookup;
+mod paths;
 mod play;
 mod play_browser;
 mod remote;

@@ -37,7 +37,8 @@ pub const EXPERIMENT: Experiment = Experiment {
         the path's own median rate, where latency counts from when a request was due. CPU times \
         are those of the threads; on a veth pair the way in, the XDP program and its copy \
         included, is on the load's bill, and the way of a reply to the client on the worker's. \
-        Where the worker's CPU is less than 90 % busy, the load was the limit. No worker polls. \
+        Where the worker idles, with nothing to do, more than 10 % of the time, the load was the \
+        limit. No worker polls. \
         Not covered: network cards, zero copy, several queues, polling.",
     expectation: "Calls for many datagrams save little, since each still goes through the \
         kernel's network stack alone; io_uring goes the same way. AF_XDP leaves the stack out on \
@@ -69,8 +70,8 @@ const FLOWS: usize = 4;
 const WINDOW: usize = 64;
 /// How long a path is tried first, whether it works.
 const TRIAL: Duration = Duration::from_millis(5);
-/// A worker that is less busy has waited for the load.
-const BUSY: f64 = 0.9;
+/// A worker that idles longer, as a share of the time, has waited for the load.
+const IDLE: f64 = 0.1;
 
 /// How much a path is asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -135,6 +136,8 @@ struct Visit {
     /// The same as shares of a CPU.
     server_busy: Option<f64>,
     generator_busy: Option<f64>,
+    /// The share of the time that the worker neither ran nor could have run.
+    server_idle: Option<f64>,
     #[serde(flatten)]
     latency: Latency,
 }
@@ -276,10 +279,19 @@ impl Stage<'_> {
             .step(format!("{}, load: {}", path.name(), load.name()))?;
         let server = self.start(path)?;
         let pace = load.pace(most);
-        let duration = Duration::from_millis(self.lab.choose(400, 60));
-        let before = server.tasks.cost();
+        let duration = Duration::from_millis(self.lab.choose(300, 60));
+        let before = (server.tasks.cost(), server.tasks.held_up());
         let Asked { tally, cost } = self.ask(server.address, pace, duration)?;
-        let own = Cost::between(before, server.tasks.cost());
+        let own = Cost::between(before.0, server.tasks.cost());
+        let held_up = server
+            .tasks
+            .held_up()
+            .zip(before.1)
+            .map(|(now, then)| now - then);
+        let idle = own.zip(held_up).map(|(own, held_up)| {
+            let ran = (own.cpu + held_up).as_secs_f64() / tally.sending.as_secs_f64();
+            (1.0 - ran).max(0.0)
+        });
         let each = |cost: Option<Cost>| {
             cost.map(|cost| cost.cpu.as_secs_f64() * 1e6 / tally.answered.max(1) as f64)
         };
@@ -305,6 +317,7 @@ impl Stage<'_> {
             generator_us_per_query: each(cost),
             server_busy: share(own),
             generator_busy: share(cost),
+            server_idle: idle,
             latency: Latency::of(&tally.latency_ns),
         })
     }

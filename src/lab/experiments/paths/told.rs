@@ -1,9 +1,9 @@
 //! What `paths` tells of what was measured.
 
-use super::{BUSY, Load, Measure, Visits};
+use super::{IDLE, Load, Measure, Visits};
 use crate::lab::figure::{Axis, BarSeries, Bars, Drawing, Figure, Panel, number};
 use crate::lab::path::Path;
-use crate::lab::result::{Finding, Table, listed};
+use crate::lab::result::{Finding, Table, counted, listed};
 use crate::lab::rounds::{RoundOrder, Rounds};
 use crate::lab::statistics::Verdict;
 
@@ -11,6 +11,7 @@ const RATE: Measure = |visit| Some(visit.answers_per_s);
 const CPU: Measure = |visit| visit.cpu_us_per_query;
 const GENERATOR: Measure = |visit| visit.generator_us_per_query;
 const SERVER_BUSY: Measure = |visit| visit.server_busy;
+const SERVER_IDLE: Measure = |visit| visit.server_idle;
 const GENERATOR_BUSY: Measure = |visit| visit.generator_busy;
 const P50: Measure = |visit| Some(visit.latency.latency_us_p50);
 const P99: Measure = |visit| Some(visit.latency.latency_us_p99);
@@ -37,13 +38,12 @@ impl Visits {
         format!("{lost} of {sent}")
     }
 
-    /// Paths whose worker waited for the load, each with how busy it was.
+    /// Paths whose worker waited for the load, each with how much of the time.
     fn waited(&self) -> Vec<String> {
-        let busy = |path: &Path| (*path, self.sample(*path, Load::Most, SERVER_BUSY));
-        let known = self.paths.iter().map(busy);
-        let waited = known.filter(|(_, busy)| !busy.is_empty() && busy.middle() < BUSY);
+        let idle = |path: &Path| (*path, self.middle(*path, Load::Most, SERVER_IDLE));
+        let waited = self.paths.iter().map(idle).filter(|(_, idle)| *idle > IDLE);
         waited
-            .map(|(path, busy)| format!("{} ({:.0} %)", path.name(), busy.middle() * 100.0))
+            .map(|(path, idle)| format!("{} (idle {:.0} %)", path.name(), idle * 100.0))
             .collect()
     }
 }
@@ -72,6 +72,7 @@ fn rates(visits: &Visits) -> Table {
             "CPU µs a query",
             "load's CPU µs",
             "worker busy",
+            "worker idle",
             "load busy",
             "lost of sent",
         ],
@@ -88,6 +89,7 @@ fn rates(visits: &Visits) -> Table {
             format!("{:.2}", middle(CPU)),
             format!("{:.2}", middle(GENERATOR)),
             format!("{:.2}", middle(SERVER_BUSY)),
+            format!("{:.2}", middle(SERVER_IDLE)),
             format!("{:.2}", middle(GENERATOR_BUSY)),
             visits.lost_of_sent(path, Load::Most),
         ]);
@@ -216,14 +218,14 @@ fn most(visits: &Visits) -> String {
     let (ahead, name) = (lead.ahead(), |index: usize| visits.name(index));
     let names = listed(&ahead.iter().map(|&index| name(index)).collect::<Vec<_>>());
     let told = if ahead.len() > 1 {
-        " at best, not told apart"
+        ", not told apart"
     } else {
         ""
     };
     let against = match ahead.contains(&0) {
         true => String::new(),
         false => format!(
-            ", {} times as many as {}",
+            ", {} times {}",
             number(middle(lead.first) / middle(0)),
             name(0)
         ),
@@ -238,20 +240,130 @@ fn most(visits: &Visits) -> String {
 fn reservation(visits: &Visits) -> Option<String> {
     let names = visits.left_out.iter().map(|left_out| left_out.path.name());
     let names: Vec<&str> = names.collect();
-    let missing = format!("Left out, as the table explains: {}", listed(&names));
     let waited = visits.waited();
-    // More names would be no sentence; the table has them.
-    let limit = match waited.as_slice() {
-        [] => None,
-        some if some.len() <= 2 && names.len() <= 2 => Some(listed(some)),
-        some => Some(format!("{} paths, see the table", some.len())),
+    if names.is_empty() {
+        // More names would be no sentence; the table has them.
+        let which = match waited.len() {
+            0 => return None,
+            1 | 2 => listed(&waited),
+            many => format!("{many} paths"),
+        };
+        return Some(format!(
+            "The load was the limit, the worker idle at times, for {which}."
+        ));
+    }
+    let limit = match waited.len() {
+        0 => String::new(),
+        some => format!("; the load was the limit for {}", counted(some, "path")),
     };
-    match (names.is_empty(), limit) {
-        (true, None) => None,
-        (true, Some(limit)) => Some(format!(
-            "The load was the limit, the worker not always busy, for {limit}."
-        )),
-        (false, None) => Some(format!("{missing}.")),
-        (false, Some(limit)) => Some(format!("{missing}; the load was the limit for {limit}.")),
+    let names = listed(&names);
+    Some(format!("Left out, as the table explains: {names}{limit}."))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::lab::experiments::paths::{LeftOut, Visit};
+    use crate::lab::load::Latency;
+
+    /// Two rounds of each path, whose rates are these, with the worker idle so much.
+    fn visits(rates: &[[f64; 2]], idle: f64) -> Visits {
+        let latency = Latency {
+            latency_us_p50: 10.0,
+            latency_us_p90: 20.0,
+            latency_us_p99: 30.0,
+            latency_us_p999: 40.0,
+            latency_us_deviation: 5.0,
+        };
+        let visit = |path: Path, load, round, rate| Visit {
+            way: path,
+            path: path.name(),
+            network: "veth",
+            load,
+            round,
+            offered_per_s: None,
+            sent: 10,
+            answered: 9,
+            lost: 1,
+            wrong: 0,
+            past_sockets: 0,
+            answers_per_s: rate,
+            cpu_us_per_query: Some(1e6 / rate),
+            generator_us_per_query: Some(1.0),
+            server_busy: Some(1.0 - idle),
+            generator_busy: Some(1.0),
+            server_idle: Some(idle),
+            latency,
+        };
+        let mut all = Vec::new();
+        for (path, rates) in Path::ALL.into_iter().zip(rates) {
+            for load in [Load::Most, Load::Low, Load::Half, Load::High] {
+                let rounds = rates.iter().enumerate();
+                all.extend(rounds.map(|(round, rate)| visit(path, load, round, *rate)));
+            }
+        }
+        let there = rates.len();
+        Visits {
+            all,
+            paths: Path::ALL[..there].to_vec(),
+            left_out: Path::ALL[there..]
+                .iter()
+                .map(|&path| LeftOut {
+                    path,
+                    reason: "for once".into(),
+                })
+                .collect(),
+        }
+    }
+
+    const SLOW: [f64; 2] = [1000.0, 1001.0];
+    const FAST: [f64; 2] = [3000.0, 3004.0];
+
+    #[test]
+    fn who_is_ahead_is_named_with_how_much() {
+        let told = finding(&visits(&[SLOW, SLOW, SLOW, SLOW, FAST], 0.05));
+        let sentence = "One worker answers most over AF_XDP native: 3,002/s, 3 times one a call.";
+        assert_eq!(told.sentence, sentence);
+        assert_eq!(told.notes.len(), 2, "{told}");
+    }
+
+    /// `Finding` itself looks that no sentence is too long.
+    #[test]
+    fn sentences_with_many_names_are_short() {
+        let told = finding(&visits(&[SLOW, FAST, FAST, FAST, FAST], 0.2));
+        assert!(told.sentence.contains("not told apart, 3 times"), "{told}");
+        assert!(told.notes[2].ends_with("for 5 paths."), "{told}");
+        let told = finding(&visits(&[FAST, FAST, SLOW, FAST, FAST], 0.2));
+        assert!(!told.sentence.contains("times"), "{told}");
+    }
+
+    #[test]
+    fn what_is_missing_is_told_with_the_reason() {
+        let visits = visits(&[SLOW, FAST], 0.2);
+        let note = "Left out, as the table explains: io_uring, AF_XDP generic and AF_XDP native; \
+            the load was the limit for 2 paths.";
+        assert_eq!(finding(&visits).notes[2], note);
+        let title = &tables(&visits)[0].title;
+        assert_eq!(
+            title.matches("is left out (for once)").count(),
+            3,
+            "{title}"
+        );
+    }
+
+    #[test]
+    fn the_load_is_the_limit_where_the_worker_idles() {
+        let mut visits = visits(&[SLOW, FAST], 0.05);
+        visits.left_out.clear();
+        assert!(reservation(&visits).is_none());
+        for visit in visits
+            .all
+            .iter_mut()
+            .filter(|visit| visit.way == Path::Batch)
+        {
+            visit.server_idle = Some(0.25);
+        }
+        let told = reservation(&visits).unwrap();
+        assert!(told.ends_with("for recvmmsg (idle 25 %)."), "{told}");
     }
 }
