@@ -52,9 +52,12 @@ impl Queries {
 
     fn write(&self, zones: &Zones, mut out: impl Write) -> anyhow::Result<()> {
         let nodes = zones.iter().flat_map(|zone| zone.nodes());
-        let (owners, unwritten): (Vec<Node<'_>>, Vec<_>) = nodes
+        let (mut owners, unwritten): (Vec<Node<'_>>, Vec<_>) = nodes
             .filter(|node| node.sets() > 0)
             .partition(|node| can_be_written(node.name()));
+        // Where nodes lie depends on a key of the process, and a seed stands for the
+        // same queries in each.
+        owners.sort_unstable_by_key(|node| node.name());
         if !unwritten.is_empty() {
             let count = unwritten.len();
             let names = plural(count, "name");
