@@ -11,7 +11,7 @@ use anyhow::ensure;
 use rand::seq::SliceRandom;
 use serde::Serialize;
 
-use crate::lab::load::{self, IMPATIENCE, Latency};
+use crate::lab::load::{self, IMPATIENCE, Latency, PATIENCE};
 use crate::lab::load_generator::{self, LoadRequest, Pace, Plan, Tally};
 use crate::lab::path::{Path, PathServer};
 use crate::lab::result::{ExperimentResult, rows};
@@ -329,7 +329,10 @@ impl Stage<'_> {
             flows: FLOWS,
             pace,
             duration,
-            patience: IMPATIENCE,
+            patience: match pace {
+                Pace::Closed { .. } => PATIENCE,
+                Pace::Open { .. } => IMPATIENCE,
+            },
             spin: false,
             requests: &self.questions,
             stop: self.lab.stop(),
