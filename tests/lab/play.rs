@@ -285,18 +285,21 @@ fn restarts_lose_what_they_say() {
     // However short nobody has the port, somebody asks.
     bench.act("set?sockets=4&flows=64&rate=20000&steer=hash");
     let lost_before = bench.counters()["totals"]["lost"].as_u64().unwrap();
-    let reopened = bench.act("reopen");
-    assert!(
-        figure(&reopened, "lost") > 0,
-        "nobody had the port: {reopened}"
-    );
-    assert!(
-        figure(&reopened, "lost") <= figure(&reopened, "sent"),
-        "{reopened}"
-    );
+    // Who asks may have no CPU just then; not each time.
+    let mut lost_reopening = 0;
+    for _ in 0..20 {
+        let reopened = bench.act("reopen");
+        let lost = figure(&reopened, "lost");
+        assert!(lost <= figure(&reopened, "sent"), "{reopened}");
+        lost_reopening += lost;
+        if lost > 0 {
+            break;
+        }
+    }
+    assert!(lost_reopening > 0, "nobody was ever without the port");
     bench.act("set?sockets=4&flows=64&rate=2000&steer=hash");
     let overlapped = bench.act("overlap");
-    let lost = figure(&reopened, "lost") + figure(&overlapped, "lost");
+    let lost = lost_reopening + figure(&overlapped, "lost");
     wait_until("what is lost is given up", || {
         bench.counters()["totals"]["lost"].as_u64().unwrap() >= lost_before + lost
     });
