@@ -10,6 +10,7 @@ use anyhow::bail;
 
 use super::Silent;
 use super::sources::{ConfigFile, ZoneArguments, plural, untold};
+use crate::lab::figure::grouped;
 use crate::wire::rdata::dnssec::algorithm_name;
 use crate::zone::load::{LoadError, Loaded};
 use crate::zone::records::Severity;
@@ -227,13 +228,5 @@ fn verdict(verified: &Verified) -> String {
 
 /// A number with commas between thousands.
 fn thousands(number: usize) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    grouped(&number.to_string())
 }

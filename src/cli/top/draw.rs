@@ -12,6 +12,7 @@ use super::screen::Screen;
 use crate::cli::sources::plural;
 use crate::daemon::rates::{Rates, ThreadRates};
 use crate::daemon::status::Status;
+use crate::lab::figure::grouped;
 
 /// The narrowest bar that says anything.
 const MIN_BAR: usize = 8;
@@ -402,15 +403,7 @@ fn number(rate: f64) -> String {
     if rate > 0.0 && rate < 9.95 {
         return format!("{rate:.1}");
     }
-    let digits = format!("{rate:.0}");
-    let mut text = String::new();
-    for (at, digit) in digits.chars().enumerate() {
-        if at > 0 && (digits.len() - at).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    grouped(&format!("{rate:.0}"))
 }
 
 /// `3 d 04:05:06`.

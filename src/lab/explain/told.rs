@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::facts::{Evidence, Facts, Member};
 use super::members::{Members, name};
 use super::verdict::{Verdict, holders};
+use crate::lab::figure::grouped;
 use crate::lab::place::Machine;
 use crate::lab::result::Table;
 use crate::lab::statistics::Range;
@@ -24,15 +25,7 @@ pub const VERSION: u32 = 1;
 
 /// A number with its thousands set apart.
 pub fn thousands(number: u64) -> String {
-    let digits = number.to_string();
-    let mut told = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            told.push(',');
-        }
-        told.push(digit);
-    }
-    told
+    grouped(&number.to_string())
 }
 
 /// So many of something: `1 flow`, `2,000 flows`.

@@ -97,8 +97,8 @@ pub fn number(figure: f64) -> String {
     }
 }
 
-/// Digits in groups of three.
-fn grouped(digits: &str) -> String {
+/// Digits in groups of three, with commas between.
+pub fn grouped(digits: &str) -> String {
     let mut text = String::new();
     for (place, digit) in digits.char_indices() {
         if place > 0 && (digits.len() - place).is_multiple_of(3) {

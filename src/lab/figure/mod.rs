@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::statistics::Sample;
 use canvas::{Area, Canvas, failed};
-pub use canvas::{Size, number};
+pub use canvas::{Size, grouped, number};
 
 /// What an experiment draws: panels, one below the other, the most telling
 /// first.

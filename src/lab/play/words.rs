@@ -1,16 +1,10 @@
 //! Numbers and lists as people read them.
 
+use crate::lab::figure::grouped;
+
 /// A number with its thousands set apart.
 pub fn number(number: u64) -> String {
-    let digits = number.to_string();
-    let mut text = String::new();
-    for (index, digit) in digits.chars().enumerate() {
-        if index > 0 && (digits.len() - index).is_multiple_of(3) {
-            text.push(',');
-        }
-        text.push(digit);
-    }
-    text
+    grouped(&number.to_string())
 }
 
 /// So many of something, which has a plural in `s`.
