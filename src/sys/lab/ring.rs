@@ -10,8 +10,8 @@
 
 use std::cell::UnsafeCell;
 use std::io;
-use std::mem::{offset_of, size_of};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::mem::size_of;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, Ordering};
@@ -22,7 +22,9 @@ use io_uring::types::{BufRingEntry, CancelBuilder, Fd, SubmitArgs, Timespec};
 use io_uring::{IoUring, cqueue, opcode};
 use libc::{iovec, msghdr, sockaddr_in6};
 
-use crate::sys::port::{MAX_WIDTH, Port, Slots, Wait, empty_header};
+use crate::sys::port::{
+    CUT, MAX_WIDTH, Port, Slots, Wait, empty_header, flow_of, name_length, no_peer, peer_of,
+};
 use crate::sys::socket::UdpSocket;
 
 /// Buffers that datagrams may lie in: a page of entries.
@@ -38,8 +40,6 @@ const NAME: usize = size_of::<sockaddr_in6>();
 /// Where `flags` and `payloadlen` are in the former.
 const FLAGS_AT: usize = 12;
 const PAYLOAD_AT: usize = 8;
-/// Octets that are left of a datagram that did not fit: a DNS header.
-const CUT: usize = 12;
 /// Which completions are of datagrams, and which of replies.
 const RECEIVED: u64 = 1;
 const SENT: u64 = 2;
@@ -96,10 +96,8 @@ impl RingPort {
             .setup_cqsize(2 * u32::from(BUFFERS))
             .build(ENTRIES)?;
         let replies = Slots::new(width, size);
-        // SAFETY: all zero is a value of this structure of numbers.
-        let nobody = || UnsafeCell::new(unsafe { std::mem::zeroed::<sockaddr_in6>() });
         let vectors: Box<[_]> = (0..width).map(|index| replies.vector(index)).collect();
-        let peers: Box<[_]> = (0..width).map(|_| nobody()).collect();
+        let peers: Box<[_]> = (0..width).map(|_| UnsafeCell::new(no_peer())).collect();
         let ipv6 = socket.local().is_ipv6();
         let outgoing = vectors.iter().zip(&peers).map(|(vector, peer)| {
             let mut header = empty_header().msg_hdr;
@@ -262,20 +260,6 @@ impl RingPort {
     }
 }
 
-fn name_length(ipv6: bool) -> libc::socklen_t {
-    let length = match ipv6 {
-        true => size_of::<sockaddr_in6>(),
-        false => size_of::<libc::sockaddr_in>(),
-    };
-    length as libc::socklen_t
-}
-
-// The port is at the same place in both, the address of the one where the other has its
-// flow information.
-const _: () =
-    assert!(offset_of!(libc::sockaddr_in, sin_port) == offset_of!(sockaddr_in6, sin6_port));
-const _: () =
-    assert!(offset_of!(libc::sockaddr_in, sin_addr) == offset_of!(sockaddr_in6, sin6_flowinfo));
 const _: () = assert!(BUFFERS as usize * size_of::<BufRingEntry>() == size_of::<Page>());
 
 impl Port for RingPort {
@@ -310,26 +294,12 @@ impl Port for RingPort {
     fn peer(&self, index: usize) -> SocketAddr {
         // SAFETY: peers are written by `receive` alone.
         let peer = unsafe { &*self.peers[index].get() };
-        let port = u16::from_be(peer.sin6_port);
-        if !self.ipv6 {
-            let address = Ipv4Addr::from(peer.sin6_flowinfo.to_ne_bytes());
-            return SocketAddrV4::new(address, port).into();
-        }
-        let address = Ipv6Addr::from(peer.sin6_addr.s6_addr);
-        SocketAddrV6::new(address, port, 0, peer.sin6_scope_id).into()
+        peer_of(peer, self.ipv6)
     }
 
     fn flow(&self, index: usize) -> [u64; 2] {
-        let peer = self.peer(index);
-        let bits = peer.ip().to_canonical();
-        let address = match bits {
-            IpAddr::V4(address) => u128::from(address.to_bits()) << 16,
-            IpAddr::V6(address) => address.to_bits(),
-        };
-        [
-            (address >> 64) as u64,
-            address as u64 ^ u64::from(peer.port()),
-        ]
+        // SAFETY: as for `peer`.
+        flow_of(unsafe { &*self.peers[index].get() }, self.ipv6)
     }
 
     fn local(&self, _index: usize) -> IpAddr {

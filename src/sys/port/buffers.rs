@@ -3,11 +3,14 @@
 
 use std::cell::UnsafeCell;
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::{offset_of, size_of, zeroed};
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
 
-use libc::{iovec, mmsghdr, sockaddr_in6};
+use libc::{iovec, mmsghdr, sockaddr_in, sockaddr_in6};
 
-use crate::sys::socket::UdpSocket;
+/// What is left of a datagram that did not fit: a DNS header, which can be
+/// answered with an error and nothing else.
+pub(in crate::sys) const CUT: usize = 12;
 
 /// Equal buffers in one piece of memory.
 pub(in crate::sys) struct Slots {
@@ -46,15 +49,44 @@ impl Slots {
     }
 }
 
-pub(super) fn name_length(socket: &UdpSocket) -> libc::socklen_t {
-    let length = match socket.local().is_ipv4() {
-        true => size_of::<libc::sockaddr_in>(),
-        false => size_of::<sockaddr_in6>(),
+/// Octets of a peer's address.
+pub(in crate::sys) fn name_length(ipv6: bool) -> libc::socklen_t {
+    let length = match ipv6 {
+        true => size_of::<sockaddr_in6>(),
+        false => size_of::<sockaddr_in>(),
     };
     length as libc::socklen_t
 }
 
-pub(super) fn no_peer() -> sockaddr_in6 {
+/// The peer in a structure that has room for either kind of address: the port is at
+/// the same place in both, the address of IPv4 where that of IPv6 has its flow
+/// information.
+#[inline]
+pub(in crate::sys) fn peer_of(peer: &sockaddr_in6, ipv6: bool) -> SocketAddr {
+    let port = u16::from_be(peer.sin6_port);
+    if !ipv6 {
+        let address = Ipv4Addr::from(peer.sin6_flowinfo.to_ne_bytes());
+        return SocketAddrV4::new(address, port).into();
+    }
+    let address = Ipv6Addr::from(peer.sin6_addr.s6_addr);
+    SocketAddrV6::new(address, port, 0, peer.sin6_scope_id).into()
+}
+
+/// The same peer in as many bits.
+#[inline]
+pub(in crate::sys) fn flow_of(peer: &sockaddr_in6, ipv6: bool) -> [u64; 2] {
+    let port = u64::from(peer.sin6_port);
+    if !ipv6 {
+        return [u64::from(peer.sin6_flowinfo) << 16 | port, 0];
+    }
+    let bits = u128::from_ne_bytes(peer.sin6_addr.s6_addr);
+    [(bits >> 64) as u64 ^ port, bits as u64]
+}
+
+const _: () = assert!(offset_of!(sockaddr_in, sin_port) == offset_of!(sockaddr_in6, sin6_port));
+const _: () = assert!(offset_of!(sockaddr_in, sin_addr) == offset_of!(sockaddr_in6, sin6_flowinfo));
+
+pub(in crate::sys) fn no_peer() -> sockaddr_in6 {
     // SAFETY: all zero is a valid address structure.
     unsafe { zeroed() }
 }

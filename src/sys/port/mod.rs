@@ -8,7 +8,9 @@ mod socket;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 
-pub(in crate::sys) use buffers::{Slots, empty_header, is_empty_wait};
+pub(in crate::sys) use buffers::{
+    CUT, Slots, empty_header, flow_of, is_empty_wait, name_length, no_peer, peer_of,
+};
 pub use socket::SocketPort;
 
 /// The widest batch. Wider ones save no more of the cost of a call, and their

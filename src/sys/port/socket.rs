@@ -5,20 +5,18 @@
 use std::cell::UnsafeCell;
 use std::io;
 use std::mem::size_of;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::os::fd::AsRawFd;
 use std::ptr;
 use std::sync::Arc;
 
 use libc::{c_uint, iovec, mmsghdr, sockaddr_in6};
 
-use super::buffers::{Slots, empty_header, is_empty_wait, name_length, no_peer};
+use super::buffers::{
+    CUT, Slots, empty_header, flow_of, is_empty_wait, name_length, no_peer, peer_of,
+};
 use super::{MAX_WIDTH, Port, Wait};
 use crate::sys::socket::UdpSocket;
-
-/// What is left of a datagram that did not fit: a DNS header, which can be
-/// answered with an error and nothing else.
-const CUT: usize = 12;
 
 /// Room for one `IP_PKTINFO` or `IPV6_PKTINFO` message.
 type Control = [u64; 5];
@@ -72,7 +70,7 @@ impl SocketPort {
             header.msg_hdr.msg_iov = vectors[index].get();
             header.msg_hdr.msg_iovlen = 1;
             header.msg_hdr.msg_name = peers[index].get().cast();
-            header.msg_hdr.msg_namelen = name_length(&socket);
+            header.msg_hdr.msg_namelen = name_length(socket.local().is_ipv6());
             if socket.is_wildcard() {
                 header.msg_hdr.msg_control = controls[index].get().cast();
                 header.msg_hdr.msg_controllen = size_of::<Control>();
@@ -217,27 +215,14 @@ impl Port for SocketPort {
     fn peer(&self, index: usize) -> SocketAddr {
         // SAFETY: the kernel writes peers only inside `receive`.
         let peer = unsafe { &*self.peers[index].get() };
-        // The port is at the same place in `sockaddr_in`, the address there
-        // where this structure has its flow information.
-        let port = u16::from_be(peer.sin6_port);
-        if !self.ipv6 {
-            let address = Ipv4Addr::from(peer.sin6_flowinfo.to_ne_bytes());
-            return SocketAddrV4::new(address, port).into();
-        }
-        let address = Ipv6Addr::from(peer.sin6_addr.s6_addr);
-        SocketAddrV6::new(address, port, 0, peer.sin6_scope_id).into()
+        peer_of(peer, self.ipv6)
     }
 
     #[inline]
     fn flow(&self, index: usize) -> [u64; 2] {
         // SAFETY: the kernel writes peers only inside `receive`.
         let peer = unsafe { &*self.peers[index].get() };
-        let port = u64::from(peer.sin6_port);
-        if !self.ipv6 {
-            return [u64::from(peer.sin6_flowinfo) << 16 | port, 0];
-        }
-        let bits = u128::from_ne_bytes(peer.sin6_addr.s6_addr);
-        [(bits >> 64) as u64 ^ port, bits as u64]
+        flow_of(peer, self.ipv6)
     }
 
     #[inline]
