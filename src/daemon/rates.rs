@@ -82,7 +82,7 @@ impl Rates {
 fn past_sockets(before: Option<&Status>, after: &Status, seconds: f64) -> Option<f64> {
     let taken = |status: &Status| -> u64 {
         let queues = status.interfaces.iter().flat_map(|one| &one.queues);
-        queues.map(|queue| queue.received).sum()
+        queues.map(|queue| queue.totals.received).sum()
     };
     let more = taken(after).saturating_sub(before.map_or(0, taken));
     (!after.interfaces.is_empty()).then(|| ratio(more as f64, seconds).unwrap_or(0.0))

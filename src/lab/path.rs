@@ -127,7 +127,7 @@ impl PathServer {
         };
         let interfaces = server.interfaces();
         let queues = interfaces.iter().flat_map(|interface| &interface.queues);
-        queues.map(|queue| queue.received).sum()
+        queues.map(|queue| queue.totals.received).sum()
     }
 }
 

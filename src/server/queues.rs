@@ -2,6 +2,7 @@
 //! before they end, and counted in between and afterwards.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,7 +10,7 @@ use super::Server;
 use super::config::{Config, Xdp};
 use super::order::Order;
 use super::ports::AnyPort;
-use crate::sys::xdp::{Interface, Options, Passed, QueuePort, QueueTotals, XdpError};
+use crate::sys::xdp::{Interface, Options, Passed, Queue, QueuePort, QueueTotals, XdpError};
 
 /// Interfaces with their queues.
 #[derive(Default)]
@@ -33,7 +34,7 @@ pub struct InterfaceTotals {
     pub passed: Vec<(String, u64)>,
 }
 
-/// What was counted of a queue.
+/// A queue, and what was counted of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct QueueCounts {
@@ -43,23 +44,9 @@ pub struct QueueCounts {
     pub worker: u32,
     /// Whether frames are not copied.
     pub zero_copy: bool,
-    /// Datagrams taken.
-    pub received: u64,
-    /// Replies given to the kernel.
-    pub sent: u64,
-    /// Datagrams lost because no frame was free.
-    pub no_frame: u64,
-    /// Datagrams lost because the ring was full.
-    pub ring_full: u64,
-    /// Frames that the kernel did not understand.
-    pub invalid: u64,
-}
-
-impl QueueCounts {
-    /// Datagrams that were lost.
-    pub fn lost(&self) -> u64 {
-        self.no_frame + self.ring_full
-    }
+    /// What was counted.
+    #[serde(flatten)]
+    pub totals: QueueTotals,
 }
 
 /// Opens the queues that `config` asks for, one a worker, and returns the ports, by
@@ -121,7 +108,6 @@ impl Queues {
 
     /// Closes what the workers have left, and keeps what was counted.
     pub fn end(&mut self) {
-        self.detach();
         let ended = self.open.drain(..).map(|interface| totals(&interface));
         self.ended.extend(ended);
     }
@@ -134,10 +120,10 @@ impl Queues {
 
     /// Datagrams that were lost on the queues of a worker.
     pub fn lost(&self, worker: usize) -> u64 {
-        let totals = self.totals();
-        let queues = totals.iter().flat_map(|interface| &interface.queues);
-        let own = queues.filter(|queue| queue.worker as usize == worker);
-        own.map(QueueCounts::lost).sum()
+        let open = self.open.iter().filter_map(|one| one.queues.get(worker));
+        let ended = self.ended.iter().filter_map(|one| one.queues.get(worker));
+        let open = open.map(|queue| queue.totals().lost());
+        open.chain(ended.map(|queue| queue.totals.lost())).sum()
     }
 }
 
@@ -164,24 +150,11 @@ impl Server {
 }
 
 fn totals(interface: &Interface) -> InterfaceTotals {
-    let queue = |(worker, queue): (usize, &std::sync::Arc<crate::sys::xdp::Queue>)| {
-        let QueueTotals {
-            received,
-            sent,
-            no_frame,
-            ring_full,
-            invalid,
-        } = queue.totals();
-        QueueCounts {
-            queue: queue.number,
-            worker: worker as u32,
-            zero_copy: queue.zero_copy,
-            received,
-            sent,
-            no_frame,
-            ring_full,
-            invalid,
-        }
+    let queue = |(worker, queue): (usize, &Arc<Queue>)| QueueCounts {
+        queue: queue.number,
+        worker: worker as u32,
+        zero_copy: queue.zero_copy,
+        totals: queue.totals(),
     };
     let passed = Passed::ALL.iter().zip(interface.passed());
     InterfaceTotals {

@@ -64,11 +64,11 @@ fn queues(interface: &InterfaceTotals) -> Table {
         let numbers = [
             u64::from(queue.queue),
             queue.worker.into(),
-            queue.received,
-            queue.sent,
-            queue.no_frame,
-            queue.ring_full,
-            queue.invalid,
+            queue.totals.received,
+            queue.totals.sent,
+            queue.totals.no_frame,
+            queue.totals.ring_full,
+            queue.totals.invalid,
         ];
         table.add_row(numbers.map(|number| number.to_string()));
     }

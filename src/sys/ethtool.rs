@@ -1,8 +1,10 @@
-//! What a network card's driver tells of itself, as `ethtool` asks it
-//! (`linux/ethtool.h`). A number's place is its offset in the kernel's structure, in
+//! What an interface and its driver tell of themselves, as `ip` and `ethtool` ask them
+//! (netdevice(7), `linux/ethtool.h`). Of the latter a number's place is its offset in the kernel's structure, in
 //! words of 32 bits.
 
+use std::ffi::CString;
 use std::io;
+use std::mem::zeroed;
 use std::os::fd::AsRawFd;
 
 use socket2::{Domain, Socket, Type};
@@ -34,6 +36,23 @@ const COMBINED: usize = 8;
 /// Words that are given to the kernel: more than any of these structures has, but for
 /// the table, which is asked for where it has room.
 const WORDS: usize = 1 << 14;
+
+/// `ARPHRD_ETHER` (`linux/if_arp.h`).
+const ETHERNET: u16 = 1;
+
+/// The number of the interface of that name.
+///
+/// # Errors
+///
+/// No such interface, or a name that none can have.
+pub fn number(interface: &str) -> io::Result<u32> {
+    let name = CString::new(interface)?;
+    // SAFETY: `name` ends with a zero and lives through the call.
+    match unsafe { libc::if_nametoindex(name.as_ptr()) } {
+        0 => Err(io::Error::last_os_error()),
+        number => Ok(number),
+    }
+}
 
 /// A queue for each flow that the card tells apart, or for several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,6 +86,67 @@ impl Ethtool {
         // Any socket of the network namespace will do.
         let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
         Ok(Ethtool { socket, name })
+    }
+
+    /// Whether it leads back to this machine.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn is_loopback(&self) -> io::Result<bool> {
+        let answer = self.ask_device(libc::SIOCGIFFLAGS)?;
+        // SAFETY: the kernel has written the flags, and any number is one.
+        let flags = unsafe { answer.ifr_ifru.ifru_flags };
+        Ok(i32::from(flags) & libc::IFF_LOOPBACK != 0)
+    }
+
+    /// Whether its frames are those of Ethernet.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn is_ethernet(&self) -> io::Result<bool> {
+        Ok(self.hardware()?.sa_family == ETHERNET)
+    }
+
+    /// The station that it is (its MAC address).
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn station(&self) -> io::Result<[u8; 6]> {
+        let octets = self.hardware()?.sa_data;
+        Ok(std::array::from_fn(|at| octets[at] as u8))
+    }
+
+    fn hardware(&self) -> io::Result<libc::sockaddr> {
+        let answer = self.ask_device(libc::SIOCGIFHWADDR)?;
+        // SAFETY: the kernel has written the address, whose family is the kind.
+        Ok(unsafe { answer.ifr_ifru.ifru_hwaddr })
+    }
+
+    /// Octets of the longest IP datagram.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn mtu(&self) -> io::Result<usize> {
+        let answer = self.ask_device(libc::SIOCGIFMTU)?;
+        // SAFETY: the kernel has written the MTU, and any number is one.
+        let mtu = unsafe { answer.ifr_ifru.ifru_mtu };
+        Ok(usize::try_from(mtu).unwrap_or(0))
+    }
+
+    /// Asks what every interface tells, card or not (netdevice(7)).
+    fn ask_device(&self, what: libc::Ioctl) -> io::Result<libc::ifreq> {
+        // SAFETY: all zero is a value of this structure of numbers.
+        let mut request: libc::ifreq = unsafe { zeroed() };
+        request.ifr_name = self.name;
+        // SAFETY: the request is one for each of these questions, and lives through
+        // the call.
+        let returned = unsafe { libc::ioctl(self.socket.as_raw_fd(), what, &raw mut request) };
+        super::check(returned)?;
+        Ok(request)
     }
 
     /// The driver's name.

@@ -27,7 +27,7 @@ use shardns::sys::proc_net::{Protocol, owners};
 use shardns::sys::steer::Steer;
 use shardns::zone::Zones;
 use support::cases::{self, CaseFile};
-use support::{UDP, query, without_server_cookie};
+use support::{UDP, query, receive, without_server_cookie};
 
 /// Long enough for any machine; what takes as long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -57,13 +57,6 @@ fn client(server: SocketAddr) -> UdpSocket {
     socket.connect(server).unwrap();
     socket.set_read_timeout(Some(PATIENCE)).unwrap();
     socket
-}
-
-fn receive(socket: &UdpSocket) -> Vec<u8> {
-    let mut reply = vec![0; 65_535];
-    let length = socket.recv(&mut reply).expect("a reply");
-    reply.truncate(length);
-    reply
 }
 
 /// Asks on a fresh connection; `None` where the server closes it instead.

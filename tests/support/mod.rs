@@ -9,7 +9,7 @@ pub mod oracle;
 pub mod running;
 pub mod zones;
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -119,6 +119,14 @@ pub fn without_server_cookie(mut reply: Vec<u8>) -> Vec<u8> {
     if let Some(at) = found {
         reply[at + 4 + 8..at + 4 + 24].fill(0);
     }
+    reply
+}
+
+/// The next datagram on a socket, which has to come before its patience ends.
+pub fn receive(socket: &UdpSocket) -> Vec<u8> {
+    let mut reply = vec![0; 65_535];
+    let length = socket.recv(&mut reply).expect("a reply");
+    reply.truncate(length);
     reply
 }
 

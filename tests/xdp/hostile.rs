@@ -142,7 +142,11 @@ fn strangers_are_not_answered() {
         receive(&socket)
     }));
     let interfaces = server.interfaces();
-    let sent: u64 = interfaces[0].queues.iter().map(|queue| queue.sent).sum();
+    let sent: u64 = interfaces[0]
+        .queues
+        .iter()
+        .map(|queue| queue.totals.sent)
+        .sum();
     let answered = sources
         .iter()
         .filter(|(_, is_answered)| *is_answered)

@@ -18,7 +18,7 @@ use shardns::sys::xdp::Mode;
 use shardns::zone::Zones;
 use support::cases::{self, CaseFile};
 use support::running::{is_root, skip};
-use support::{UDP, query, without_server_cookie};
+use support::{UDP, query, receive, without_server_cookie};
 use wire::{CLIENT, ENDS, SERVER, Wire};
 
 /// Long enough for any machine; what takes as long has failed.
@@ -61,18 +61,11 @@ fn client(server: SocketAddr) -> UdpSocket {
     socket
 }
 
-fn receive(socket: &UdpSocket) -> Vec<u8> {
-    let mut reply = vec![0; 65_535];
-    let length = socket.recv(&mut reply).expect("a reply");
-    reply.truncate(length);
-    reply
-}
-
 /// Datagrams that were taken past the sockets, and those that went over them.
 fn taken(server: &Server) -> (u64, u64) {
     let interfaces = server.interfaces();
     let queues = interfaces.iter().flat_map(|interface| &interface.queues);
-    let taken = queues.map(|queue| queue.received).sum();
+    let taken = queues.map(|queue| queue.totals.received).sum();
     let workers = server.totals();
     let all: u64 = workers.iter().map(|worker| worker.received).sum();
     (taken, all - taken)
@@ -143,7 +136,7 @@ fn every_case_is_answered_as_over_sockets() {
         let interfaces = server.interfaces();
         let queues = interfaces.iter().flat_map(|interface| &interface.queues);
         let sent_past: u64 = queues
-            .map(|queue| queue.sent + queue.lost() + queue.invalid)
+            .map(|queue| queue.totals.sent + queue.totals.lost() + queue.totals.invalid)
             .sum();
         assert!(sent_past <= replies && sent_past + others >= replies);
     }
@@ -318,7 +311,7 @@ fn two_interfaces_and_addresses_that_stand_for_all() {
     let interfaces = server.interfaces();
     let taken = interfaces.iter().map(|interface| {
         let queues = interface.queues.iter();
-        queues.map(|queue| queue.received).sum::<u64>()
+        queues.map(|queue| queue.totals.received).sum::<u64>()
     });
     assert_eq!(taken.collect::<Vec<_>>(), [2, 2]);
 }

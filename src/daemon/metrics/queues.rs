@@ -6,7 +6,7 @@ use std::fmt;
 
 use super::exported::{Families, Labels};
 use crate::daemon::status::Status;
-use crate::server::queues::QueueCounts;
+use crate::sys::xdp::QueueTotals;
 
 impl Families<'_> {
     pub(super) fn queues(&mut self, status: &Status) -> fmt::Result {
@@ -64,7 +64,7 @@ impl Families<'_> {
         name: &str,
         help: &str,
         status: &Status,
-        count: impl Fn(&QueueCounts) -> u64,
+        count: impl Fn(&QueueTotals) -> u64,
     ) -> fmt::Result {
         let series = status.interfaces.iter().flat_map(|interface| {
             interface.queues.iter().map(|queue| {
@@ -73,7 +73,7 @@ impl Families<'_> {
                     ("queue", queue.queue.to_string().into()),
                     ("worker", queue.worker.to_string().into()),
                 ];
-                (labels, count(queue))
+                (labels, count(&queue.totals))
             })
         });
         let series: Vec<_> = series.collect();

@@ -1,11 +1,11 @@
 //! Frames of whatever content, given to an interface as they are (packet(7)). Needs
 //! CAP_NET_RAW.
 
-use std::ffi::CString;
 use std::io;
 use std::mem::{size_of, zeroed};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
+use crate::sys::ethtool;
 use crate::sys::port::{MAX_WIDTH, empty_header};
 
 /// `ETH_P_ALL` in the network's order, for sending: nothing is received by 0.
@@ -23,12 +23,7 @@ impl FrameSender {
     ///
     /// No such interface, or what the kernel says to `socket` or `bind`.
     pub fn new(interface: &str) -> io::Result<FrameSender> {
-        let name = CString::new(interface)?;
-        // SAFETY: `name` ends with a zero and lives through the call.
-        let index = unsafe { libc::if_nametoindex(name.as_ptr()) };
-        if index == 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let index = ethtool::number(interface)?;
         let kind = libc::SOCK_RAW | libc::SOCK_CLOEXEC;
         // SAFETY: the call takes no pointer.
         let returned = unsafe { libc::socket(libc::AF_PACKET, kind, NOTHING) };

@@ -2,19 +2,13 @@
 //! whether it is one on which a reply may go back where its request came from, and
 //! the addresses that it has.
 
-use std::ffi::CString;
 use std::fs;
 use std::io;
-use std::mem::{size_of, zeroed};
+use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use socket2::{Domain, Socket, Type};
-
 use super::XdpError;
-use crate::sys::ethtool::Ethtool;
-
-/// `ARPHRD_ETHER` (`linux/if_arp.h`).
-const ETHERNET: u16 = 1;
+use crate::sys::ethtool::{self, Ethtool};
 
 /// What every host takes in one piece (RFC 791, section 3.2): room for a reply of 512
 /// octets.
@@ -39,22 +33,14 @@ impl Facts {
             what: "ask for the interface",
             error,
         };
-        let missing = || XdpError::NoInterface(name.into());
-        let text = CString::new(name).map_err(|_| missing())?;
-        // SAFETY: `text` ends with a zero and lives through the call.
-        let index = unsafe { libc::if_nametoindex(text.as_ptr()) };
-        if index == 0 {
-            return Err(missing());
-        }
-        let asked = Asked::new(name).map_err(failed)?;
-        let flags = asked.flags().map_err(failed)?;
-        if i32::from(flags) & libc::IFF_LOOPBACK != 0 {
+        let index = ethtool::number(name).map_err(|_| XdpError::NoInterface(name.into()))?;
+        let ethtool = Ethtool::new(name).map_err(failed)?;
+        if ethtool.is_loopback().map_err(failed)? {
             return Err(XdpError::Loopback(name.into()));
         }
-        if asked.hardware().map_err(failed)? != ETHERNET {
+        if !ethtool.is_ethernet().map_err(failed)? {
             return Err(XdpError::NotEthernet(name.into()));
         }
-        let ethtool = Ethtool::new(name).map_err(failed)?;
         if ethtool.strips_vlan_tags().unwrap_or(false)
             && let Some(vlan) = vlan_on(name)
         {
@@ -63,7 +49,7 @@ impl Facts {
                 vlan,
             });
         }
-        let mtu = asked.mtu().map_err(failed)?;
+        let mtu = ethtool.mtu().map_err(failed)?;
         if mtu < MIN_MTU {
             return Err(XdpError::SmallMtu(name.into(), mtu));
         }
@@ -76,14 +62,6 @@ impl Facts {
     }
 }
 
-/// The station that an interface is (its MAC address).
-pub(super) fn station(name: &str) -> io::Result<[u8; 6]> {
-    let answer = Asked::new(name)?.ask(libc::SIOCGIFHWADDR)?;
-    // SAFETY: the kernel has written the address.
-    let octets = unsafe { answer.ifr_ifru.ifru_hwaddr.sa_data };
-    Ok(std::array::from_fn(|at| octets[at] as u8))
-}
-
 /// A VLAN that is made of the interface's tagged frames.
 fn vlan_on(interface: &str) -> Option<String> {
     let list = fs::read_to_string("/proc/thread-self/net/vlan/config").ok()?;
@@ -93,58 +71,6 @@ fn vlan_on(interface: &str) -> Option<String> {
         let (name, _, on) = (fields.next()?, fields.next()?, fields.next()?);
         (on == interface).then(|| name.to_owned())
     })
-}
-
-/// The old way of asking (netdevice(7)), of which every kernel and namespace has what
-/// is needed here.
-struct Asked {
-    socket: Socket,
-    name: [libc::c_char; libc::IFNAMSIZ],
-}
-
-impl Asked {
-    fn new(name: &str) -> io::Result<Asked> {
-        let mut place = [0; libc::IFNAMSIZ];
-        for (place, octet) in place.iter_mut().zip(name.bytes()) {
-            *place = octet as libc::c_char;
-        }
-        let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
-        Ok(Asked {
-            socket,
-            name: place,
-        })
-    }
-
-    fn ask(&self, what: libc::Ioctl) -> io::Result<libc::ifreq> {
-        use std::os::fd::AsRawFd;
-        // SAFETY: all zero is a value of this structure of numbers.
-        let mut request: libc::ifreq = unsafe { zeroed() };
-        request.ifr_name = self.name;
-        // SAFETY: the request is one for each of these questions, and lives through
-        // the call.
-        let returned = unsafe { libc::ioctl(self.socket.as_raw_fd(), what, &raw mut request) };
-        crate::sys::check(returned)?;
-        Ok(request)
-    }
-
-    fn flags(&self) -> io::Result<libc::c_short> {
-        let answer = self.ask(libc::SIOCGIFFLAGS)?;
-        // SAFETY: the kernel has written the flags, and any number is one.
-        Ok(unsafe { answer.ifr_ifru.ifru_flags })
-    }
-
-    fn hardware(&self) -> io::Result<u16> {
-        let answer = self.ask(libc::SIOCGIFHWADDR)?;
-        // SAFETY: the kernel has written the address, whose family is the kind.
-        Ok(unsafe { answer.ifr_ifru.ifru_hwaddr.sa_family })
-    }
-
-    fn mtu(&self) -> io::Result<usize> {
-        let answer = self.ask(libc::SIOCGIFMTU)?;
-        // SAFETY: the kernel has written the MTU, and any number is one.
-        let mtu = unsafe { answer.ifr_ifru.ifru_mtu };
-        Ok(usize::try_from(mtu).unwrap_or(0))
-    }
 }
 
 /// An address of the machine.

@@ -4,7 +4,7 @@
 //! on as ever, to the sockets, too, which stay open beside.
 //!
 //! - `program.rs`: the program, of `assembler.rs`'s instructions.
-//! - `bpf.rs`: the calls that load and attach it, and maps.
+//! - `filter.rs`: the program with its maps; `bpf.rs`: the calls for these.
 //! - `queue.rs`: the socket of a queue; `memory.rs`: its frames and rings.
 //! - `frame.rs`: the headers around a datagram.
 //! - `port.rs`: all of it as a port.
@@ -17,6 +17,7 @@
 
 mod assembler;
 mod bpf;
+mod filter;
 mod frame;
 mod interface;
 mod memory;
@@ -27,14 +28,14 @@ pub mod source;
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use bpf::{Kind, Map, Program};
+use bpf::Program;
+use filter::{Filter, MAX_SERVED};
 use interface::Facts;
-use memory::Numbers;
 use port::{Strangers, frame_size};
-use program::{KEY, Maps};
+use program::KEY;
 
 pub use port::QueuePort;
 pub use program::Passed;
@@ -55,8 +56,6 @@ pub enum Mode {
 /// `XDP_FLAGS_SKB_MODE` and `XDP_FLAGS_DRV_MODE` (`linux/if_link.h`).
 const GENERIC_FLAG: u32 = 2;
 const NATIVE_FLAG: u32 = 4;
-/// Addresses and ports that can be served on an interface.
-const MAX_SERVED: u32 = 4096;
 
 /// What queues are opened with.
 #[derive(Clone, Copy, Debug)]
@@ -186,9 +185,7 @@ pub struct Interface {
     pub queues_there: Option<u32>,
     /// Those that are read.
     pub queues: Vec<Arc<Queue>>,
-    passed: Numbers,
-    /// What the program looks into, and the program, live as long as the link.
-    _kept: (Map, Map, Map, Program),
+    filter: Filter,
     link: Option<OwnedFd>,
 }
 
@@ -213,39 +210,22 @@ impl Interface {
             return Err(XdpError::NothingServed(name.into()));
         }
         let strangers = Arc::new(strangers(&addresses));
-        let create = failed("make a map for the program");
-        let sockets = Map::new(Kind::Sockets, 4, 4, options.readers as u32).map_err(&create)?;
-        let map = Map::new(Kind::Hash, KEY, 4, MAX_SERVED).map_err(&create)?;
-        let passed = Map::new(Kind::Numbers, 4, 8, Passed::ALL.len() as u32);
-        let passed = passed.map_err(&create)?;
-        for key in keys {
-            map.set(&key, &[1; 4])
-                .map_err(failed("list what is served"))?;
-        }
-        let numbers = Numbers::new(passed.as_raw_fd(), Passed::ALL.len()).map_err(&create)?;
-        let maps = Maps {
-            sockets: sockets.as_raw_fd(),
-            served: map.as_raw_fd(),
-            passed: passed.as_raw_fd(),
-        };
         let (_, longest) = frame_size((options.reply, facts.mtu));
-        let program = Program::load(&program::program(maps, longest));
-        let program = program.map_err(failed("load the program"))?;
+        let filter = Filter::new(&keys, options.readers, longest);
+        let filter = filter.map_err(failed("load the program"))?;
         // As long as no socket is in its map, the program passes everything.
-        let (link, native) = attach(&program, &facts, options.mode)?;
+        let (link, native) = attach(&filter.program, &facts, options.mode)?;
         let ports = open_queues(&facts, native, options, &strangers)?;
         for port in &ports {
-            let (queue, fd) = (port.queue().number, port.as_raw_fd());
-            let set = sockets.set(&queue.to_ne_bytes(), &fd.to_ne_bytes());
-            set.map_err(failed("enter a queue"))?;
+            let entered = filter.enter(port.queue().number, port);
+            entered.map_err(failed("enter a queue"))?;
         }
         let interface = Interface {
             name: facts.name,
             native,
             queues_there: facts.queues,
             queues: ports.iter().map(|port| port.queue().clone()).collect(),
-            passed: numbers,
-            _kept: (sockets, map, passed, program),
+            filter,
             link: Some(link),
         };
         Ok((interface, ports))
@@ -254,7 +234,7 @@ impl Interface {
     /// How many frames went on to the kernel, by the reason, in the order of
     /// `Passed::ALL`.
     pub fn passed(&self) -> [u64; Passed::ALL.len()] {
-        Passed::ALL.map(|(reason, _)| self.passed.get(reason as usize))
+        self.filter.passed()
     }
 
     /// Has all datagrams go over the sockets from now on; those that lie in queues

@@ -19,7 +19,7 @@ use super::assembler::Operation::{Add, And, ShiftRight, Subtract};
 use super::assembler::Register::{R0, R1, R2, R3, R6, R7, R8, R9, R10};
 use super::assembler::Size::{Double, Half, Octet, Word};
 use super::assembler::With::{Number, Register};
-use super::assembler::{Assembler, Instruction, Label};
+use super::assembler::{Assembler, Instruction, Label, With};
 
 /// Why a frame went to the kernel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub(super) fn program(maps: Maps, longest: u16) -> Vec<Instruction> {
     a.label(LOOK);
     redirect(&mut a, maps);
     a.label(PASS_ON);
-    count(&mut a, maps);
+    count(&mut a, maps.passed, Register(R9), PASS);
     a.finish()
 }
 
@@ -272,15 +272,16 @@ fn redirect(a: &mut Assembler, maps: Maps) {
     reason(a, Passed::NoReader);
 }
 
-/// Counts the reason and passes the frame.
-fn count(a: &mut Assembler, maps: Maps) {
-    a.store(Word, R10, INDEX_AT, Register(R9));
-    a.set_map(R1, maps.passed);
+/// Adds 1 to a number of a map of them and ends the program with `answer`. Whoever
+/// jumps to `END` has the answer already.
+pub(super) fn count(a: &mut Assembler, map: i32, index: With, answer: i32) {
+    a.store(Word, R10, INDEX_AT, index);
+    a.set_map(R1, map);
     a.set(R2, Register(R10));
     a.compute(Add, R2, Number(INDEX_AT.into()));
     a.call(MAP_LOOKUP);
     a.set(R1, Register(R0));
-    a.set(R0, Number(PASS));
+    a.set(R0, Number(answer));
     a.jump_if(R1, Equal, Number(0), END);
     a.set(R2, Number(1));
     a.add_at(R1, R2);

@@ -33,7 +33,8 @@ pub struct Queue {
 }
 
 /// What was counted of a queue.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default)]
 pub struct QueueTotals {
     /// Datagrams that were taken.
     pub received: u64,
@@ -47,10 +48,20 @@ pub struct QueueTotals {
     pub invalid: u64,
 }
 
+impl QueueTotals {
+    /// Datagrams that were lost.
+    pub fn lost(&self) -> u64 {
+        self.no_frame + self.ring_full
+    }
+}
+
 impl Queue {
     /// What was counted so far.
     pub fn totals(&self) -> QueueTotals {
-        let kernel = self.statistics().unwrap_or_default();
+        // SAFETY: all zero is a value of a structure of numbers.
+        let mut kernel: libc::xdp_statistics = unsafe { zeroed() };
+        // Where the kernel does not tell, they stay 0.
+        let _ = get_option(self.as_raw_fd(), libc::XDP_STATISTICS, &mut kernel);
         QueueTotals {
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
@@ -58,18 +69,6 @@ impl Queue {
             ring_full: kernel.rx_ring_full,
             invalid: kernel.rx_invalid_descs + kernel.tx_invalid_descs,
         }
-    }
-
-    fn statistics(&self) -> io::Result<Statistics> {
-        // SAFETY: all zero is a value of a structure of numbers.
-        let mut statistics: libc::xdp_statistics = unsafe { zeroed() };
-        get_option(self.as_raw_fd(), libc::XDP_STATISTICS, &mut statistics)?;
-        Ok(Statistics {
-            rx_dropped: statistics.rx_dropped,
-            rx_ring_full: statistics.rx_ring_full,
-            rx_invalid_descs: statistics.rx_invalid_descs,
-            tx_invalid_descs: statistics.tx_invalid_descs,
-        })
     }
 
     /// Has the kernel look at what there is to send; an error says why it did not
@@ -90,14 +89,6 @@ impl Queue {
         // The call says that nothing is there, or that the card is busy.
         let _ = unsafe { libc::recvfrom(self.as_raw_fd(), none, 0, flags, nobody, nobody.cast()) };
     }
-}
-
-#[derive(Default)]
-struct Statistics {
-    rx_dropped: u64,
-    rx_ring_full: u64,
-    rx_invalid_descs: u64,
-    tx_invalid_descs: u64,
 }
 
 impl AsRawFd for Queue {

@@ -6,19 +6,19 @@ use std::io;
 use std::net::Ipv4Addr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use super::NATIVE_FLAG;
-use super::assembler::Condition::{Equal, Greater};
+use super::assembler::Condition::Greater;
 use super::assembler::Operation::{Add, Or};
-use super::assembler::Register::{R0, R1, R2, R7, R8, R10};
+use super::assembler::Register::{R0, R1, R2, R7, R8};
 use super::assembler::Size::{Half, Word};
 use super::assembler::With::{Number, Register};
 use super::assembler::{Assembler, Instruction, Label};
 use super::bpf::{Kind, Map, Program};
-use super::interface::{self, Facts};
+use super::interface::Facts;
 use super::memory::Numbers;
+use super::{NATIVE_FLAG, program};
+use crate::sys::ethtool::Ethtool;
 
 /// Helpers and answers of programs (`linux/bpf.h`).
-const MAP_LOOKUP: i32 = 1;
 const RANDOM: i32 = 7;
 const DROP: i32 = 1;
 const SEND: i32 = 3;
@@ -46,7 +46,7 @@ impl Source {
         let link = sink.attach(facts.index, NATIVE_FLAG)?;
         Ok(Source {
             interface: facts.index,
-            station: interface::station(name)?,
+            station: Ethtool::new(name)?.station()?,
             source: Program::load(&source())?,
             came_back,
             _kept: (map, sink, link),
@@ -103,19 +103,7 @@ fn source() -> Vec<Instruction> {
 
 /// Counts a frame and drops it.
 fn sink(map: i32) -> Vec<Instruction> {
-    const END: Label = Label::new("end");
     let mut a = Assembler::default();
-    a.store(Word, R10, -4, Number(0));
-    a.set_map(R1, map);
-    a.set(R2, Register(R10));
-    a.compute(Add, R2, Number(-4));
-    a.call(MAP_LOOKUP);
-    a.set(R1, Register(R0));
-    a.set(R0, Number(DROP));
-    a.jump_if(R1, Equal, Number(0), END);
-    a.set(R2, Number(1));
-    a.add_at(R1, R2);
-    a.label(END);
-    a.exit();
+    program::count(&mut a, map, Number(0), DROP);
     a.finish()
 }

@@ -1,61 +1,35 @@
 //! Frames that somebody made up, run through the program by the kernel
 //! (`BPF_PROG_TEST_RUN`). Only who may load programs can do that.
 
-use std::os::fd::AsRawFd;
-
-use super::super::bpf::{Kind, Map, Program};
-use super::super::memory::{Frames, Numbers};
+use super::super::filter::Filter;
+use super::super::memory::Frames;
 use super::super::queue;
 use super::*;
 
 const LONGEST: u16 = 470;
 
-/// The program with its maps, and 198.51.100.7 and 2001:db8::53 served at port 53.
-struct Bench {
-    sockets: Map,
-    _served: Map,
-    passed: Numbers,
-    program: Program,
-}
+/// The program, with 198.51.100.7 and 2001:db8::53 served at port 53.
+struct Bench(Filter);
 
 impl Bench {
     /// `None` where the process may not load programs.
     fn new() -> Option<Bench> {
-        let map = |kind, key, value, entries| match Map::new(kind, key, value, entries) {
+        let served = ["198.51.100.7:53", "[2001:db8::53]:53"];
+        let served = served.map(|address| key(address.parse().unwrap()));
+        match Filter::new(&served, 1, LONGEST) {
             Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
                 eprintln!("SKIPPED: programs of the kernel: only root may load them");
                 None
             }
-            made => Some(made.unwrap()),
-        };
-        let sockets = map(Kind::Sockets, 4, 4, 1)?;
-        let served = map(Kind::Hash, KEY, 4, 16)?;
-        let passed = map(Kind::Numbers, 4, 8, Passed::ALL.len() as u32)?;
-        for address in ["198.51.100.7:53", "[2001:db8::53]:53"] {
-            served.set(&key(address.parse().unwrap()), &[1; 4]).unwrap();
+            made => Some(Bench(made.unwrap())),
         }
-        let maps = Maps {
-            sockets: sockets.as_raw_fd(),
-            served: served.as_raw_fd(),
-            passed: passed.as_raw_fd(),
-        };
-        Some(Bench {
-            program: Program::load(&program(maps, LONGEST)).unwrap(),
-            sockets,
-            _served: served,
-            passed: Numbers::new(passed.as_raw_fd(), Passed::ALL.len()).unwrap(),
-        })
-    }
-
-    fn passed(&self) -> [u64; Passed::ALL.len()] {
-        Passed::ALL.map(|(reason, _)| self.passed.get(reason as usize))
     }
 
     /// Why the program passes a frame, which it counts; `None` for one that it takes.
     fn run(&self, frame: &[u8]) -> Option<Passed> {
-        let before = self.passed();
-        let verdict = self.program.try_on(frame).unwrap();
-        let after = self.passed();
+        let before = self.0.passed();
+        let verdict = self.0.program.try_on(frame).unwrap();
+        let after = self.0.passed();
         let counted = Passed::ALL.iter().zip(before.iter().zip(after));
         let mut counted = counted.filter(|(_, (before, after))| **before != *after);
         let reason = counted.next().map(|((reason, _), _)| *reason);
@@ -307,10 +281,7 @@ fn a_queue_with_a_reader_has_its_datagrams_taken() {
     let frames = Frames::new(2048, 64).unwrap();
     // Loopback is number 1 in every namespace.
     let (queue, rings) = queue::open(1, 0, &frames, true).unwrap();
-    bench
-        .sockets
-        .set(&0u32.to_ne_bytes(), &queue.as_raw_fd().to_ne_bytes())
-        .unwrap();
+    bench.0.enter(0, &queue).unwrap();
     for ipv4 in [true, false] {
         assert_eq!(bench.run(&frame(ipv4, 30)), None);
         assert_eq!(bench.run(&changed(ipv4, 12, &[8, 6])), Some(Passed::NotIp));
