@@ -36,6 +36,8 @@ pub struct Link {
     pub owner: NameId,
     /// Its place in the order of owners.
     at: u32,
+    /// Its place among the sorted records.
+    record: u32,
 }
 
 const NONE: u32 = u32::MAX;
@@ -55,15 +57,16 @@ impl HashedChain {
         let names = &sorted.records.names;
         let (mut records, mut nexts) = (Vec::new(), Vec::new());
         for id in names.ids() {
-            if let Some(record) = record_of(sorted, id, &parameters)
+            if let Some(record) = place_of(sorted, id, &parameters)
                 && let Some(hash) = owner_hash(names.wire(id))
             {
                 let at = nexts.len() as u32;
-                let data = Nsec3::read(sorted.records.rdata(record));
+                let data = Nsec3::read(sorted.records.rdata(sorted.record(record)));
                 let next = data.and_then(|data| data.next.try_into().ok());
                 // Data of another length does not get through the reader.
                 nexts.push(next.unwrap_or([0; HASH]));
-                records.push((hash, Link { owner: id, at }));
+                let owner = id;
+                records.push((hash, Link { owner, at, record }));
             }
         }
         let records = HashedBuilder::new(records);
@@ -113,8 +116,7 @@ impl HashedChain {
 
     /// The record, and its data.
     pub fn record<'s>(&self, sorted: &'s Sorted, at: usize) -> Option<(&'s Record, Nsec3<'s>)> {
-        let owner = self.records.records()[at].1.owner;
-        let record = record_of(sorted, owner, &self.parameters)?;
+        let record = sorted.record(self.records.records()[at].1.record);
         Some((record, Nsec3::read(sorted.records.rdata(record))?))
     }
 }
@@ -131,11 +133,13 @@ fn has_apex(sorted: &Sorted, parameters: &Parameters) -> bool {
     let owner = [&[label.len() as u8], label.as_bytes(), apex].concat();
     let mut name = LookupName::new();
     let id = name.set(&owner).and_then(|()| names.find(&name, 0));
-    id.is_some_and(|id| record_of(sorted, id, parameters).is_some())
+    id.is_some_and(|id| place_of(sorted, id, parameters).is_some())
 }
 
-/// The record of an owner of NSEC3 in the chain of these parameters.
-fn record_of<'s>(sorted: &'s Sorted, id: NameId, parameters: &Parameters) -> Option<&'s Record> {
-    let mut records = sorted.records(sorted.set(id, RrType::NSEC3)?);
-    records.find(|record| parameters.are_of(sorted.records.rdata(record)))
+/// The place of an owner's NSEC3 record in the chain of these parameters.
+fn place_of(sorted: &Sorted, id: NameId, parameters: &Parameters) -> Option<u32> {
+    let set = sorted.set(id, RrType::NSEC3)?;
+    let is_of = |record: &Record| parameters.are_of(sorted.records.rdata(record));
+    let at = sorted.records(set).position(is_of)?;
+    Some(set.first() + at as u32)
 }

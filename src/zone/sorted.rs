@@ -22,6 +22,13 @@ pub struct SortedSet {
     range: Range<u32>,
 }
 
+impl SortedSet {
+    /// The place of its first record; the others follow.
+    pub fn first(&self) -> u32 {
+        self.range.start
+    }
+}
+
 /// What, if anything, keeps the data at a name from being answered with
 /// (RFC 5936 §3.5 calls such data occluded).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -124,6 +131,11 @@ impl Sorted {
         self.order[range]
             .iter()
             .map(|&at| &self.records.list[at as usize])
+    }
+
+    /// The record at a place.
+    pub fn record(&self, place: u32) -> &Record {
+        &self.records.list[self.order[place as usize] as usize]
     }
 
     /// How many records there are, dropped ones not counted.
