@@ -4,7 +4,7 @@
 
 use std::sync::OnceLock;
 
-use super::name::{MAX_LABEL, MAX_NAME};
+use super::name::{MAX_LABEL, MAX_NAME, Marked};
 
 /// The longest name has 127 labels and the root. With twice the places, any
 /// octet is the number of one, which spares checking that it is.
@@ -127,6 +127,20 @@ impl LookupName {
             return 0;
         }
         self.starts[label] as usize
+    }
+
+    /// A suffix with its labels, without their lengths.
+    pub fn marked(&self, label: usize) -> Marked<'_> {
+        Marked::new(self.suffix(label), &self.starts[label..=self.labels()])
+    }
+
+    /// Where the first label begins that is at an offset or behind it, or the root,
+    /// and where the one before it does.
+    pub fn first_start_at(&self, offset: usize) -> (usize, usize) {
+        let starts = &self.starts[..self.labels()];
+        let label = starts.partition_point(|&start| usize::from(start) < offset);
+        let before = label.saturating_sub(1);
+        (self.starts[label].into(), self.starts[before].into())
     }
 
     /// The hash of that suffix, which is that of a name of its own.

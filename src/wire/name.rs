@@ -213,20 +213,19 @@ pub fn wire_length(octets: &[u8]) -> Option<usize> {
 /// The canonical order of names (RFC 4034 §6.1), given in wire form and lower
 /// case: by their labels from the root, a name before those below it.
 pub fn canonical_order(one: &[u8], other: &[u8]) -> Ordering {
-    Marked::of(other).order_of(one)
+    Starts::of(other).name(other).order_of(one)
 }
 
-/// A name in wire form and lower case, its labels marked, which is to be compared with
-/// many. A root label at its end is no label of its own.
-pub struct Marked<'n> {
-    octets: &'n [u8],
+/// Where the labels of a name start, and where it ends, of which a root label is the
+/// end.
+pub struct Starts {
     starts: [u8; MAX_LABELS + 1],
     labels: usize,
 }
 
-impl<'n> Marked<'n> {
-    /// The name, or as many labels at the start of one.
-    pub fn of(octets: &'n [u8]) -> Marked<'n> {
+impl Starts {
+    /// Those of a name, or of as many labels at the start of one.
+    pub fn of(octets: &[u8]) -> Starts {
         let mut starts = [0; MAX_LABELS + 1];
         let (mut at, mut labels) = (0, 0);
         while let Some(&length @ 1..) = octets.get(at) {
@@ -234,41 +233,69 @@ impl<'n> Marked<'n> {
             (at, labels) = (at + 1 + usize::from(length), labels + 1);
         }
         starts[labels] = at as u8;
-        Marked {
-            octets,
-            starts,
-            labels,
-        }
+        Starts { starts, labels }
+    }
+
+    /// The name that they are of.
+    pub fn name<'n>(&'n self, octets: &'n [u8]) -> Marked<'n> {
+        Marked::new(octets, &self.starts[..=self.labels])
+    }
+}
+
+/// A name in wire form and lower case, its labels marked, which is to be compared with
+/// many. A root label at its end is no label of its own.
+#[derive(Clone, Copy)]
+pub struct Marked<'n> {
+    octets: &'n [u8],
+    /// Offsets of the labels and of the end, from where the first stands at its own.
+    starts: &'n [u8],
+}
+
+impl<'n> Marked<'n> {
+    /// The end of a name, and where in that name its labels start and end.
+    pub fn new(octets: &'n [u8], starts: &'n [u8]) -> Marked<'n> {
+        debug_assert!(!starts.is_empty(), "an end is there always");
+        Marked { octets, starts }
     }
 
     /// How many labels there are.
     pub fn labels(&self) -> usize {
-        self.labels
+        self.starts.len() - 1
     }
 
     /// A label, counted from the start, without its length.
     pub fn label(&self, at: usize) -> &'n [u8] {
-        let [start, end] = [at, at + 1].map(|at| usize::from(self.starts[at]));
-        &self.octets[start + 1..end]
+        &self.octets[self.start(at) + 1..self.start(at + 1)]
     }
 
-    /// Where another name stands to this one. Octets that both end in are passed over
-    /// many at a time. From the first label that begins at the same place within them
-    /// the names are alike; what stands before it is compared.
+    fn start(&self, at: usize) -> usize {
+        usize::from(self.starts[at] - self.starts[0])
+    }
+
+    /// Where another name stands to this one.
     pub fn order_of(&self, other: &[u8]) -> Ordering {
+        self.order_with(other, |offset| first_start_at(other, offset))
+    }
+
+    /// The same with what finds the first label of the other that starts at an offset or
+    /// behind it: where that is, and where the one before it does.
+    ///
+    /// Octets that both end in are passed over many at a time. From the first label that
+    /// starts at the same place within them the names are alike; what stands before it is
+    /// compared.
+    pub fn order_with(
+        &self,
+        other: &[u8],
+        first_start: impl FnOnce(usize) -> (usize, usize),
+    ) -> Ordering {
         let same = common_end(self.octets, other);
-        // Where the next label of the other begins, and the one before it.
-        let (mut at, mut before) = (0, 0);
-        let end = other.len() - same;
-        while at < end {
-            (at, before) = (at + 1 + usize::from(other[at]), at);
-        }
-        let left = |label: usize| self.octets.len() - usize::from(self.starts[label]);
-        let starts = &self.starts[..self.labels];
-        let is_before = |start: &u8| self.octets.len() - usize::from(*start) > same;
-        let mut label = starts.partition_point(is_before);
+        let (mut at, mut before) = first_start(other.len() - same);
+        let first = self.starts[0];
+        let left = |start: &u8| self.octets.len() - usize::from(start - first);
+        let starts = &self.starts[..self.labels()];
+        let mut label = starts.partition_point(|start| left(start) > same);
         loop {
-            match left(label).cmp(&(other.len() - at)) {
+            match left(&self.starts[label]).cmp(&(other.len() - at)) {
                 Ordering::Less => (at, before) = (at + 1 + usize::from(other[at]), at),
                 Ordering::Greater => label += 1,
                 Ordering::Equal => break,
@@ -278,6 +305,25 @@ impl<'n> Marked<'n> {
         let other_last = (at > 0).then(|| &other[before + 1..at]);
         other_last.cmp(&label.checked_sub(1).map(|label| self.label(label)))
     }
+}
+
+/// Where the first label starts, or a name ends, that is at an offset or behind it, and
+/// where the one before it does.
+#[inline]
+fn first_start_at(name: &[u8], offset: usize) -> (usize, usize) {
+    let (mut at, mut before) = (0, 0);
+    while at < offset {
+        (at, before) = (at + 1 + usize::from(name[at]), at);
+    }
+    (at, before)
+}
+
+/// The label of a name that stands right before an offset, without its length, where
+/// another label or the root starts there. The offset is not that of the name.
+#[inline]
+pub fn label_before(name: &[u8], offset: usize) -> Option<&[u8]> {
+    let (start, before) = first_start_at(name, offset);
+    (start == offset).then(|| &name[before + 1..start])
 }
 
 /// How many octets both end in.

@@ -38,8 +38,8 @@ impl Zone {
         match &self.denial {
             Denial::None => {}
             Denial::Nsec(chain) => {
-                proof.add(self.nsec_covering(chain, name.suffix(0)));
-                proof.add(self.nsec_of_wildcard(chain, encloser.node));
+                proof.add(self.nsec_covering(chain, name, encloser.next_closer));
+                proof.add(self.nsec_of_wildcard(chain, name, encloser));
             }
             Denial::Nsec3(chain) => {
                 let provable = self.prove_encloser(chain, name, encloser.next_closer, &mut proof);
@@ -57,7 +57,7 @@ impl Zone {
         let mut proof = Proof::default();
         match &self.denial {
             Denial::None => {}
-            Denial::Nsec(chain) => proof.add(self.nsec_covering(chain, name.suffix(0))),
+            Denial::Nsec(chain) => proof.add(self.nsec_covering(chain, name, next_closer)),
             Denial::Nsec3(chain) => {
                 proof.add(self.nsec3_covering(chain, name.suffix(next_closer)));
             }
@@ -78,7 +78,10 @@ impl Zone {
         let mut proof = Proof::default();
         match &self.denial {
             Denial::None => {}
-            Denial::Nsec(chain) => proof.add(self.nsec_at(chain, node)),
+            Denial::Nsec(chain) => {
+                let own = node.set(RrType::NSEC);
+                proof.add(own.or_else(|| self.nsec_covering(chain, name, label)));
+            }
             Denial::Nsec3(chain) => match self.nsec3_at(node) {
                 Some(set) => proof.add(Some(set)),
                 None => {
@@ -101,8 +104,9 @@ impl Zone {
         match &self.denial {
             Denial::None => {}
             Denial::Nsec(chain) => {
-                proof.add(self.nsec_at(chain, wildcard));
-                proof.add(self.nsec_covering(chain, name.suffix(0)));
+                let own = wildcard.set(RrType::NSEC);
+                proof.add(own.or_else(|| self.nsec_before_asterisk(chain, name, encloser)));
+                proof.add(self.nsec_covering(chain, name, encloser.next_closer));
             }
             Denial::Nsec3(chain) => {
                 self.prove_encloser(chain, name, encloser.next_closer, &mut proof);
@@ -153,25 +157,49 @@ impl Zone {
         label
     }
 
-    /// The NSEC of a node, or where it has none, as an empty non-terminal, of the
-    /// last name before it.
-    fn nsec_at<'z>(&'z self, chain: &Ordered, node: Node<'z>) -> Option<Set<'z>> {
-        let own = node.set(RrType::NSEC);
-        own.or_else(|| self.nsec_covering(chain, node.name()))
+    /// The NSEC of the last name before the suffix of a name that begins with a label,
+    /// which does not exist or is an empty non-terminal.
+    fn nsec_covering<'z>(
+        &'z self,
+        chain: &Ordered,
+        name: &LookupName,
+        label: usize,
+    ) -> Option<Set<'z>> {
+        let whole = name.marked(label);
+        // The apex is the first of all.
+        if whole.labels() <= self.lookup_name().labels() {
+            return None;
+        }
+        let found = chain.find(&self.store, name, label + 1, whole.label(0));
+        found?.set(RrType::NSEC)
     }
 
-    fn nsec_covering<'z>(&'z self, chain: &Ordered, name: &[u8]) -> Option<Set<'z>> {
-        chain.find(&self.store, name)?.set(RrType::NSEC)
+    /// The NSEC of the last name before the asterisk below the closest encloser.
+    fn nsec_before_asterisk<'z>(
+        &'z self,
+        chain: &Ordered,
+        name: &LookupName,
+        encloser: &Encloser<'_>,
+    ) -> Option<Set<'z>> {
+        let above = encloser.next_closer + 1;
+        chain
+            .find(&self.store, name, above, b"*")?
+            .set(RrType::NSEC)
     }
 
-    /// What covers the asterisk below a name, mostly the name's own NSEC: hardly
+    /// What covers the asterisk below the closest encloser, mostly its own NSEC: hardly
     /// anything comes before an asterisk.
-    fn nsec_of_wildcard<'z>(&'z self, chain: &Ordered, above: Node<'z>) -> Option<Set<'z>> {
-        let own = above.set(RrType::NSEC).filter(|own| {
-            let (next, above) = (next_name(own), above.name());
+    fn nsec_of_wildcard<'z>(
+        &'z self,
+        chain: &Ordered,
+        name: &LookupName,
+        encloser: &Encloser<'z>,
+    ) -> Option<Set<'z>> {
+        let own = encloser.node.set(RrType::NSEC).filter(|own| {
+            let (next, above) = (next_name(own), encloser.node.name());
             is_behind_asterisk(next, above)
         });
-        own.or_else(|| self.nsec_covering(chain, Asterisk::below(above.name()).wire()))
+        own.or_else(|| self.nsec_before_asterisk(chain, name, encloser))
     }
 
     fn nsec3_at(&self, node: Node<'_>) -> Option<Set<'_>> {

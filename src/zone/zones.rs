@@ -5,7 +5,7 @@ use std::cmp::Reverse;
 use std::sync::Arc;
 
 use super::lookup::Zone;
-use crate::wire::name::{Marked, canonical_order, common_end};
+use crate::wire::name::{canonical_order, common_end};
 use crate::wire::octets;
 use crate::wire::{LookupName, RrType};
 
@@ -162,9 +162,13 @@ impl Zones {
         if self.above.is_empty() {
             return None;
         }
-        let name_end = name.suffix(name.labels() - most.min(name.labels()));
-        let marked = Marked::of(name_end);
-        let is_before = |zone: &Arc<Zone>| marked.order_of(apex_of(zone)).is_le();
+        let label = name.labels() - most.min(name.labels());
+        let (name_end, marked) = (name.suffix(label), name.marked(label));
+        let is_before = |zone: &Arc<Zone>| {
+            let apex = zone.lookup_name();
+            let order = marked.order_with(apex.suffix(0), |at| apex.first_start_at(at));
+            order.is_le()
+        };
         let mut at = self.all.partition_point(is_before).checked_sub(1)?;
         let same = common_end(apex_of(&self.all[at]), name_end);
         loop {

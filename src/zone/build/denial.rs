@@ -44,7 +44,7 @@ impl Assembler<'_> {
         }
         let served = names.ids().filter(owns_nsec);
         let nodes = served.filter_map(|id| Some((names.wire(id), self.nodes[id.index()]?)));
-        let apex = names.wire(self.sorted.apex).len();
+        let apex = names.wire(self.sorted.apex);
         Denial::Nsec(Ordered::new(nodes.collect(), apex))
     }
 }

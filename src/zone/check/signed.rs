@@ -11,7 +11,7 @@ use super::super::records::{Faults, Provenance};
 use super::super::sorted::{Occlusion, SortedSet};
 use super::Checker;
 use super::times::Times;
-use crate::wire::name::Marked;
+use crate::wire::name::Starts;
 use crate::wire::rdata::dnssec::{Key, Signature};
 use crate::wire::{Name, RrType};
 
@@ -259,5 +259,5 @@ const SIGNER: usize = 7;
 
 /// Labels of a name as signatures count them (RFC 4034 §3.1.3).
 pub fn labels(wire: &[u8]) -> u8 {
-    Marked::of(wire).labels() as u8 - u8::from(wire.starts_with(b"\x01*"))
+    Starts::of(wire).name(wire).labels() as u8 - u8::from(wire.starts_with(b"\x01*"))
 }

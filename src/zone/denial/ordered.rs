@@ -12,7 +12,8 @@
 use std::cmp::Ordering;
 
 use super::super::store::{Node, NodeRef, Store};
-use crate::wire::name::{MAX_NAME, Marked, canonical_order};
+use crate::wire::LookupName;
+use crate::wire::name::{MAX_NAME, Marked, Starts, canonical_order, label_before};
 
 /// Names for each key.
 const STEP: usize = 16;
@@ -27,12 +28,16 @@ pub struct Ordered {
     common: Box<[u8]>,
     /// Octets of the apex.
     apex: usize,
+    /// Its labels.
+    apex_labels: usize,
 }
 
 impl Ordered {
     /// The chain of these nodes and their names, with which it does not matter in
-    /// what order they come, in a zone whose apex has so many octets.
-    pub fn new(names: Vec<(&[u8], NodeRef)>, apex: usize) -> Ordered {
+    /// what order they come, in the zone of this apex.
+    pub fn new(names: Vec<(&[u8], NodeRef)>, apex: &[u8]) -> Ordered {
+        let apex_labels = Starts::of(apex).name(apex).labels();
+        let apex = apex.len();
         let nodes = in_order(names, apex);
         let whole = |at: usize| Key::of(below(nodes[at].0, apex), MAX_NAME);
         // What the first and the last have in common, all between them have.
@@ -51,16 +56,24 @@ impl Ordered {
             nodes: nodes.iter().map(|(_, node)| *node).collect(),
             common,
             apex,
+            apex_labels,
         }
     }
 
-    /// The node at the name, given lower-cased, or the last before it, whose NSEC
-    /// record proves the name, or that there is none. `None` for an empty chain.
-    pub fn find<'z>(&self, store: &'z Store, name: &[u8]) -> Option<Node<'z>> {
-        let labels = below(name, self.apex);
-        let (mut key, marked) = (Key::new(), Marked::of(labels));
-        key.fill(&marked, self.common.len() + KEY);
-        let key = key.cut(&self.common);
+    /// The node of the last name before the one that a label makes with the suffix of
+    /// `name` that begins with label `above`, or of just that name: its NSEC record
+    /// proves the name, or that there is none. `None` for an empty chain.
+    ///
+    /// All that is below the suffix is told apart by the label next to it.
+    pub fn find<'z>(
+        &self,
+        store: &'z Store,
+        name: &LookupName,
+        above: usize,
+        label: &[u8],
+    ) -> Option<Node<'z>> {
+        let (suffix, marked) = (name.suffix(above), name.marked(above));
+        let key = self.key(&marked, label);
         // Sampled names of a lower key are before the name, those of a higher one
         // behind it.
         let lower = self.keys.partition_point(|sample| *sample < key);
@@ -73,16 +86,37 @@ impl Ordered {
         let from = lower.saturating_sub(1) * STEP;
         let end = (lower + same) * STEP;
         let between = &self.nodes[from..self.nodes.len().min(end)];
+        let length = suffix.len() + 1 + label.len();
         let is_before = |at: &NodeRef| {
-            let other = below(store.node(*at).name(), self.apex);
-            match (alone(other), alone(labels)) {
-                (Some(other), Some(label)) => other <= label,
-                _ => marked.order_of(other).is_le(),
+            let other = store.node(*at).name();
+            match self.label_below(other, suffix) {
+                Some(beside) if beside == label => other.len() == length,
+                Some(beside) => beside < label,
+                None => marked.order_of(other).is_le(),
             }
         };
         let behind = from + between.partition_point(is_before);
         let at = behind.checked_sub(1).or(self.nodes.len().checked_sub(1))?;
         Some(store.node(self.nodes[at]))
+    }
+
+    /// The label of a name of the chain that is next to a suffix, where the name is
+    /// below that. All but the apex are below the apex.
+    fn label_below<'n>(&self, name: &'n [u8], suffix: &[u8]) -> Option<&'n [u8]> {
+        let offset = name.len().checked_sub(suffix.len()).filter(|&at| at > 0)?;
+        if suffix.len() > self.apex && name[offset..] != *suffix {
+            return None;
+        }
+        label_before(name, offset)
+    }
+
+    /// The key of the name that a label makes with one above it.
+    fn key(&self, above: &Marked<'_>, label: &[u8]) -> u128 {
+        let mut key = Key::new();
+        let below = (0..above.labels() - self.apex_labels).rev();
+        let labels = below.map(|at| above.label(at)).chain([label]);
+        key.fill(labels, self.common.len() + KEY);
+        key.cut(&self.common)
     }
 
     /// Octets of memory that the chain holds.
@@ -151,14 +185,17 @@ impl Key {
     /// and more.
     fn of(labels: &[u8], enough: usize) -> Key {
         let mut key = Key::new();
-        key.fill(&Marked::of(labels), enough);
+        let starts = Starts::of(labels);
+        let marked = starts.name(labels);
+        let topmost_first = (0..marked.labels()).rev();
+        key.fill(topmost_first.map(|at| marked.label(at)), enough);
         key
     }
 
-    /// Adds labels from the topmost on.
-    fn fill(&mut self, labels: &Marked<'_>, enough: usize) {
-        for label in (0..labels.labels()).rev() {
-            if !self.add(labels.label(label)) || self.length >= enough {
+    /// Adds labels, the topmost first.
+    fn fill<'n>(&mut self, labels: impl Iterator<Item = &'n [u8]>, enough: usize) {
+        for label in labels {
+            if !self.add(label) || self.length >= enough {
                 break;
             }
         }
@@ -205,16 +242,23 @@ mod tests {
     use super::super::super::store::Builder;
     use super::*;
 
-    fn chain(mut names: Vec<Vec<u8>>, apex: usize) -> (Store, Ordered, Vec<Vec<u8>>) {
+    fn chain(mut names: Vec<Vec<u8>>) -> (Store, Ordered, Vec<Vec<u8>>) {
         names.sort_by(|one, other| canonical_order(one, other));
         names.dedup();
         let mut builder = Builder::new(names.len());
         let end = |name: &Vec<u8>| builder.end(name, 0).unwrap();
         let nodes: Vec<NodeRef> = names.iter().map(end).collect();
         let named = names.iter().map(|name| &name[..]).zip(nodes).rev();
-        let ordered = Ordered::new(named.collect(), apex);
+        let ordered = Ordered::new(named.collect(), b"\x07example\0");
         let store = builder.finish(0, std::iter::empty(), Vec::new());
         (store, ordered, names)
+    }
+
+    /// Searches for a name below the apex.
+    fn find<'z>(ordered: &Ordered, store: &'z Store, asked: &[u8]) -> Option<Node<'z>> {
+        let mut name = LookupName::new();
+        name.set(asked).unwrap();
+        ordered.find(store, &name, 1, name.marked(0).label(0))
     }
 
     #[test]
@@ -226,10 +270,9 @@ mod tests {
             b"\x01z\x07example\0",
         ];
         let owned = names.iter().map(|name| name.to_vec()).collect();
-        let (store, ordered, _) = chain(owned, 9);
+        let (store, ordered, _) = chain(owned);
         for (asked, found) in [
-            (names[0], names[0]),
-            (b"\x01*\x07example\0", names[0]),
+            (&b"\x01*\x07example\0"[..], names[0]),
             (names[1], names[1]),
             (b"\x01a\x01a\x07example\0", names[1]),
             (names[2], names[2]),
@@ -237,11 +280,11 @@ mod tests {
             (b"\x01y\x07example\0", names[2]),
             (b"\x01z\x01z\x07example\0", names[3]),
         ] {
-            let node = ordered.find(&store, asked).unwrap();
+            let node = find(&ordered, &store, asked).unwrap();
             assert_eq!(node.name(), found, "{asked:?}");
         }
-        let (store, ordered, _) = chain(Vec::new(), 9);
-        assert!(ordered.find(&store, names[0]).is_none());
+        let (store, ordered, _) = chain(Vec::new());
+        assert!(find(&ordered, &store, names[1]).is_none());
     }
 
     /// Names of all kinds, asked for by all of them and by what is next to them.
@@ -277,15 +320,16 @@ mod tests {
                 names.push(below(&apex, &[prefix, labels[number % 12]].concat()));
                 names.push(name);
             }
-            let (store, ordered, names) = chain(names, 9);
+            let (store, ordered, names) = chain(names);
             assert!(ordered.keys.len() > 20);
             for name in &names {
                 let asked = labels.iter().map(|label| below(name, label));
                 let beside = labels.iter().map(|label| below(&apex, label));
-                for asked in asked.chain(beside).chain([name.clone()]) {
+                let own = (*name != apex).then(|| name.clone());
+                for asked in asked.chain(beside).chain(own) {
                     let is_before = |at: &Vec<u8>| canonical_order(at, &asked).is_le();
                     let expected = names.partition_point(is_before) - 1;
-                    let found = ordered.find(&store, &asked).unwrap();
+                    let found = find(&ordered, &store, &asked).unwrap();
                     assert_eq!(found.name(), names[expected], "{asked:?}");
                 }
             }
