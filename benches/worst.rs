@@ -79,7 +79,8 @@ fn main() {
         "times",
         "reply"
     );
-    for worst in &all {
+    let is_test = arguments.iter().any(|argument| argument == "--test");
+    for worst in all.iter().take(if is_test { 2 } else { all.len() }) {
         let is_meant = |word: &&String| worst.title.contains(word.as_str());
         if !words.is_empty() && !words.iter().any(is_meant) {
             continue;
