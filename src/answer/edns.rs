@@ -61,6 +61,8 @@ pub enum ExtendedError {
     NotAuthoritative = 20,
     /// The operation or type is not supported.
     NotSupported = 21,
+    /// A type that only bitmaps tell of (RFC 9824 §3.5).
+    InvalidQueryType = 30,
 }
 
 impl Edns {

@@ -23,7 +23,7 @@ use crate::zone::{Found, Zone, Zones};
 pub use alias::MAX_ALIASES;
 pub use cookie::{Cookie, Secrets};
 use edns::ExtendedError;
-use query::{Query, Unanswerable};
+use query::{Query, Unanswerable, is_no_question};
 use reply::{Oversized, Owner, Reply};
 pub use terms::{
     DEFAULT_EDNS_SIZE, MAX_MESSAGE, MIN_UDP, Notes, Outcome, Request, Settings, Source, Via, Worker,
@@ -147,7 +147,7 @@ impl<'z> Prepared<'z> {
             }
             Some(zone) if SIGNED => signed::from_zone(self.zones, zone, rtype, name, reply),
             Some(zone) => from_zone(self.zones, zone, rtype, name, reply),
-            None if rtype == RrType::OPT => reply.malformed(),
+            None if is_no_question(rtype) => unusual::no_question(rtype, reply),
             None => {
                 reply.set_source(Source::Server);
                 reply.set_ede(ExtendedError::NotAuthoritative);
@@ -185,8 +185,8 @@ fn from_node<'z>(
     name: &mut LookupName,
     reply: &mut Reply<'_>,
 ) -> Rcode {
-    if rtype == RrType::OPT {
-        return reply.malformed();
+    if is_no_question(rtype) {
+        return unusual::no_question(rtype, reply);
     }
     match zone.find_from(node, name, rtype) {
         Found::End(end) => end::conclude(zone, end, name, Owner::question(name), reply),

@@ -167,9 +167,12 @@ fn opt(request: &[u8]) -> Option<(Edns, Whole)> {
 }
 
 /// Records that live in messages and in no zone (RFC 6895 §3.1) cannot be
-/// asked for.
+/// asked for, nor a type that only bitmaps tell of (RFC 9824 §3.5).
 pub fn is_no_question(rtype: RrType) -> bool {
-    matches!(rtype, RrType::OPT | RrType::TKEY | RrType::TSIG)
+    matches!(
+        rtype,
+        RrType::OPT | RrType::NXNAME | RrType::TKEY | RrType::TSIG
+    )
 }
 
 /// Passes over answers and authorities, which a query may bring.

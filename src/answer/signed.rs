@@ -7,7 +7,9 @@ use arrayvec::ArrayVec;
 
 use super::alias::{self, MAX_ALIASES};
 use super::end;
+use super::query::is_no_question;
 use super::reply::{Oversized, Owner, Reply};
+use super::unusual;
 use crate::wire::header::HEADER;
 use crate::wire::{LookupName, Rcode, RrType};
 use crate::zone::proof::Proof;
@@ -27,7 +29,7 @@ pub fn from_zone(
     let found = match zone.find_set(name, rtype) {
         Ok(set) if reply.signed_at_once(&set) => return Rcode::NoError,
         Ok(set) => Found::End(End::Answer(set, None)),
-        Err(_) if rtype == RrType::OPT => return reply.malformed(),
+        Err(_) if is_no_question(rtype) => return unusual::no_question(rtype, reply),
         Err(node) => zone.find_from(node, name, rtype),
     };
     match found {

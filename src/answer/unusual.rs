@@ -140,10 +140,21 @@ pub fn other_class(
 ) -> Rcode {
     reply.set_source(Source::Server);
     match query.class {
-        _ if is_no_question(query.rtype) => reply.malformed(),
+        _ if is_no_question(query.rtype) => no_question(query.rtype, reply),
         class::CH => chaos::answer(settings, via, &query, name, reply),
         _ => Rcode::Refused,
     }
+}
+
+/// A type that cannot be asked for.
+#[cold]
+#[inline(never)]
+pub fn no_question(rtype: RrType, reply: &mut Reply<'_>) -> Rcode {
+    if rtype == RrType::NXNAME {
+        // RFC 9824 §3.5.
+        reply.set_ede(ExtendedError::InvalidQueryType);
+    }
+    reply.malformed()
 }
 
 /// Types between TKEY and MAILA, which are of no zone's data.
@@ -151,7 +162,7 @@ pub fn other_class(
 #[inline(never)]
 pub fn other_type(rtype: RrType, reply: &mut Reply<'_>) -> Rcode {
     if is_no_question(rtype) {
-        return reply.malformed();
+        return no_question(rtype, reply);
     }
     reply.set_source(Source::Server);
     // No zone is given away, and mailbox lookups left with RFC 973.
