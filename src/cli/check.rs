@@ -11,7 +11,6 @@ use anyhow::bail;
 use super::Silent;
 use super::sources::{ConfigFile, ZoneArguments, plural, untold};
 use crate::lab::figure::grouped;
-use crate::wire::rdata::dnssec::algorithm_name;
 use crate::zone::load::{LoadError, Loaded};
 use crate::zone::records::Severity;
 use crate::zone::told::Told;
@@ -201,7 +200,7 @@ fn verdict(verified: &Verified) -> String {
     let Verified {
         right, wrong, keys, ..
     } = verified;
-    if *right + *wrong + verified.keyless == 0 && verified.unknown.is_empty() {
+    if *right + *wrong + verified.keyless == 0 && verified.unverified.is_empty() {
         return "no signatures".into();
     }
     let count = right + wrong;
@@ -219,9 +218,8 @@ fn verdict(verified: &Verified) -> String {
             thousands(verified.keyless)
         );
     }
-    for (algorithm, count) in &verified.unknown {
-        let (name, count) = (algorithm_name(*algorithm), thousands(*count));
-        line += &format!(", {count} not verified: algorithm {algorithm} ({name})");
+    for (what, count) in &verified.unverified {
+        line += &format!(", {} not verified: {what}", thousands(*count));
     }
     line
 }

@@ -45,7 +45,7 @@ pub fn build(mut records: Records, origin: Option<Name>, scrutiny: Scrutiny) -> 
     let mut sorted = Sorted::new(records, apex);
     let chain = HashedChain::of(&sorted);
     check::check(&mut sorted, chain.as_ref(), scrutiny);
-    let verified = (scrutiny.verifiers > 0).then(|| verify(&mut sorted, scrutiny.verifiers));
+    let verified = (scrutiny.verifiers > 0).then(|| verify(&mut sorted, scrutiny));
     if sorted.records.faults.errors() > 0 {
         return Built::failed(sorted.records.faults, verified);
     }

@@ -19,6 +19,7 @@ pub mod zones;
 mod check;
 mod compose;
 mod hashes;
+mod keys;
 mod memory;
 mod sorted;
 mod verify;

@@ -12,11 +12,12 @@ use std::time::{Duration, Instant};
 
 use ring::signature::{self as crypto, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 
-use super::check::labels;
+use super::check::{Scrutiny, is_timely, labels};
+use super::keys::Keys;
 use super::names::NameId;
-use super::records::{Provenance, Record};
+use super::records::Provenance;
 use super::sorted::{Occlusion, Sorted, SortedSet};
-use crate::wire::rdata::dnssec::{Key, Signature, algorithm_name};
+use crate::wire::rdata::dnssec::{Signature, algorithm_name};
 use crate::wire::{RrType, rdata};
 
 /// What came of the signatures of a zone.
@@ -24,12 +25,13 @@ use crate::wire::{RrType, rdata};
 pub struct Verified {
     /// Signatures that are right.
     pub right: usize,
-    /// Signatures that are wrong, each of which is an error.
+    /// Signatures that are wrong, each of which is an error, or a warning where another
+    /// makes up for it.
     pub wrong: usize,
     /// Signatures by keys that the zone does not have.
     pub keyless: usize,
-    /// Signatures of algorithms that are not known here, by these.
-    pub unknown: BTreeMap<u8, usize>,
+    /// Signatures that cannot be verified here, by what they are.
+    pub unverified: BTreeMap<String, usize>,
     /// Keys by which something is signed.
     pub keys: usize,
     /// How long it took.
@@ -39,14 +41,15 @@ pub struct Verified {
 /// Names that a thread takes at once.
 const TAKEN: usize = 64;
 
-/// Verifies all signatures, and notes each that is wrong.
-pub fn verify(sorted: &mut Sorted, threads: usize) -> Verified {
+/// Verifies all signatures on as many threads as are asked for, and notes each that is
+/// wrong.
+pub fn verify(sorted: &mut Sorted, scrutiny: Scrutiny) -> Verified {
     let start = Instant::now();
     let next = AtomicUsize::new(0);
     let keys = Keys::of(sorted);
     let shared = &*sorted;
     let work = || {
-        let mut verifier = Verifier::new(shared, &keys);
+        let mut verifier = Verifier::new(shared, &keys, scrutiny.now);
         let names = shared.records.names.len();
         loop {
             // Each thread takes other names, whatever it sees of the others' work.
@@ -60,7 +63,9 @@ pub fn verify(sorted: &mut Sorted, threads: usize) -> Verified {
         }
     };
     let found: Vec<Found> = thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(work)).collect();
+        let threads: Vec<_> = (0..scrutiny.verifiers.max(1))
+            .map(|_| scope.spawn(work))
+            .collect();
         let threads = threads.into_iter();
         threads
             .map(|thread| thread.join().expect("verifying does not panic"))
@@ -72,12 +77,20 @@ pub fn verify(sorted: &mut Sorted, threads: usize) -> Verified {
         verified.right += found.right;
         verified.wrong += found.wrong.len();
         verified.keyless += found.keyless;
-        for (algorithm, count) in found.unknown {
-            *verified.unknown.entry(algorithm).or_default() += count;
+        for (what, count) in found.unverified {
+            *verified.unverified.entry(what).or_default() += count;
         }
         used.extend(found.used);
-        for (from, sentence) in found.wrong {
-            sorted.records.faults.error(from, sentence);
+        for Wrong {
+            from,
+            sentence,
+            is_spare,
+        } in found.wrong
+        {
+            match is_spare {
+                true => sorted.records.faults.warning(from, sentence),
+                false => sorted.records.faults.error(from, sentence),
+            }
         }
     }
     verified.keys = used.len();
@@ -85,32 +98,30 @@ pub fn verify(sorted: &mut Sorted, threads: usize) -> Verified {
     verified
 }
 
-/// The keys of a zone.
-struct Keys<'d>(Vec<Key<'d>>);
-
-impl<'d> Keys<'d> {
-    fn of(sorted: &'d Sorted) -> Keys<'d> {
-        let set = sorted.set(sorted.apex, RrType::DNSKEY);
-        let records = set.into_iter().flat_map(|set| sorted.records(set));
-        let keys = records.filter_map(|record| Key::read(sorted.records.rdata(record)));
-        Keys(keys.filter(Key::signs_zones).collect())
-    }
-}
-
 /// What one thread has found.
 #[derive(Default)]
 struct Found {
     right: usize,
-    wrong: Vec<(Provenance, String)>,
+    wrong: Vec<Wrong>,
     keyless: usize,
-    unknown: BTreeMap<u8, usize>,
+    unverified: BTreeMap<String, usize>,
     /// The places of keys that have signed something.
     used: BTreeSet<usize>,
+}
+
+/// A signature that is wrong.
+struct Wrong {
+    from: Provenance,
+    sentence: String,
+    /// Another of its set is right and does the same.
+    is_spare: bool,
 }
 
 struct Verifier<'d> {
     sorted: &'d Sorted,
     keys: &'d Keys<'d>,
+    /// In seconds since 1970, modulo 2^32.
+    now: u32,
     /// The data of a set in canonical form, and in canonical order.
     set: Vec<Vec<u8>>,
     /// What is signed.
@@ -119,10 +130,11 @@ struct Verifier<'d> {
 }
 
 impl<'d> Verifier<'d> {
-    fn new(sorted: &'d Sorted, keys: &'d Keys<'d>) -> Verifier<'d> {
+    fn new(sorted: &'d Sorted, keys: &'d Keys<'d>, now: u32) -> Verifier<'d> {
         Verifier {
             sorted,
             keys,
+            now,
             set: Vec::new(),
             signed: Vec::new(),
             found: Found::default(),
@@ -142,8 +154,20 @@ impl<'d> Verifier<'d> {
                 continue;
             };
             self.take_set(set);
+            let (mut right, mut wrong) = (Vec::new(), Vec::new());
             for record in sorted.records(signatures) {
-                self.signature(id, record);
+                let Some(signature) = Signature::read(sorted.records.rdata(record)) else {
+                    continue;
+                };
+                match self.signature(id, &signature) {
+                    Verdict::Right => right.push(signature),
+                    Verdict::Wrong(why) => wrong.push((record.from, signature, why)),
+                    Verdict::None => {}
+                }
+            }
+            right.retain(|signature| is_timely(signature, self.now));
+            for (from, signature, why) in wrong {
+                self.wrong(id, from, &signature, why, &right);
             }
         }
     }
@@ -161,47 +185,75 @@ impl<'d> Verifier<'d> {
         self.set.dedup();
     }
 
-    fn signature(&mut self, id: NameId, record: &Record) {
+    /// Verifies one signature, and counts it unless it is wrong.
+    fn signature(&mut self, id: NameId, signature: &Signature) -> Verdict {
         let sorted = self.sorted;
-        let Some(signature) = Signature::read(sorted.records.rdata(record)) else {
-            return;
-        };
+        let keys = self.keys;
         let apex = sorted.records.names.wire(sorted.apex);
-        let is_by =
-            |key: &Key| (key.tag, key.algorithm) == (signature.key_tag, signature.algorithm);
-        let keys = self.keys.0.iter().enumerate().filter(|(_, key)| is_by(key));
-        let keys: Vec<(usize, &Key)> = keys.collect();
-        if keys.is_empty() || !signature.signer.eq_ignore_ascii_case(apex) {
+        let mut named = keys.named_by(signature).peekable();
+        if named.peek().is_none() || !signature.signer.eq_ignore_ascii_case(apex) {
             self.found.keyless += 1;
-            return;
+            return Verdict::None;
         }
         let Some(kind) = Kind::of(signature.algorithm) else {
-            *self.found.unknown.entry(signature.algorithm).or_default() += 1;
-            return;
+            let number = signature.algorithm;
+            let what = format!("algorithm {number} ({})", algorithm_name(number));
+            return self.unverified(what);
         };
-        let mut why = Wrong::Labels;
-        if self.sign(id, &signature) {
-            for (at, key) in keys {
-                match kind.verify(key.octets, &self.signed, signature.octets) {
-                    Ok(()) => {
-                        self.found.right += 1;
-                        self.found.used.insert(at);
-                        return;
-                    }
-                    // Another key of this tag may have made it.
-                    Err(wrong) => why = wrong,
+        if !self.sign(id, signature) {
+            return Verdict::Wrong(Why::Labels);
+        }
+        let mut verdict = Verdict::None;
+        for (at, key) in named {
+            match kind.verify(key.octets, &self.signed, signature.octets) {
+                Ok(()) => {
+                    self.found.right += 1;
+                    self.found.used.insert(at);
+                    return Verdict::Right;
                 }
+                Err(Why::RsaBits) => return self.unverified(RSA_BITS.into()),
+                // Another key of this tag may have made it.
+                Err(why) => verdict = Verdict::Wrong(why),
             }
         }
+        verdict
+    }
+
+    fn unverified(&mut self, what: String) -> Verdict {
+        *self.found.unverified.entry(what).or_default() += 1;
+        Verdict::None
+    }
+
+    /// Notes a wrong signature of a set, of which those that are right are known.
+    fn wrong(
+        &mut self,
+        id: NameId,
+        from: Provenance,
+        signature: &Signature,
+        why: Why,
+        right: &[Signature],
+    ) {
+        let lets_in = |signature: &Signature| {
+            let mut keys = self.keys.named_by(signature);
+            signature.covered == RrType::DNSKEY && keys.any(|(_, key)| self.keys.is_entered_by(key))
+        };
+        let is_needed = lets_in(signature);
+        let is_spare = right
+            .iter()
+            .any(|other| other.algorithm == signature.algorithm && (lets_in(other) || !is_needed));
         let sentence = format!(
             "the signature of {} at {} by key {} ({}) is wrong: {}",
             signature.covered,
-            sorted.records.names.name(id),
+            self.sorted.records.names.name(id),
             signature.key_tag,
             algorithm_name(signature.algorithm),
             why.words()
         );
-        self.found.wrong.push((record.from.field(OCTETS), sentence));
+        self.found.wrong.push(Wrong {
+            from: from.field(OCTETS),
+            sentence,
+            is_spare,
+        });
     }
 
     /// Writes down what a signature signs (RFC 4034 §3.1.8.1). False where it is for more
@@ -265,24 +317,34 @@ enum Kind {
     },
 }
 
+/// What came of one signature.
+enum Verdict {
+    Right,
+    Wrong(Why),
+    /// It was not verified, and counted as such.
+    None,
+}
+
 /// Why a signature is wrong.
 #[derive(Clone, Copy)]
-enum Wrong {
+enum Why {
     Labels,
     KeyLength(usize, usize),
     SignatureLength(usize, usize),
     RsaKey,
+    RsaBits,
     Octets,
 }
 
-impl Wrong {
+impl Why {
     fn words(self) -> String {
         match self {
-            Wrong::Labels => "it is for more labels than the name has".into(),
-            Wrong::KeyLength(found, right) => format!("the key has {found} octets, not {right}"),
-            Wrong::SignatureLength(found, right) => format!("it has {found} octets, not {right}"),
-            Wrong::RsaKey => "the key is none of RSA, or not of 1,024 to 8,192 bits".into(),
-            Wrong::Octets => "the records are not those that the key has signed".into(),
+            Why::Labels => "it is for more labels than the name has".into(),
+            Why::KeyLength(found, right) => format!("the key has {found} octets, not {right}"),
+            Why::SignatureLength(found, right) => format!("it has {found} octets, not {right}"),
+            Why::RsaKey => "the key is none of RSA".into(),
+            Why::RsaBits => RSA_BITS.into(),
+            Why::Octets => "the records are not those that the key has signed".into(),
         }
     }
 }
@@ -316,15 +378,15 @@ impl Kind {
         })
     }
 
-    fn verify(self, key: &[u8], signed: &[u8], signature: &[u8]) -> Result<(), Wrong> {
+    fn verify(self, key: &[u8], signed: &[u8], signature: &[u8]) -> Result<(), Why> {
         let verified = match self {
             Kind::Rsa(parameters) => {
-                let key = rsa_key(key).ok_or(Wrong::RsaKey)?;
-                if !RSA_OCTETS.contains(&key.n.len()) {
-                    return Err(Wrong::RsaKey);
+                let key = rsa_key(key).ok_or(Why::RsaKey)?;
+                if !is_verified(key.n) {
+                    return Err(Why::RsaBits);
                 }
                 if signature.len() != key.n.len() {
-                    return Err(Wrong::SignatureLength(signature.len(), key.n.len()));
+                    return Err(Why::SignatureLength(signature.len(), key.n.len()));
                 }
                 key.verify(parameters, signed, signature)
             }
@@ -335,24 +397,31 @@ impl Kind {
                 signature: length,
             } => {
                 if key.len() != key_length {
-                    return Err(Wrong::KeyLength(key.len(), key_length));
+                    return Err(Why::KeyLength(key.len(), key_length));
                 }
                 if signature.len() != length {
-                    return Err(Wrong::SignatureLength(signature.len(), length));
+                    return Err(Why::SignatureLength(signature.len(), length));
                 }
                 let key = UnparsedPublicKey::new(algorithm, [prefix, key].concat());
                 key.verify(signed, signature)
             }
         };
-        verified.map_err(|_| Wrong::Octets)
+        verified.map_err(|_| Why::Octets)
     }
 }
 
 /// What stands before a point of a curve that is written in full (SEC 1 §2.3.3), and is
 /// left out in DNSKEY (RFC 6605 §4).
 const UNCOMPRESSED: &[u8] = &[4];
-/// Octets of the modulus of keys that are taken.
-const RSA_OCTETS: std::ops::RangeInclusive<usize> = 128..=1024;
+/// What is not verified of RSA.
+const RSA_BITS: &str = "keys of RSA of other than 1,024 to 8,192 bits";
+
+/// True for a modulus, without zeros before it, of as many bits as are verified.
+fn is_verified(modulus: &[u8]) -> bool {
+    let zeros = modulus.first().map_or(0, |octet| octet.leading_zeros());
+    let bits = 8 * modulus.len() - zeros as usize;
+    (1024..=8192).contains(&bits)
+}
 
 /// Exponent and modulus (RFC 3110 §2).
 fn rsa_key(octets: &[u8]) -> Option<RsaPublicKeyComponents<&[u8]>> {

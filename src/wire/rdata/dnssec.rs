@@ -69,6 +69,10 @@ pub struct Key<'r> {
 
 /// The flag without which a key signs no zone (RFC 4034 §2.1.1).
 const ZONE_KEY: u16 = 0x0100;
+/// The flag of a key by which a zone is entered from its parent (RFC 4034 §2.1.1).
+const ENTRY_POINT: u16 = 0x0001;
+/// The flag of a key that is no longer to be believed (RFC 5011 §2.1).
+const REVOKED: u16 = 0x0080;
 /// The only protocol that there is (RFC 4034 §2.1.2).
 const DNSSEC: u8 = 3;
 
@@ -88,6 +92,17 @@ impl<'r> Key<'r> {
     /// True for a key that may sign what is in a zone.
     pub fn signs_zones(&self) -> bool {
         self.flags & ZONE_KEY != 0 && self.protocol == DNSSEC
+    }
+
+    /// True for a key that signs the zone's keys and is known to the parent, as far as
+    /// its flags tell.
+    pub fn is_entry_point(&self) -> bool {
+        self.flags & ENTRY_POINT != 0
+    }
+
+    /// True for a key of which it is said, by itself, that it is not to be believed.
+    pub fn is_revoked(&self) -> bool {
+        self.flags & REVOKED != 0
     }
 }
 

@@ -20,13 +20,13 @@ use super::hashes::HashedChain;
 use super::names::NameId;
 use super::records::{Faults, Provenance, Record};
 use super::sorted::{Occlusion, Sorted, SortedSet};
-use crate::wire::Name;
+use crate::wire::{Name, RrType};
 
 use aliases::Redirections;
 pub use signed::labels;
 pub use structure::no_soa;
 pub use targets::target;
-pub use times::SOON;
+pub use times::{SOON, is_timely};
 
 /// How closely a zone is looked at.
 #[derive(Clone, Copy, Debug)]
@@ -122,6 +122,26 @@ impl<'d> Checker<'d> {
             0 => faults.warning(from, sentence),
             _ => faults.error(from, sentence),
         }
+    }
+
+    /// The same, or a warning where something else makes up for it.
+    fn unless_spare(
+        &self,
+        faults: &mut Faults,
+        is_spare: bool,
+        from: Provenance,
+        sentence: String,
+    ) {
+        match is_spare {
+            true => faults.warning(from, sentence),
+            false => self.invalid(faults, from, sentence),
+        }
+    }
+
+    /// True for a zone that somebody has signed: its apex has signatures.
+    fn is_signed(&self) -> bool {
+        let mut sets = self.sorted.sets(self.sorted.apex).iter();
+        sets.any(|set| set.rtype == RrType::RRSIG)
     }
 
     fn all(&self, id: NameId) -> impl Iterator<Item = &Record> {

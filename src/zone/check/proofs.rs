@@ -30,10 +30,7 @@ impl Checker<'_> {
     /// The chain with which the zone proves.
     pub(super) fn proofs(&self, faults: &mut Faults, chain: Option<&HashedChain>) {
         let sorted = self.sorted;
-        // Without a signed SOA there is a fault already.
-        let is_signed = sorted.set(sorted.apex, RrType::DNSKEY).is_some()
-            && sorted.signatures(sorted.apex, RrType::SOA).is_some();
-        if !is_signed || !sorted.records.unread.is_nothing() {
+        if !self.is_signed() || !sorted.records.unread.is_nothing() {
             return;
         }
         let mut ttls = Tally::default();

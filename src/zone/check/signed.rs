@@ -2,17 +2,22 @@
 //! every set, by a key that the zone has, with the zone's name. Whether a signature
 //! is what its key has made is not looked at here (`zone::verify`).
 //!
+//! What is wrong with one signature is no more than a warning where another of the set
+//! makes up for it: validators take any one that is good (RFC 4035 §5.3.1, RFC 6840
+//! §5.11), and a zone whose keys are rolled over has both for a time.
+//!
 //! None of this makes a zone unfit to be served, as it does not with NSD or Knot:
 //! who validates refuses the answers, and all others get them. Only who has the
 //! signatures verified is told of errors.
 
+use super::super::keys::Keys;
 use super::super::names::NameId;
 use super::super::records::{Faults, Provenance};
 use super::super::sorted::{Occlusion, SortedSet};
 use super::Checker;
-use super::times::Times;
+use super::times::{Times, is_timely};
 use crate::wire::name::Starts;
-use crate::wire::rdata::dnssec::{Key, Signature};
+use crate::wire::rdata::dnssec::Signature;
 use crate::wire::{Name, RrType};
 
 /// Mistakes of one kind, which a signer makes at every name or at none: the first is
@@ -41,18 +46,93 @@ impl Tally {
     }
 }
 
+/// What makes answers invalid, and the like of it for which other signatures of the set
+/// make up.
+#[derive(Default)]
+pub(super) struct Graded<T> {
+    needed: T,
+    spare: T,
+}
+
+impl<T> Graded<T> {
+    pub(super) fn of(&mut self, is_spare: bool) -> &mut T {
+        match is_spare {
+            true => &mut self.spare,
+            false => &mut self.needed,
+        }
+    }
+
+    /// Both, and which is spare.
+    pub(super) fn each(self, mut told: impl FnMut(T, bool)) {
+        told(self.needed, false);
+        told(self.spare, true);
+    }
+}
+
 /// What is known of a signed zone while its names are gone through.
 struct Signatures<'c> {
     checker: &'c Checker<'c>,
-    /// The keys that may sign the zone.
-    keys: Vec<Key<'c>>,
-    /// Their algorithms, each once.
-    algorithms: Vec<u8>,
+    keys: &'c Keys<'c>,
     times: Times,
-    foreign: Tally,
-    keyless: Tally,
+    foreign: Graded<Tally>,
+    keyless: Graded<Tally>,
+    revoked: Graded<Tally>,
     incomplete: Tally,
     ttls: Tally,
+    /// Those of one set.
+    read: Vec<Read<'c>>,
+}
+
+/// A signature.
+struct Read<'c> {
+    from: Provenance,
+    signature: Signature<'c>,
+    by: By,
+}
+
+impl Read<'_> {
+    fn is_for(&self, ttl: u32) -> bool {
+        self.signature.original_ttl == ttl
+    }
+}
+
+/// Who made a signature.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum By {
+    /// Somebody who is not the zone.
+    Foreign,
+    /// A key that the zone does not have.
+    Nobody,
+    /// A key that is not to be believed.
+    Revoked,
+    /// A key of the algorithm with this place, by which the zone is entered or not.
+    Key { algorithm: usize, is_entered: bool },
+}
+
+/// What signatures do for a set together, whatever is wrong with others of it.
+#[derive(Clone, Copy, Default)]
+struct Done {
+    /// A bit for each algorithm.
+    algorithms: u64,
+    /// By a key with which the zone is entered.
+    is_entered: bool,
+}
+
+impl Done {
+    fn add(&mut self, by: By) {
+        if let By::Key {
+            algorithm,
+            is_entered,
+        } = by
+        {
+            self.algorithms |= bit(algorithm);
+            self.is_entered |= is_entered;
+        }
+    }
+}
+
+fn bit(algorithm: usize) -> u64 {
+    1 << algorithm.min(63)
 }
 
 impl Checker<'_> {
@@ -68,7 +148,7 @@ impl Checker<'_> {
         faults.warning(self.first(set).from, sentence);
     }
 
-    /// A signature of what is not there.
+    /// A signature of what is not there, which nobody is given unasked.
     pub(super) fn stray_signature(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
         let covered = set.covered;
         if set.rtype != RrType::RRSIG
@@ -81,40 +161,46 @@ impl Checker<'_> {
             "a signature of {covered} at {}, which has no {covered}",
             self.shown(id)
         );
-        self.invalid(faults, self.first(set).from, sentence);
+        faults.warning(self.first(set).from, sentence);
     }
 
-    /// Goes through all names of a zone that has keys.
+    /// Goes through all names of a zone that is signed.
     pub(super) fn signatures(&self, faults: &mut Faults) {
         let sorted = self.sorted;
-        let Some(keys) = sorted.set(sorted.apex, RrType::DNSKEY) else {
-            return;
-        };
-        let soa = sorted.set(sorted.apex, RrType::SOA);
-        if soa.is_some() && sorted.signatures(sorted.apex, RrType::SOA).is_none() {
-            let sentence = format!(
-                "{} has a DNSKEY, and no signature of its SOA: sign the zone, or take the key out",
-                self.shown(sorted.apex)
-            );
-            return self.invalid(faults, self.first(keys).from, sentence);
+        let apex = sorted.apex;
+        match (sorted.set(apex, RrType::DNSKEY), self.is_signed()) {
+            (None, false) => return,
+            (Some(keys), false) => {
+                let sentence = format!(
+                    "{} has a DNSKEY, and no signature of its SOA: sign the zone, or take the key \
+                    out",
+                    self.shown(apex)
+                );
+                return self.invalid(faults, self.first(keys).from, sentence);
+            }
+            (None, true) if !sorted.records.unread.may_hold(RrType::DNSKEY) => {
+                let sentence = format!(
+                    "{} is signed, and has no DNSKEY: nobody can verify its signatures",
+                    self.shown(apex)
+                );
+                let mut sets = sorted.sets(apex).iter();
+                let signed = sets.find(|set| set.rtype == RrType::RRSIG);
+                let from = signed.map_or(Provenance::START, |set| self.first(set).from);
+                self.invalid(faults, from, sentence);
+            }
+            _ => {}
         }
-        let keys: Vec<Key> = sorted
-            .records(keys)
-            .filter_map(|record| Key::read(sorted.records.rdata(record)))
-            .filter(Key::signs_zones)
-            .collect();
-        let mut algorithms: Vec<u8> = keys.iter().map(|key| key.algorithm).collect();
-        algorithms.sort_unstable();
-        algorithms.dedup();
+        let keys = Keys::of(sorted);
         let mut signatures = Signatures {
             checker: self,
-            keys,
-            algorithms,
+            keys: &keys,
             times: Times::new(self.scrutiny.now),
-            foreign: Tally::default(),
-            keyless: Tally::default(),
+            foreign: Graded::default(),
+            keyless: Graded::default(),
+            revoked: Graded::default(),
             incomplete: Tally::default(),
             ttls: Tally::default(),
+            read: Vec::new(),
         };
         for id in sorted.records.names.ids() {
             if sorted.occlusion(id) == Occlusion::Served || sorted.is_hashed(id) {
@@ -131,7 +217,7 @@ impl Checker<'_> {
     }
 }
 
-impl Signatures<'_> {
+impl<'c> Signatures<'c> {
     fn name(&mut self, faults: &mut Faults, id: NameId) {
         let checker = self.checker;
         let sets = checker.sorted.sets(id);
@@ -167,82 +253,191 @@ impl Signatures<'_> {
     fn set(&mut self, faults: &mut Faults, id: NameId, set: &SortedSet, signatures: &SortedSet) {
         let checker = self.checker;
         let records = &checker.sorted.records;
-        let wire = records.names.wire(id);
-        let apex = records.names.wire(checker.sorted.apex);
-        let labels = labels(wire);
-        let shown = || format!("{} at {}", set.rtype, checker.shown(id));
-        let mut seen = 0;
-        for record in checker.sorted.records(signatures) {
-            let Some(signature) = Signature::read(records.rdata(record)) else {
-                continue;
-            };
-            let (tag, algorithm) = (signature.key_tag, signature.algorithm);
-            self.times.add(record.from, &signature, (id, set.rtype));
-            if signature.labels != labels {
-                let sentence = format!(
-                    "the signature of {} counts {} of its labels, of which there are {labels} (RFC \
-                    4034 §3.1.3)",
-                    shown(),
-                    signature.labels
-                );
-                checker.invalid(faults, record.from.field(LABELS), sentence);
-            }
-            if !signature.signer.eq_ignore_ascii_case(apex) {
-                self.foreign.add(record.from.field(SIGNER), || {
-                    let signer = Name::from_wire(signature.signer).unwrap_or(Name::ROOT);
-                    format!(
-                        "the signature of {} is by {signer}, which is not this zone",
-                        shown()
-                    )
-                });
-            } else if let Some(at) = self.algorithm_of(tag, algorithm) {
-                seen |= 1u64 << at.min(63);
-            } else {
-                self.keyless.add(record.from.field(KEY_TAG), || {
-                    format!(
-                        "the signature of {} is by key {tag} of algorithm {algorithm}, which the \
-                        zone does not have",
-                        shown()
-                    )
-                });
-            }
-            if signature.original_ttl != set.ttl {
-                self.ttls.add(record.from.field(ORIGINAL_TTL), || {
-                    format!(
-                        "the signature of {} is for a TTL of {}; the set has {}",
-                        shown(),
-                        signature.original_ttl,
-                        set.ttl
-                    )
-                });
+        let labels = labels(records.names.wire(id));
+        let mut read = std::mem::take(&mut self.read);
+        read.clear();
+        read.extend(checker.sorted.records(signatures).filter_map(|record| {
+            let signature = Signature::read(records.rdata(record))?;
+            Some(Read {
+                from: record.from,
+                signature,
+                by: self.by(&signature),
+            })
+        }));
+        let (mut tried, mut done) = (Done::default(), Done::default());
+        for Read { signature, by, .. } in &read {
+            tried.add(*by);
+            if signature.labels == labels && is_timely(signature, checker.scrutiny.now) {
+                done.add(*by);
             }
         }
-        let missing = (0..self.algorithms.len().min(63)).find(|at| seen & (1 << at) == 0);
-        if let Some(at) = missing {
-            let algorithm = self.algorithms[at];
-            self.incomplete.add(checker.first(signatures).from, || {
+        for one in &read {
+            let is_spare = self.is_spare(set.rtype, one.by, done);
+            self.signature(faults, (id, set), labels, one, is_spare);
+        }
+        if signatures.ttl != set.ttl && read.iter().all(|one| one.is_for(set.ttl)) {
+            self.ttls.add(checker.first(signatures).from, || {
                 format!(
-                    "{} has no signature by a key of algorithm {algorithm}, of which the zone has \
-                    one (RFC 4035 §2.2)",
+                    "the signatures of {} at {} have a TTL of {}; the set has {} (RFC 4034 §3)",
+                    set.rtype,
+                    checker.shown(id),
+                    signatures.ttl,
+                    set.ttl
+                )
+            });
+        }
+        self.read = read;
+        self.missing(faults, (id, set), signatures, tried);
+    }
+
+    fn by(&self, signature: &Signature) -> By {
+        let sorted = self.checker.sorted;
+        let apex = sorted.records.names.wire(sorted.apex);
+        if !signature.signer.eq_ignore_ascii_case(apex) {
+            return By::Foreign;
+        }
+        let mut by = By::Nobody;
+        for (_, key) in self.keys.named_by(signature) {
+            let mut algorithms = self.keys.algorithms().iter();
+            match algorithms.position(|own| *own == key.algorithm) {
+                Some(algorithm) if !key.is_revoked() => {
+                    let is_entered = self.keys.is_entered_by(key);
+                    return By::Key {
+                        algorithm,
+                        is_entered,
+                    };
+                }
+                _ => by = By::Revoked,
+            }
+        }
+        by
+    }
+
+    /// True for a signature that the set can do without, since others of it do.
+    fn is_spare(&self, rtype: RrType, by: By, done: Done) -> bool {
+        match by {
+            By::Key {
+                algorithm,
+                is_entered,
+            } => {
+                let lets_in = rtype == RrType::DNSKEY && is_entered;
+                done.algorithms & bit(algorithm) != 0 && (done.is_entered || !lets_in)
+            }
+            _ => {
+                let mut places = 0..self.keys.algorithms().len();
+                !places.is_empty() && places.all(|at| done.algorithms & bit(at) != 0)
+            }
+        }
+    }
+
+    /// What may be wrong with one signature.
+    fn signature(
+        &mut self,
+        faults: &mut Faults,
+        (id, set): (NameId, &SortedSet),
+        labels: u8,
+        Read {
+            from,
+            signature,
+            by,
+        }: &Read<'_>,
+        is_spare: bool,
+    ) {
+        let checker = self.checker;
+        let shown = || format!("{} at {}", set.rtype, checker.shown(id));
+        let (tag, algorithm) = (signature.key_tag, signature.algorithm);
+        self.times.add(*from, signature, (id, set.rtype), is_spare);
+        if signature.labels != labels {
+            let sentence = format!(
+                "the signature of {} counts {} of its labels, of which there are {labels} (RFC \
+                4034 §3.1.3)",
+                shown(),
+                signature.labels
+            );
+            checker.unless_spare(faults, is_spare, from.field(LABELS), sentence);
+        }
+        match by {
+            By::Foreign => self.foreign.of(is_spare).add(from.field(SIGNER), || {
+                let signer = Name::from_wire(signature.signer).unwrap_or(Name::ROOT);
+                format!(
+                    "the signature of {} is by {signer}, which is not this zone",
                     shown()
+                )
+            }),
+            By::Nobody => self.keyless.of(is_spare).add(from.field(KEY_TAG), || {
+                format!(
+                    "the signature of {} is by key {tag} of algorithm {algorithm}, which the zone \
+                    does not have",
+                    shown()
+                )
+            }),
+            By::Revoked if set.rtype != RrType::DNSKEY => {
+                self.revoked.of(is_spare).add(from.field(KEY_TAG), || {
+                    format!(
+                        "the signature of {} is by key {tag}, which is revoked and signs nothing \
+                        but keys (RFC 5011 §2.1)",
+                        shown()
+                    )
+                });
+            }
+            By::Revoked | By::Key { .. } => {}
+        }
+        if signature.original_ttl != set.ttl {
+            self.ttls.add(from.field(ORIGINAL_TTL), || {
+                format!(
+                    "the signature of {} is for a TTL of {}; the set has {}",
+                    shown(),
+                    signature.original_ttl,
+                    set.ttl
                 )
             });
         }
     }
 
-    /// Which of the algorithms a key of the zone has, where there is such a key.
-    fn algorithm_of(&self, tag: u16, algorithm: u8) -> Option<usize> {
-        let mut keys = self.keys.iter();
-        keys.find(|key| (key.tag, key.algorithm) == (tag, algorithm))?;
-        self.algorithms.iter().position(|own| *own == algorithm)
+    /// What no signature of the set is there for.
+    fn missing(
+        &mut self,
+        faults: &mut Faults,
+        (id, set): (NameId, &SortedSet),
+        signatures: &SortedSet,
+        tried: Done,
+    ) {
+        let checker = self.checker;
+        let shown = || format!("{} at {}", set.rtype, checker.shown(id));
+        let from = checker.first(signatures).from;
+        let algorithms = self.keys.algorithms();
+        let missing = (0..algorithms.len()).find(|at| tried.algorithms & bit(*at) == 0);
+        if let Some(at) = missing {
+            self.incomplete.add(from, || {
+                format!(
+                    "{} has no signature by a key of algorithm {}, of which the zone has one (RFC \
+                    4035 §2.2)",
+                    shown(),
+                    algorithms[at]
+                )
+            });
+        }
+        if set.rtype == RrType::DNSKEY && !tried.is_entered && missing.is_none() {
+            let sentence = format!(
+                "{} has no signature by a key that its parent is meant to know, one that is not \
+                revoked and has the flags 257 where there are such (RFC 4035 §5.2)",
+                shown()
+            );
+            checker.invalid(faults, from, sentence);
+        }
     }
 
     fn tell(self, faults: &mut Faults) {
         let checker = self.checker;
-        for tally in [self.foreign, self.keyless, self.incomplete] {
-            if let Some((from, sentence)) = tally.into_told() {
-                checker.invalid(faults, from, sentence);
-            }
+        for tally in [self.foreign, self.keyless, self.revoked] {
+            tally.each(|tally, is_spare| {
+                if let Some((from, sentence)) = tally.into_told() {
+                    checker.unless_spare(faults, is_spare, from, sentence);
+                }
+            });
+        }
+        if let Some((from, sentence)) = self.incomplete.into_told() {
+            checker.invalid(faults, from, sentence);
         }
         if let Some((from, sentence)) = self.ttls.into_told() {
             faults.warning(from, sentence);

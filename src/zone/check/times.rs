@@ -4,6 +4,7 @@
 use super::super::names::NameId;
 use super::super::records::{Faults, Provenance};
 use super::Checker;
+use super::signed::Graded;
 use crate::wire::RrType;
 use crate::wire::rdata::dnssec::Signature;
 
@@ -18,9 +19,9 @@ const HOUR: u32 = 3600;
 pub(super) struct Times {
     now: u32,
     count: usize,
-    expired: Extreme,
+    expired: Graded<Extreme>,
     soon: Extreme,
-    early: Extreme,
+    early: Graded<Extreme>,
 }
 
 /// Signatures of one kind: how many, and the one for which it is the longest time.
@@ -44,23 +45,27 @@ impl Times {
         Times {
             now,
             count: 0,
-            expired: Extreme::default(),
+            expired: Graded::default(),
             soon: Extreme::default(),
-            early: Extreme::default(),
+            early: Graded::default(),
         }
     }
 
-    /// Looks at a signature; it is valid in the seconds that it names, too (RFC 4035
-    /// §5.3.1). The numbers go round, so that what is more than 68 years ahead lies
-    /// behind (RFC 4034 §3.1.5).
-    pub(super) fn add(&mut self, from: Provenance, signature: &Signature, of: (NameId, RrType)) {
+    /// Looks at a signature, which others make up for where it is spare.
+    pub(super) fn add(
+        &mut self,
+        from: Provenance,
+        signature: &Signature,
+        of: (NameId, RrType),
+        is_spare: bool,
+    ) {
         self.count += 1;
         let left = signature.expiration.wrapping_sub(self.now) as i32;
         let until = signature.inception.wrapping_sub(self.now) as i32;
         if left < 0 {
-            self.expired.add(left.unsigned_abs(), from, of);
+            self.expired.of(is_spare).add(left.unsigned_abs(), from, of);
         } else if until > 0 {
-            self.early.add(until.unsigned_abs(), from, of);
+            self.early.of(is_spare).add(until.unsigned_abs(), from, of);
         } else if left.unsigned_abs() <= SOON {
             self.soon.add(SOON - left.unsigned_abs(), from, of);
         }
@@ -74,24 +79,34 @@ impl Times {
             (count, of) => format!("{count} of {of} signatures {many}"),
         };
         let shown = |(id, rtype): (NameId, RrType)| format!("{rtype} at {}", checker.shown(id));
-        if let Some((ago, from, set)) = self.expired.most {
-            let sentence = format!(
-                "{}: that of {} {} ago",
-                counted(self.expired.count, "has expired", "have expired"),
-                shown(set),
-                span(ago)
-            );
-            checker.invalid(faults, from.field(EXPIRATION), sentence);
-        }
-        if let Some((ahead, from, set)) = self.early.most {
-            let sentence = format!(
-                "{}: that of {} will be in {}; is this machine's clock right?",
-                counted(self.early.count, "is not valid yet", "are not valid yet"),
-                shown(set),
-                span(ahead)
-            );
-            checker.invalid(faults, from.field(INCEPTION), sentence);
-        }
+        let beside = |is_spare| match is_spare {
+            true => ", beside others that make up for it",
+            false => "",
+        };
+        self.expired.each(|Extreme { count, most }, is_spare| {
+            if let Some((ago, from, set)) = most {
+                let sentence = format!(
+                    "{}: that of {} {} ago{}",
+                    counted(count, "has expired", "have expired"),
+                    shown(set),
+                    span(ago),
+                    beside(is_spare)
+                );
+                checker.unless_spare(faults, is_spare, from.field(EXPIRATION), sentence);
+            }
+        });
+        self.early.each(|Extreme { count, most }, is_spare| {
+            if let Some((ahead, from, set)) = most {
+                let sentence = format!(
+                    "{}: that of {} will be in {}{}; is this machine's clock right?",
+                    counted(count, "is not valid yet", "are not valid yet"),
+                    shown(set),
+                    span(ahead),
+                    beside(is_spare)
+                );
+                checker.unless_spare(faults, is_spare, from.field(INCEPTION), sentence);
+            }
+        });
         if let Some((gone, from, set)) = self.soon.most {
             let sentence = format!(
                 "{}: that of {} in {}",
@@ -102,6 +117,15 @@ impl Times {
             faults.warning(from.field(EXPIRATION), sentence);
         }
     }
+}
+
+/// True for a signature that is valid now, and in the seconds that it names, too (RFC
+/// 4035 §5.3.1). The numbers go round, so that what is more than 68 years ahead lies
+/// behind (RFC 4034 §3.1.5).
+pub fn is_timely(signature: &Signature, now: u32) -> bool {
+    let left = signature.expiration.wrapping_sub(now) as i32;
+    let until = signature.inception.wrapping_sub(now) as i32;
+    left >= 0 && until <= 0
 }
 
 /// Fields of RRSIG.
