@@ -8,7 +8,7 @@ use super::super::denial::Parameters;
 use super::super::hashes::MAX_ITERATIONS;
 use super::super::names::NameId;
 use super::super::records::{Faults, Record};
-use super::super::sorted::SortedSet;
+use super::super::sorted::{Sorted, SortedSet};
 use super::Checker;
 use super::targets::target;
 use crate::wire::field::Kind;
@@ -70,6 +70,9 @@ impl Checker<'_> {
         for record in self.sorted.records(set) {
             let octets = self.sorted.records.rdata(record);
             rdata::names(set.rtype, octets, |_, place| {
+                if !self.may_be_mistake(&octets[place.clone()]) {
+                    return;
+                }
                 let Ok(name) = Name::from_wire(&octets[place.clone()]) else {
                     return;
                 };
@@ -92,12 +95,29 @@ impl Checker<'_> {
     /// True for a name of which the part before an origin ends in that origin once
     /// more.
     fn is_doubled(&self, wire: &[u8], is_cut: bool) -> bool {
-        let apex = self.sorted.records.names.wire(self.sorted.apex);
-        let origins = self.sorted.records.origins.iter();
-        is_doubled(wire, apex, is_cut)
-            || origins
-                .clone()
-                .any(|origin| is_doubled(wire, origin.to_lower().as_wire(), is_cut))
+        let mut origins = self.origins.iter();
+        origins.any(|origin| is_doubled(wire, origin.as_wire(), is_cut))
+    }
+
+    /// False for a name of which a glance shows that it is neither an address nor
+    /// ends in an origin twice, as it is with nearly all.
+    fn may_be_mistake(&self, wire: &[u8]) -> bool {
+        let Some((&length, behind)) = wire.split_first() else {
+            return false;
+        };
+        let label = &behind[..usize::from(length).min(behind.len())];
+        let is_number = label
+            .first()
+            .is_some_and(|octet| b"+0123456789".contains(octet));
+        is_number
+            || label.contains(&b':')
+            || self.origins.iter().any(|origin| {
+                let (origin, octets) = (origin.as_wire(), wire.len());
+                let labels = &origin[..origin.len() - 1];
+                let before = octets.checked_sub(origin.len() + labels.len());
+                let same = |at: usize| wire[at..at + labels.len()].eq_ignore_ascii_case(labels);
+                !labels.is_empty() && before.is_some_and(same)
+            })
     }
 
     /// True for four numbers up to 255, or an IPv6 address, where the zone's name
@@ -270,6 +290,18 @@ impl Checker<'_> {
             }
         }
     }
+}
+
+/// What names may end in twice by mistake, in lower case, each once.
+pub(super) fn origins(sorted: &Sorted) -> Vec<Name> {
+    let apex = sorted.records.names.name(sorted.apex);
+    let mut origins = vec![apex];
+    for origin in &sorted.records.origins {
+        if !origins.contains(origin) {
+            origins.push(origin.to_lower());
+        }
+    }
+    origins
 }
 
 /// True where all servers hang together by addresses that they share.

@@ -60,6 +60,7 @@ pub fn check(sorted: &mut Sorted, chain: Option<&HashedChain>, scrutiny: Scrutin
         sorted,
         scrutiny,
         redirections: Redirections::default(),
+        origins: mistakes::origins(sorted),
     };
     checker.redirections = checker.redirections();
     checker.apex(&mut faults);
@@ -77,6 +78,8 @@ struct Checker<'d> {
     sorted: &'d Sorted,
     scrutiny: Scrutiny,
     redirections: Redirections,
+    /// What relative names were completed with, and the zone's name, in lower case.
+    origins: Vec<Name>,
 }
 
 impl<'d> Checker<'d> {

@@ -173,8 +173,8 @@ impl Checker<'_> {
     /// (RFC 5155 §3).
     pub(super) fn hashed(&self, faults: &mut Faults, id: NameId) {
         let sorted = self.sorted;
-        let owner = self.shown(id);
         if let Some(set) = sorted.set(id, RrType::NSEC3) {
+            let owner = self.shown(id);
             if sorted.is_hashed(id) {
                 self.ttls(faults, set);
             }
