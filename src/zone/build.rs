@@ -9,10 +9,10 @@ use super::compose::{Composer, SURE_TO_FIT};
 use super::hashes::HashedChain;
 use super::lookup::{Zone, ZoneSummary};
 use super::memory;
-use super::names::NameId;
+use super::names::{NameId, OCTETS_PER_NAME};
 use super::records::{Faults, Provenance, Record, Records};
 use super::sorted::{Occlusion, Sorted, SortedSet};
-use super::store::{self, Builder, NodeRef, RECORD_HEAD};
+use super::store::{self, Builder, NODE, NodeRef, RECORD_HEAD, SET};
 use super::verify::{Verified, verify};
 use crate::wire::{LookupName, Name, RrType};
 
@@ -146,7 +146,7 @@ impl<'d> Assembler<'d> {
         let names = sorted.records.names.len();
         Assembler {
             sorted,
-            builder: Builder::new(names),
+            builder: Builder::new(room(sorted)),
             composer: Composer::new(),
             nodes: memory::filled(None, names),
             beside: Vec::new(),
@@ -464,6 +464,15 @@ impl<'d> Assembler<'d> {
                 .additional(owner, rtype, set.ttl, records, required);
         }
     }
+}
+
+/// Octets that answers of a zone take, as far as they matter for making room
+/// beforehand: as if each record were a set, and nothing came with it. What is not
+/// filled costs nothing, and to grow is to copy all of it.
+fn room(sorted: &Sorted) -> usize {
+    let records = &sorted.records;
+    let heads = records.list.len() * (RECORD_HEAD + SET);
+    records.rdata.len() + heads + records.names.len() * (NODE + OCTETS_PER_NAME)
 }
 
 /// Octets of a record that is composed without compression.

@@ -48,7 +48,7 @@ impl Entry {
 const FETCHED: usize = 32;
 
 /// Octets of a name, as far as they matter for making room beforehand.
-const OCTETS_PER_NAME: usize = 32;
+pub const OCTETS_PER_NAME: usize = 32;
 
 const EMPTY: u64 = u64::MAX;
 

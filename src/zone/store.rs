@@ -81,8 +81,8 @@ pub const QUESTION_TAIL: usize = 4;
 
 /// Octets of a cache line, near enough: what lies further is in another.
 const LINE: usize = 60;
-const NODE: usize = 8;
-const SET: usize = 12;
+pub(super) const NODE: usize = 8;
+pub(super) const SET: usize = 12;
 /// Record sets that are looked through one by one, which nearly all names have.
 const FEW: usize = 16;
 /// Octets that tell of pointers and additional records.

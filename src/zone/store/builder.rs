@@ -60,10 +60,6 @@ fn octets<T>(part: &[T]) -> u16 {
 
 /// Octets of a reference to a node.
 const REFERENCE: usize = 4;
-/// Octets of a node with one address, as far as they matter for making room
-/// beforehand.
-const OCTETS_PER_NODE: usize = 64;
-
 /// Nodes whose slots are asked for together.
 const FETCHED: usize = 32;
 
@@ -75,10 +71,10 @@ pub struct Builder {
 }
 
 impl Builder {
-    /// An empty store, with room for about so many names.
-    pub fn new(names: usize) -> Builder {
+    /// An empty store, with room for about so many octets.
+    pub fn new(octets: usize) -> Builder {
         let mut arena = Vec::new();
-        memory::reserve(&mut arena, names * OCTETS_PER_NODE);
+        memory::reserve(&mut arena, octets);
         // Reference 0 is no node.
         arena.resize(UNIT, 0);
         Builder {
