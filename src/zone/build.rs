@@ -4,12 +4,15 @@
 
 mod denial;
 
+use std::sync::Mutex;
+
 use super::check::{self, Scrutiny};
 use super::compose::{Composer, SURE_TO_FIT};
 use super::hashes::HashedChain;
 use super::lookup::{Zone, ZoneSummary};
 use super::memory;
 use super::names::{NameId, OCTETS_PER_NAME};
+use super::pieces::{self, Piece};
 use super::records::{Faults, Provenance, Record, Records};
 use super::sorted::{Occlusion, Sorted, SortedSet};
 use super::store::{self, Builder, NODE, NodeRef, RECORD_HEAD, SET};
@@ -49,7 +52,8 @@ pub fn build(mut records: Records, origin: Option<Name>, scrutiny: Scrutiny) -> 
     if sorted.records.faults.errors() > 0 {
         return Built::failed(sorted.records.faults, verified);
     }
-    let zone = Assembler::new(&sorted, chain).assemble();
+    let builder = Builder::new(room(&sorted));
+    let zone = Assembler::new(&sorted, chain.is_some(), builder).assemble(chain);
     let mut faults = sorted.records.faults;
     match zone {
         Ok(zone) => Built {
@@ -106,14 +110,14 @@ struct Assembler<'d> {
     sorted: &'d Sorted,
     builder: Builder,
     composer: Composer,
-    /// Node by name, where it has one.
+    /// Nodes of the names, in their order, where they have one.
     nodes: Vec<Option<NodeRef>>,
     /// Nodes that no name finds.
     beside: Vec<NodeRef>,
     /// Nodes with NSEC3 records, and whose they are.
     nsec3: Vec<(NameId, NodeRef)>,
-    /// The zone's NSEC3 chain, where it has one.
-    chain: Option<HashedChain>,
+    /// Whether the zone has a chain of NSEC3.
+    is_hashed: bool,
     /// What no message has room for.
     oversized: Vec<Oversized<'d>>,
     summary: ZoneSummary,
@@ -142,39 +146,33 @@ struct Oversized<'d> {
 struct Full;
 
 impl<'d> Assembler<'d> {
-    fn new(sorted: &'d Sorted, chain: Option<HashedChain>) -> Self {
-        let names = sorted.records.names.len();
+    /// Nothing yet of the zone, or of some of its names, laid down by a builder.
+    fn new(sorted: &'d Sorted, is_hashed: bool, builder: Builder) -> Self {
         Assembler {
             sorted,
-            builder: Builder::new(room(sorted)),
+            builder,
             composer: Composer::new(),
-            nodes: memory::filled(None, names),
+            nodes: Vec::new(),
             beside: Vec::new(),
             nsec3: Vec::new(),
-            chain,
+            is_hashed,
             oversized: Vec::new(),
             summary: ZoneSummary::default(),
         }
     }
 
-    fn assemble(mut self) -> Result<Zone, Full> {
+    fn assemble(mut self, chain: Option<HashedChain>) -> Result<Zone, Full> {
         let sorted = self.sorted;
-        for id in sorted.records.names.ids() {
-            let served = sorted.occlusion(id) == Occlusion::Served;
-            if served && !sorted.is_hashed(id) {
-                self.nodes[id.index()] = Some(self.node(id)?);
-            }
-            if !served || sorted.is_cut(id) {
-                self.node_apart(id, Place::Beside)?;
-            }
-            if sorted.sets(id).iter().any(|set| set.rtype == RrType::NSEC3) {
-                self.node_apart(id, Place::Denial)?;
-            }
+        let names = sorted.records.names.len();
+        memory::reserve(&mut self.nodes, names);
+        match pieces::are_many(names) {
+            true => self.pieces(names)?,
+            false => self.names(0..names)?,
         }
         self.lay_oversized()?;
         self.link_wildcards();
         let negative = self.negative()?;
-        let denial = self.denial();
+        let denial = self.denial(chain);
         self.summary.names = self.nodes.iter().flatten().count();
         self.summary.records = sorted.kept();
         let names = sorted.records.names.ids().zip(&self.nodes);
@@ -192,13 +190,74 @@ impl<'d> Assembler<'d> {
         ))
     }
 
+    /// Lays down the names of a piece.
+    fn names(&mut self, piece: Piece) -> Result<(), Full> {
+        let sorted = self.sorted;
+        for id in pieces::ids(piece) {
+            let served = sorted.occlusion(id) == Occlusion::Served;
+            let node = match served && !sorted.is_hashed(id) {
+                true => Some(self.node(id)?),
+                false => None,
+            };
+            self.nodes.push(node);
+            if !served || sorted.is_cut(id) {
+                self.node_apart(id, Place::Beside)?;
+            }
+            if sorted.sets(id).iter().any(|set| set.rtype == RrType::NSEC3) {
+                self.node_apart(id, Place::Denial)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays down all names, on several threads.
+    fn pieces(&mut self, names: usize) -> Result<(), Full> {
+        let (sorted, is_hashed) = (self.sorted, self.is_hashed);
+        // The memory of those that were taken: what the kernel takes back and gives
+        // again costs more than what is laid there.
+        let spare = Mutex::new(Vec::new());
+        let lay = |piece| {
+            let builder = spare.lock().ok().and_then(|mut spare| spare.pop());
+            let builder = builder.unwrap_or_else(|| Builder::new(0));
+            let mut part = Assembler::new(sorted, is_hashed, builder);
+            part.names(piece).map(|()| part)
+        };
+        let mut laid = Ok(());
+        pieces::in_turn(names, lay, |part| {
+            if laid.is_ok() {
+                laid = part.and_then(|part| self.append(part)).map(|builder| {
+                    if let Ok(mut spare) = spare.lock() {
+                        spare.push(builder);
+                    }
+                });
+            }
+        });
+        laid
+    }
+
+    /// Goes on behind the names of a piece, and gives its builder back.
+    fn append(&mut self, mut part: Assembler<'d>) -> Result<Builder, Full> {
+        let shift = self.builder.append(&part.builder).ok_or(Full)?;
+        let nodes = part.nodes.into_iter();
+        self.nodes.extend(nodes.map(|node| Some(shift.of(node?))));
+        self.beside
+            .extend(part.beside.into_iter().map(|node| shift.of(node)));
+        let nsec3 = part.nsec3.into_iter();
+        self.nsec3
+            .extend(nsec3.map(|(id, node)| (id, shift.of(node))));
+        self.oversized.extend(part.oversized);
+        self.summary.record_sets += part.summary.record_sets;
+        part.builder.clear();
+        Ok(part.builder)
+    }
+
     /// Lays down what is found at a name, which may be nothing.
     fn node(&mut self, id: NameId) -> Result<NodeRef, Full> {
         let mut flags = 0;
         if self.sorted.is_cut(id) {
             flags |= store::CUT;
         }
-        if self.chain.is_some() {
+        if self.is_hashed {
             flags |= store::HASHED;
         }
         for set in self.sets(id, Place::Found) {

@@ -7,6 +7,7 @@ use data_encoding::BASE32_DNSSEC;
 use super::denial::{HASH, Hashed, HashedBuilder, Parameters, owner_hash};
 use super::memory;
 use super::names::NameId;
+use super::pieces::{ids, in_turn};
 use super::records::Record;
 use super::sorted::{Occlusion, Sorted};
 use super::store::NodeRef;
@@ -54,31 +55,27 @@ impl HashedChain {
             is_fit.then_some(parameters)
         });
         let parameters = chains.find(|parameters| has_apex(sorted, parameters))?;
-        let names = &sorted.records.names;
+        let names = sorted.records.names.len();
         let (mut records, mut nexts) = (Vec::new(), Vec::new());
-        for id in names.ids() {
-            if let Some(record) = place_of(sorted, id, &parameters)
-                && let Some(hash) = owner_hash(names.wire(id))
-            {
+        let links = |piece| {
+            let links = ids(piece).filter_map(|id| link(sorted, id, &parameters));
+            links.collect::<Vec<_>>()
+        };
+        in_turn(names, links, |links| {
+            for (hash, next, owner, record) in links {
                 let at = nexts.len() as u32;
-                let data = Nsec3::read(sorted.records.rdata(sorted.record(record)));
-                let next = data.and_then(|data| data.next.try_into().ok());
-                // Data of another length does not get through the reader.
-                nexts.push(next.unwrap_or([0; HASH]));
-                let owner = id;
+                nexts.push(next);
                 records.push((hash, Link { owner, at, record }));
             }
-        }
+        });
         let records = HashedBuilder::new(records);
-        let mut own = memory::filled(NONE, names.len());
-        for id in names.ids() {
-            if sorted.occlusion(id) == Occlusion::Served
-                && !sorted.is_hashed(id)
-                && let Ok(at) = records.find(&parameters.hash(names.wire(id)))
-            {
-                own[id.index()] = at as u32;
-            }
-        }
+        let mut own = Vec::new();
+        memory::reserve(&mut own, names);
+        let found = |piece| {
+            let own = ids(piece).map(|id| place_of_own(sorted, id, &parameters, &records));
+            own.collect::<Vec<_>>()
+        };
+        in_turn(names, found, |found| own.extend(found));
         Some(HashedChain {
             parameters,
             records,
@@ -134,6 +131,34 @@ fn has_apex(sorted: &Sorted, parameters: &Parameters) -> bool {
     let mut name = LookupName::new();
     let id = name.set(&owner).and_then(|()| names.find(&name, 0));
     id.is_some_and(|id| place_of(sorted, id, parameters).is_some())
+}
+
+/// The hash that a name is, the one that its record in the chain of these parameters
+/// leads to, and the place of that record; `None` where it has no such record.
+fn link(
+    sorted: &Sorted,
+    id: NameId,
+    parameters: &Parameters,
+) -> Option<([u8; HASH], [u8; HASH], NameId, u32)> {
+    let record = place_of(sorted, id, parameters)?;
+    let hash = owner_hash(sorted.records.names.wire(id))?;
+    let data = Nsec3::read(sorted.records.rdata(sorted.record(record)));
+    let next = data.and_then(|data| data.next.try_into().ok());
+    // Data of another length does not get through the reader.
+    Some((hash, next.unwrap_or([0; HASH]), id, record))
+}
+
+/// The place of a name's own record in the chain, or `NONE`.
+fn place_of_own(
+    sorted: &Sorted,
+    id: NameId,
+    parameters: &Parameters,
+    chain: &HashedBuilder<Link>,
+) -> u32 {
+    let is_name = sorted.occlusion(id) == Occlusion::Served && !sorted.is_hashed(id);
+    let hash = is_name.then(|| parameters.hash(sorted.records.names.wire(id)));
+    let found = hash.and_then(|hash| chain.find(&hash).ok());
+    found.map_or(NONE, |at| at as u32)
 }
 
 /// The place of an owner's NSEC3 record in the chain of these parameters.

@@ -21,6 +21,7 @@ mod compose;
 mod hashes;
 mod keys;
 mod memory;
+mod pieces;
 mod sorted;
 mod verify;
 

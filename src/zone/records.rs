@@ -145,9 +145,30 @@ pub struct Faults {
     list: Vec<(Severity, Provenance, String)>,
     errors: usize,
     warnings: usize,
+    /// True for those of a part of a zone, all of which are kept until they are added
+    /// to the others.
+    is_part: bool,
 }
 
 impl Faults {
+    /// None yet, of a part of a zone.
+    pub fn of_part() -> Faults {
+        Faults {
+            is_part: true,
+            ..Faults::default()
+        }
+    }
+
+    /// Adds those of a part, as if they had been noted here.
+    pub fn append(&mut self, part: Faults) {
+        for (severity, from, sentence) in part.list {
+            match severity {
+                Severity::Error => self.error(from, sentence),
+                Severity::Warning => self.warning(from, sentence),
+            }
+        }
+    }
+
     /// Notes a fault that makes the zone unfit to be served.
     pub fn error(&mut self, from: impl Into<Provenance>, sentence: impl Into<String>) {
         self.errors += 1;
@@ -164,6 +185,7 @@ impl Faults {
     /// Keeps the fault that is number `count` of its severity.
     fn add(&mut self, severity: Severity, count: usize, from: Provenance, sentence: String) {
         match count.cmp(&MAX_TOLD) {
+            _ if self.is_part => self.list.push((severity, from, sentence)),
             Ordering::Less => self.list.push((severity, from, sentence)),
             Ordering::Equal => {
                 let sentence =

@@ -55,7 +55,7 @@ mod builder;
 
 use std::ops::Range;
 
-pub use builder::{Builder, NewSet};
+pub use builder::{Builder, NewSet, Shift};
 
 use crate::wire::header::{HEADER, class};
 use crate::wire::octets;

@@ -1,6 +1,7 @@
 //! The chain with which a zone proves what does not exist, laid down.
 
 use super::super::denial::{Denial, Ordered};
+use super::super::hashes::HashedChain;
 use super::super::memory;
 use super::super::names::NameId;
 use super::super::store::NodeRef;
@@ -10,9 +11,9 @@ use crate::wire::RrType;
 impl Assembler<'_> {
     /// The zone's chain; names know their NSEC3 record from then on. Records of other
     /// chains are the zone's, but prove nothing.
-    pub(super) fn denial(&mut self) -> Denial {
+    pub(super) fn denial(&mut self, chain: Option<HashedChain>) -> Denial {
         let nsec3 = std::mem::take(&mut self.nsec3);
-        let Some(chain) = self.chain.take() else {
+        let Some(chain) = chain else {
             self.beside.extend(nsec3.iter().map(|(_, node)| *node));
             return self.nsec();
         };

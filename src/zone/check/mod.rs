@@ -18,6 +18,7 @@ use std::time::SystemTime;
 
 use super::hashes::HashedChain;
 use super::names::NameId;
+use super::pieces::{ids, in_turn};
 use super::records::{Faults, Provenance, Record};
 use super::sorted::{Occlusion, Sorted, SortedSet};
 use crate::wire::{Name, RrType};
@@ -64,9 +65,14 @@ pub fn check(sorted: &mut Sorted, chain: Option<&HashedChain>, scrutiny: Scrutin
     };
     checker.redirections = checker.redirections();
     checker.apex(&mut faults);
-    for id in sorted.records.names.ids() {
-        checker.name(&mut faults, id);
-    }
+    let names = |piece| {
+        let mut faults = Faults::of_part();
+        ids(piece).for_each(|id| checker.name(&mut faults, id));
+        faults
+    };
+    in_turn(sorted.records.names.len(), names, |part| {
+        faults.append(part)
+    });
     checker.loops(&mut faults);
     checker.signatures(&mut faults);
     checker.proofs(&mut faults, chain);

@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use super::super::denial::{in_order, is_before};
 use super::super::hashes::{HashedChain, label};
 use super::super::names::NameId;
+use super::super::pieces::{ids, in_turn};
 use super::super::records::{Faults, Provenance, Record};
 use super::Checker;
 use super::signed::Tally;
@@ -59,26 +60,35 @@ impl Checker<'_> {
 
     /// Every name that owns something has NSEC, with its types (RFC 4035 §2.3).
     fn named(&self, faults: &mut Faults, ttls: &mut Tally) {
+        let names = |piece| {
+            let (mut faults, mut ttls) = (Faults::of_part(), Tally::default());
+            let mut types = Types::default();
+            ids(piece).for_each(|id| self.name_in_chain(&mut faults, id, &mut ttls, &mut types));
+            (faults, ttls)
+        };
+        in_turn(self.sorted.records.names.len(), names, |(part, more)| {
+            faults.append(part);
+            ttls.append(more);
+        });
+    }
+
+    fn name_in_chain(&self, faults: &mut Faults, id: NameId, ttls: &mut Tally, types: &mut Types) {
         let sorted = self.sorted;
-        let mut types = Types::default();
-        for id in sorted.records.names.ids() {
-            let Some(any) = sorted.sets(id).first().filter(|_| self.is_served(id)) else {
-                continue;
-            };
-            let Some(set) = sorted.set(id, RrType::NSEC) else {
-                let sentence = format!("{} has no NSEC (RFC 4035 §2.3)", self.shown(id));
-                self.invalid(faults, self.first(any).from, sentence);
-                continue;
-            };
-            if let Some(second) = sorted.records(set).nth(1) {
-                let sentence = format!("a second NSEC at {}; there is one", self.shown(id));
-                self.invalid(faults, second.from, sentence);
-            }
-            let record = self.first(set);
-            self.denial_ttl(ttls, record);
-            if let Some(nsec) = Nsec::read(sorted.records.rdata(record)) {
-                self.types(faults, id, record, nsec.types, &mut types);
-            }
+        let Some(any) = sorted.sets(id).first().filter(|_| self.is_served(id)) else {
+            return;
+        };
+        let Some(set) = sorted.set(id, RrType::NSEC) else {
+            let sentence = format!("{} has no NSEC (RFC 4035 §2.3)", self.shown(id));
+            return self.invalid(faults, self.first(any).from, sentence);
+        };
+        if let Some(second) = sorted.records(set).nth(1) {
+            let sentence = format!("a second NSEC at {}; there is one", self.shown(id));
+            self.invalid(faults, second.from, sentence);
+        }
+        let record = self.first(set);
+        self.denial_ttl(ttls, record);
+        if let Some(nsec) = Nsec::read(sorted.records.rdata(record)) {
+            self.types(faults, id, record, nsec.types, types);
         }
     }
 
@@ -249,31 +259,55 @@ impl Checker<'_> {
     /// delegations, and names that own nothing and lead to none but these (RFC 5155
     /// §7.1).
     fn hashed_names(&self, faults: &mut Faults, chain: &HashedChain, ttls: &mut Tally) {
-        let sorted = self.sorted;
-        let mut types = Types::default();
-        let mut above_told = BTreeSet::new();
-        for id in sorted.records.names.ids() {
-            if !self.is_served(id) {
-                continue;
+        let names = |piece| {
+            let mut part = (Faults::of_part(), Tally::default(), BTreeSet::new());
+            let mut types = Types::default();
+            for id in ids(piece).filter(|id| self.is_served(*id)) {
+                self.hashed_name(chain, id, &mut types, &mut part);
             }
-            match chain.own(id) {
-                Some(at) => {
-                    if let Some((record, Nsec3 { types: told, .. })) = chain.record(sorted, at) {
-                        self.denial_ttl(ttls, record);
-                        self.types(faults, id, record, told, &mut types);
-                    }
-                    // What is above a name of the chain is in the chain.
-                    if let Some(above) = sorted.parent(id)
-                        && chain.own(above).is_none()
-                        && self.is_passed_over(chain, above)
-                        && above_told.insert(above)
-                    {
+            part
+        };
+        let mut above_told = BTreeSet::new();
+        in_turn(
+            self.sorted.records.names.len(),
+            names,
+            |(part, more, above)| {
+                faults.append(part);
+                ttls.append(more);
+                for above in above {
+                    if above_told.insert(above) {
                         self.without_hash(faults, chain, above);
                     }
                 }
-                None if self.is_passed_over(chain, id) => {}
-                None => self.without_hash(faults, chain, id),
+            },
+        );
+    }
+
+    /// Looks at one name, and notes one above it that must be in the chain as well.
+    fn hashed_name(
+        &self,
+        chain: &HashedChain,
+        id: NameId,
+        types: &mut Types,
+        (faults, ttls, above_missed): &mut (Faults, Tally, BTreeSet<NameId>),
+    ) {
+        let sorted = self.sorted;
+        match chain.own(id) {
+            Some(at) => {
+                if let Some((record, Nsec3 { types: told, .. })) = chain.record(sorted, at) {
+                    self.denial_ttl(ttls, record);
+                    self.types(faults, id, record, told, types);
+                }
+                // What is above a name of the chain is in the chain.
+                if let Some(above) = sorted.parent(id)
+                    && chain.own(above).is_none()
+                    && self.is_passed_over(chain, above)
+                {
+                    above_missed.insert(above);
+                }
             }
+            None if self.is_passed_over(chain, id) => {}
+            None => self.without_hash(faults, chain, id),
         }
     }
 

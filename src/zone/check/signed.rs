@@ -12,6 +12,7 @@
 
 use super::super::keys::Keys;
 use super::super::names::NameId;
+use super::super::pieces::{ids, in_turn};
 use super::super::records::{Faults, Provenance};
 use super::super::sorted::{Occlusion, SortedSet};
 use super::Checker;
@@ -29,6 +30,15 @@ pub(super) struct Tally {
 }
 
 impl Tally {
+    /// Adds those that come behind.
+    pub(super) fn append(&mut self, others: Tally) {
+        match (&self.first, others.first) {
+            (None, first) => *self = Tally { first, ..others },
+            (Some(_), None) => {}
+            (Some(_), Some(_)) => self.more += 1 + others.more,
+        }
+    }
+
     pub(super) fn add(&mut self, from: Provenance, sentence: impl FnOnce() -> String) {
         match self.first {
             None => self.first = Some((from, sentence())),
@@ -60,6 +70,12 @@ impl<T> Graded<T> {
             true => &mut self.spare,
             false => &mut self.needed,
         }
+    }
+
+    /// Adds those that come behind.
+    pub(super) fn append(&mut self, others: Graded<T>, append: impl Fn(&mut T, T)) {
+        append(&mut self.needed, others.needed);
+        append(&mut self.spare, others.spare);
     }
 
     /// Both, and which is spare.
@@ -191,23 +207,21 @@ impl Checker<'_> {
             _ => {}
         }
         let keys = Keys::of(sorted);
-        let mut signatures = Signatures {
-            checker: self,
-            keys: &keys,
-            times: Times::new(self.scrutiny.now),
-            foreign: Graded::default(),
-            keyless: Graded::default(),
-            revoked: Graded::default(),
-            incomplete: Tally::default(),
-            ttls: Tally::default(),
-            read: Vec::new(),
+        let names = |piece| {
+            let mut signatures = Signatures::new(self, &keys);
+            let mut faults = Faults::of_part();
+            let signed =
+                |id: &NameId| sorted.occlusion(*id) == Occlusion::Served || sorted.is_hashed(*id);
+            let signed = ids(piece).filter(signed);
+            signed.for_each(|id| signatures.name(&mut faults, id));
+            (signatures, faults)
         };
-        for id in sorted.records.names.ids() {
-            if sorted.occlusion(id) == Occlusion::Served || sorted.is_hashed(id) {
-                signatures.name(faults, id);
-            }
-        }
-        signatures.tell(faults);
+        let mut all = Signatures::new(self, &keys);
+        in_turn(sorted.records.names.len(), names, |(signatures, part)| {
+            faults.append(part);
+            all.append(signatures);
+        });
+        all.tell(faults);
     }
 
     /// True for a set that the zone signs: at a delegation, only what is of the parent
@@ -218,6 +232,30 @@ impl Checker<'_> {
 }
 
 impl<'c> Signatures<'c> {
+    fn new(checker: &'c Checker<'c>, keys: &'c Keys<'c>) -> Self {
+        Signatures {
+            checker,
+            keys,
+            times: Times::new(checker.scrutiny.now),
+            foreign: Graded::default(),
+            keyless: Graded::default(),
+            revoked: Graded::default(),
+            incomplete: Tally::default(),
+            ttls: Tally::default(),
+            read: Vec::new(),
+        }
+    }
+
+    /// Adds what is known of names that come behind.
+    fn append(&mut self, others: Signatures<'_>) {
+        self.times.append(others.times);
+        self.foreign.append(others.foreign, Tally::append);
+        self.keyless.append(others.keyless, Tally::append);
+        self.revoked.append(others.revoked, Tally::append);
+        self.incomplete.append(others.incomplete);
+        self.ttls.append(others.ttls);
+    }
+
     fn name(&mut self, faults: &mut Faults, id: NameId) {
         let checker = self.checker;
         let sets = checker.sorted.sets(id);

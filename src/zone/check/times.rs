@@ -32,6 +32,15 @@ struct Extreme {
 }
 
 impl Extreme {
+    /// Adds those that come behind.
+    fn append(&mut self, others: Extreme) {
+        let count = self.count + others.count;
+        if let Some((seconds, from, of)) = others.most {
+            self.add(seconds, from, of);
+        }
+        self.count = count;
+    }
+
     fn add(&mut self, seconds: u32, from: Provenance, of: (NameId, RrType)) {
         self.count += 1;
         if self.most.is_none_or(|(most, ..)| seconds > most) {
@@ -49,6 +58,14 @@ impl Times {
             soon: Extreme::default(),
             early: Graded::default(),
         }
+    }
+
+    /// Adds those that come behind.
+    pub(super) fn append(&mut self, others: Times) {
+        self.count += others.count;
+        self.expired.append(others.expired, Extreme::append);
+        self.soon.append(others.soon);
+        self.early.append(others.early, Extreme::append);
     }
 
     /// Looks at a signature, which others make up for where it is spare.

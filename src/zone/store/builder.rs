@@ -63,6 +63,17 @@ const REFERENCE: usize = 4;
 /// Nodes whose slots are asked for together.
 const FETCHED: usize = 32;
 
+/// How far nodes have moved that were written elsewhere.
+#[derive(Clone, Copy)]
+pub struct Shift(u32);
+
+impl Shift {
+    /// Where a node is now.
+    pub fn of(self, NodeRef(at): NodeRef) -> NodeRef {
+        NodeRef(at + self.0)
+    }
+}
+
 /// Writes a store: begin a name, add its sets by rising type, end it.
 pub struct Builder {
     arena: Vec<u8>,
@@ -156,6 +167,22 @@ impl Builder {
         self.arena
             .resize(self.arena.len().next_multiple_of(UNIT), 0);
         Some(NodeRef(at))
+    }
+
+    /// Forgets what was written, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.arena.truncate(UNIT);
+    }
+
+    /// Takes over the nodes of another, whose references are of here once they are
+    /// shifted by what is returned; `None` where the store would grow past what these
+    /// reach.
+    pub fn append(&mut self, other: &Builder) -> Option<Shift> {
+        let shift = self.arena.len() / UNIT - 1;
+        let nodes = &other.arena[UNIT..];
+        u32::try_from((self.arena.len() + nodes.len()) / UNIT).ok()?;
+        self.arena.extend_from_slice(nodes);
+        Some(Shift(shift as u32))
     }
 
     /// Makes `wildcard` the asterisk label below `parent`.

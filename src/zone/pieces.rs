@@ -1,0 +1,107 @@
+//! The names of a large zone gone through by as many threads as there are CPUs: in
+//! pieces, and what comes of these is taken in their order, so that it is the same
+//! with any number of threads. The threads are as the one that asks: what is read
+//! beside a server that answers gives way to it.
+
+use std::collections::VecDeque;
+use std::num::NonZero;
+use std::ops::Range;
+use std::thread;
+
+use crossbeam_channel::{Sender, bounded, unbounded};
+
+use super::names::NameId;
+
+/// Names of a piece. What is made of one stays in the cache of its CPU until it is
+/// taken.
+const PIECE: usize = 1024;
+/// Names for which it pays to start threads.
+const MANY: usize = 16 * PIECE;
+/// Pieces of each thread that are ahead of what is taken.
+const AHEAD: usize = 4;
+
+/// The names of one piece.
+pub(super) type Piece = Range<usize>;
+
+/// Their numbers.
+pub(super) fn ids(piece: Piece) -> impl Iterator<Item = NameId> {
+    piece.map(|at| NameId(at as u32))
+}
+
+/// Does `work` on each piece of so many names, and hands what it makes to `take`, in
+/// the order of the names.
+pub(super) fn in_turn<R: Send>(
+    names: usize,
+    work: impl Fn(Piece) -> R + Sync,
+    mut take: impl FnMut(R),
+) {
+    let threads = threads(names);
+    if threads < 2 {
+        return take(work(0..names));
+    }
+    let mut pieces = (0..names)
+        .step_by(PIECE)
+        .map(|start| start..names.min(start + PIECE));
+    thread::scope(|running| {
+        let (jobs, taken) = unbounded::<(Piece, Sender<R>)>();
+        for _ in 0..threads {
+            let (taken, work) = (taken.clone(), &work);
+            let run = move || {
+                for (piece, reply) in taken {
+                    let _ = reply.send(work(piece));
+                }
+            };
+            // Where there is no thread to be had, the work is done here.
+            if thread::Builder::new().spawn_scoped(running, run).is_err() {
+                break;
+            }
+        }
+        drop(taken);
+        let mut ahead = VecDeque::new();
+        loop {
+            while ahead.len() < threads * AHEAD
+                && let Some(piece) = pieces.next()
+            {
+                let (reply, made) = bounded(1);
+                // Nobody takes it where there is no thread.
+                let _ = jobs.send((piece.clone(), reply));
+                ahead.push_back((piece, made));
+            }
+            let Some((piece, made)) = ahead.pop_front() else {
+                return;
+            };
+            take(made.recv().unwrap_or_else(|_| work(piece)));
+        }
+    });
+}
+
+/// True where so many names are gone through in pieces.
+pub(super) fn are_many(names: usize) -> bool {
+    threads(names) > 1
+}
+
+fn threads(names: usize) -> usize {
+    match names {
+        0..MANY => 1,
+        _ => thread::available_parallelism().map_or(1, NonZero::get),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_name_once_and_in_order() {
+        for names in [0, 1, PIECE, PIECE + 1, MANY - 1, MANY, 3 * MANY + 7] {
+            let mut seen = Vec::new();
+            in_turn(
+                names,
+                |piece| ids(piece).collect::<Vec<_>>(),
+                |ids| seen.extend(ids),
+            );
+            let expected: Vec<_> = ids(0..names).collect();
+            assert_eq!(seen, expected);
+        }
+    }
+}
