@@ -110,8 +110,18 @@ impl Names {
         }
     }
 
+    /// Forgets all names, and keeps the memory.
+    pub fn clear(&mut self) {
+        self.entries.clear();
+        self.octets.clear();
+        self.slots.fill(EMPTY);
+    }
+
     /// Adds all of `others`, and returns their numbers here.
     pub fn add_all(&mut self, others: &Names) -> Vec<NameId> {
+        if others.is_empty() {
+            return Vec::new();
+        }
         self.make_slots(others.len());
         let mask = self.slots.len() - 1;
         let mut numbers = Vec::with_capacity(others.len());

@@ -6,13 +6,16 @@
 //! (directives, faults, parentheses that stay open) is met in one place.
 
 use std::collections::VecDeque;
+use std::io;
 use std::num::NonZero;
 use std::ops::Range;
 use std::thread;
 
-use crossbeam_channel::{Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 
 use super::super::records::Record;
+use super::content::Content;
+use super::fault::TextPlace;
 use super::scanner::Scanner;
 use super::{Library, Reader, Scope, is_directive};
 use crate::wire::{Name, RrType};
@@ -25,6 +28,9 @@ pub const CHUNK: usize = 64 << 10;
 /// reads next, and two that wait to be joined. Where a directive changes what
 /// holds, they were read in vain.
 const AHEAD: usize = 4;
+
+/// Octets behind a chunk in which the next must begin.
+const REACH: usize = 4 << 10;
 
 /// What a chunk is read on.
 #[derive(Clone, Copy)]
@@ -45,24 +51,48 @@ impl Guess {
 
 /// A chunk for whichever thread is free.
 struct Job {
-    chunk: Range<usize>,
+    /// From where to where its first line and that of the next are looked for.
+    about: Range<usize>,
     guess: Guess,
-    reply: Sender<Option<Reader>>,
+    /// One that has read a chunk before: its memory is taken again.
+    reader: Reader,
+    reply: Sender<Option<Chunk>>,
+}
+
+/// An independent chunk that was read.
+struct Chunk {
+    place: Range<usize>,
+    /// Where the octets begin that places in it are counted from.
+    from: usize,
+    reader: Reader,
 }
 
 /// Reads all of a text.
-pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &[u8]) {
-    let mut scanner = Scanner::of_file(text);
-    let mut chunks = chunks(text, reader.chunk);
+///
+/// # Errors
+///
+/// A file that cannot be read to its end; what stands before it was read.
+pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &Content) -> io::Result<()> {
+    make_room(reader, text)?;
+    let mut in_order = InOrder {
+        text,
+        at: 0,
+        scanner: None,
+    };
+    let octets = reader.chunk;
+    let mut chunks = (0..text.len())
+        .step_by(octets)
+        .map(|at| at..text.len().min(at + octets));
     // The first mostly has the directives that hold for all.
-    if let Some(first) = chunks.next() {
-        reader.in_order(scope, &mut scanner, first.end);
+    match chunks.next() {
+        Some(first) => in_order.first(reader, scope, first)?,
+        None => return Ok(()),
     }
     let mut chunks = chunks.peekable();
     if chunks.peek().is_none() {
-        return;
+        return Ok(());
     }
-    let most = text.len().div_ceil(reader.chunk);
+    let most = text.len().div_ceil(octets);
     let threads = thread::available_parallelism()
         .map_or(1, NonZero::get)
         .min(most);
@@ -70,68 +100,123 @@ pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &[u8]) {
         let (jobs, taken) = unbounded::<Job>();
         for _ in 0..threads {
             let taken = taken.clone();
-            let read = move || {
-                for Job {
-                    chunk,
-                    guess,
-                    reply,
-                } in taken
-                {
-                    // Nobody listens any more where reading broke off.
-                    let _ = reply.send(read_alone(text, chunk, guess));
-                }
-            };
+            let read = move || read_alone(text, taken);
             // Where there is no thread to be had, all is read in order.
             if thread::Builder::new().spawn_scoped(running, read).is_err() {
                 break;
             }
         }
         drop(taken);
-        let mut ahead = VecDeque::new();
+        let (mut ahead, mut spare) = (VecDeque::new(), Vec::new());
         loop {
             while ahead.len() < threads * AHEAD
-                && let Some(chunk) = chunks.next()
+                && let Some(about) = chunks.next()
             {
                 let (reply, read) = bounded(1);
                 let guess = reader.guess(scope);
-                ahead.push_back((chunk.clone(), guess, read));
+                ahead.push_back((about.clone(), guess, read));
+                let new = || Reader::new(guess.library, octets);
+                let reader = spare.pop().unwrap_or_else(new);
                 let _ = jobs.send(Job {
-                    chunk,
+                    about,
                     guess,
+                    reader,
                     reply,
                 });
             }
-            let Some((chunk, guess, read)) = ahead.pop_front() else {
-                return;
+            let Some((about, guess, read)) = ahead.pop_front() else {
+                return Ok(());
             };
             match read.recv().ok().flatten() {
-                Some(read) if guess.holds(&reader.guess(scope)) && scanner.at() == chunk.start => {
-                    reader.join(scope, read);
-                    scanner.skip_to(chunk.end);
+                Some(chunk)
+                    if guess.holds(&reader.guess(scope)) && in_order.at == chunk.place.start =>
+                {
+                    reader.join(scope, &chunk);
+                    in_order.at = chunk.place.end;
+                    spare.push(chunk.reader);
                 }
-                _ => reader.in_order(scope, &mut scanner, chunk.end),
+                _ => in_order.read(reader, scope, about.end)?,
             }
         }
-    });
-}
-
-/// The text in chunks that each begin with an owner in the first column, so
-/// that none needs the owner before it.
-fn chunks(text: &[u8], octets: usize) -> impl Iterator<Item = Range<usize>> {
-    let mut start = 0;
-    std::iter::from_fn(move || {
-        let chunk = start..next_owner(text, start + octets);
-        start = chunk.end;
-        (!chunk.is_empty()).then_some(chunk)
     })
 }
 
-/// Where the first line behind `at` begins that may begin with an owner, or
-/// the end of the text.
-fn next_owner(text: &[u8], at: usize) -> usize {
+/// Makes room for all of a text, going by its beginning, its middle and its end.
+fn make_room(reader: &mut Reader, text: &Content) -> io::Result<()> {
+    if text.is_held() {
+        reader.make_room(text.len(), &[text.all()?]);
+        return Ok(());
+    }
+    let octets = reader.chunk.min(text.len());
+    let last = text.len() - octets;
+    let mut rooms = [Vec::new(), Vec::new(), Vec::new()];
+    for (start, room) in [0, last / 2, last].into_iter().zip(&mut rooms) {
+        text.part(start..start + octets, room)?;
+    }
+    reader.make_room(text.len(), &rooms.each_ref().map(|room| &room[..]));
+    Ok(())
+}
+
+/// How far a text is read, and how it is read where it must be in order.
+struct InOrder<'t> {
+    text: &'t Content,
+    at: usize,
+    /// Of all octets, once they are in memory.
+    scanner: Option<Scanner<'t>>,
+}
+
+impl<'t> InOrder<'t> {
+    /// Reads the first chunk, if it can be without all the others.
+    fn first(
+        &mut self,
+        reader: &mut Reader,
+        scope: &mut Scope,
+        about: Range<usize>,
+    ) -> io::Result<()> {
+        let end = about.end;
+        let mut room = Vec::new();
+        if !self.text.is_held() {
+            let reach = self.text.len().min(end + REACH);
+            let octets = self.text.part(0..reach, &mut room)?;
+            let at_end = (reach == self.text.len()).then_some(octets.len());
+            if let Some(end) = find_owner(octets, end).or(at_end) {
+                let mut scanner = Scanner::of_file(&octets[..end]);
+                self.at = reader.in_order(scope, &mut scanner, end, at_end == Some(end));
+                if self.at == end {
+                    return Ok(());
+                }
+            }
+        }
+        self.read(reader, scope, end)
+    }
+
+    /// Reads up to the first line behind `about` that may begin with an owner.
+    fn read(&mut self, reader: &mut Reader, scope: &mut Scope, about: usize) -> io::Result<()> {
+        let octets = self.text.all()?;
+        let end = find_owner(octets, about).unwrap_or(octets.len());
+        let scanner = self.scanner.get_or_insert_with(|| Scanner::of_file(octets));
+        // A mark at its beginning is passed over.
+        scanner.skip_to(self.at.max(scanner.at()));
+        self.at = reader.in_order(scope, scanner, end, true);
+        Ok(())
+    }
+}
+
+/// Where the first line behind `at` begins that may begin with an owner.
+fn find_owner(text: &[u8], at: usize) -> Option<usize> {
     let rest = text.get(at..).unwrap_or_default();
     let found = rest.windows(2).position(begins_with_owner);
-    found.map_or(text.len(), |newline| at + newline + 1)
+    found.map(|newline| at + newline + 1)
+}
+
+/// How many lines there are. Counted in octets, a chunk of them at a time, which
+/// compilers do for many together.
+pub(super) fn lines(text: &[u8]) -> usize {
+    let count = |octets: &[u8]| {
+        let newlines = octets.iter().map(|&octet| u8::from(octet == b'\n'));
+        usize::from(newlines.sum::<u8>())
+    };
+    1 + text.chunks(255).map(count).sum::<usize>()
 }
 
 /// How many lines may begin with an owner.
@@ -150,32 +235,43 @@ fn begins_with_owner(pair: &[u8]) -> bool {
     (pair[0] == b'\n') & !(is(b' ') | is(b'\t') | is(b'\r') | is(b'\n') | is(b';'))
 }
 
-/// Reads a chunk, or `None` where it is not independent. Parentheses that are open
-/// at its end are a fault here, and a chunk that begins within some is not
-/// taken, since reading in order is then elsewhere.
-fn read_alone(text: &[u8], chunk: Range<usize>, guess: Guess) -> Option<Reader> {
-    let mut reader = Reader::new(guess.library, chunk.len());
-    reader.default_ttl = guess.default_ttl;
-    reader.make_room(&text[chunk.clone()]);
-    let mut scope = Scope {
-        text: guess.text,
-        path: Default::default(),
-        origin: guess.origin,
-        owner: None,
-    };
-    let mut scanner = Scanner::new(&text[..chunk.end]);
-    scanner.skip_to(chunk.start);
-    let mut tokens = Vec::new();
-    while let Some(entry) = scanner.next(&mut tokens).ok()? {
-        if is_directive(entry, &tokens) || scanner.lookalike().is_some() {
-            return None;
-        }
-        reader.record(&mut scope, entry.blank, &tokens).ok()?;
+/// Reads chunks, each without those before it, for as long as there are any.
+fn read_alone(text: &Content, jobs: Receiver<Job>) {
+    let mut room = Vec::new();
+    for Job {
+        about,
+        guess,
+        reader,
+        reply,
+    } in jobs
+    {
+        // Nobody listens any more where reading broke off.
+        let _ = reply.send(read_chunk(text, about, &guess, reader, &mut room));
     }
-    // A SOA makes up a TTL, but only where none was written before.
-    let is_soa = |record: &Record| record.rtype == RrType::SOA;
-    let leans = reader.default_ttl.is_none() && reader.records.list.iter().any(is_soa);
-    (!leans).then_some(reader)
+}
+
+/// Reads the chunk that begins with an owner behind the one end of a range, and ends
+/// with the next behind the other: none needs the owner before it. `None` where that is
+/// far away, or the chunk is not independent.
+fn read_chunk(
+    text: &Content,
+    about: Range<usize>,
+    guess: &Guess,
+    mut reader: Reader,
+    room: &mut Vec<u8>,
+) -> Option<Chunk> {
+    let reach = text.len().min(about.end + REACH);
+    let octets = text.part(about.start..reach, room).ok()?;
+    let at_end = (reach == text.len()).then_some(octets.len());
+    let start = find_owner(octets, 0).or(at_end)?;
+    let end = find_owner(octets, about.len()).or(at_end)?;
+    reader.begin_alone(guess);
+    reader.is_independent(guess, &octets[start..end])?;
+    Some(Chunk {
+        place: about.start + start..about.start + end,
+        from: about.start + start,
+        reader,
+    })
 }
 
 impl Reader {
@@ -188,22 +284,57 @@ impl Reader {
         }
     }
 
-    /// Goes on behind an independent chunk.
-    fn join(&mut self, scope: &mut Scope, chunk: Reader) {
+    /// Forgets what it has read, and keeps the memory.
+    fn begin_alone(&mut self, guess: &Guess) {
         let records = &mut self.records;
-        let owners = records.names.add_all(&chunk.records.names);
+        records.names.clear();
+        records.list.clear();
+        records.rdata.clear();
+        (self.default_ttl, self.last_ttl) = (guess.default_ttl, None);
+    }
+
+    /// Reads the octets of a chunk, or `None` where it is not independent. Parentheses
+    /// that are open at its end are a fault here, and a chunk that begins within some is
+    /// not taken, since reading in order is then elsewhere.
+    fn is_independent(&mut self, guess: &Guess, octets: &[u8]) -> Option<()> {
+        let mut scope = Scope {
+            text: guess.text,
+            path: Default::default(),
+            origin: guess.origin,
+            owner: None,
+        };
+        let mut scanner = Scanner::new(octets);
+        let mut tokens = Vec::new();
+        while let Some(entry) = scanner.next(&mut tokens).ok()? {
+            if is_directive(entry, &tokens) || scanner.lookalike().is_some() {
+                return None;
+            }
+            self.record(&mut scope, entry.blank, &tokens).ok()?;
+        }
+        // A SOA makes up a TTL, but only where none was written before.
+        let is_soa = |record: &Record| record.rtype == RrType::SOA;
+        let leans = self.default_ttl.is_none() && self.records.list.iter().any(is_soa);
+        (!leans).then_some(())
+    }
+
+    /// Goes on behind an independent chunk.
+    fn join(&mut self, scope: &mut Scope, chunk: &Chunk) {
+        let records = &mut self.records;
+        let read = &chunk.reader.records;
+        let owners = records.names.add_all(&read.names);
         let rdata = records.rdata.len();
-        let joined = chunk.records.list.iter().map(|record| Record {
+        let joined = read.list.iter().map(|record| Record {
             owner: owners[record.owner.index()],
             at: rdata + record.at,
+            from: TextPlace::from(record.from).behind(chunk.from).into(),
             ..*record
         });
         records.list.extend(joined);
-        records.rdata.extend_from_slice(&chunk.records.rdata);
-        if let Some(last) = chunk.records.list.last() {
+        records.rdata.extend_from_slice(&read.rdata);
+        if let Some(last) = read.list.last() {
             scope.owner = Some(owners[last.owner.index()]);
         }
-        self.last_ttl = chunk.last_ttl.or(self.last_ttl);
+        self.last_ttl = chunk.reader.last_ttl.or(self.last_ttl);
     }
 }
 
@@ -222,8 +353,8 @@ mod tests {
         let path = folder.join("zone");
         let mut reader = Reader::new(Library::Disk, octets);
         let origin = "example.".parse().unwrap();
-        let taken = Library::Disk.read(&path).unwrap();
-        reader.text(&path, taken, Some(origin), None);
+        let taken = Library::Disk.take(&path, reader.few()).unwrap();
+        reader.text(&path, taken, Some(origin), None).unwrap();
         let Reader { records, texts, .. } = reader;
         let mut all = format!("{:?} {:?}\n", records.likely_apex, records.unread);
         for record in &records.list {
@@ -313,7 +444,9 @@ mod tests {
                 origin: Some("example.".parse().unwrap()),
                 default_ttl,
             };
-            read_alone(text.as_bytes(), 0..text.len(), guess).is_some()
+            let mut reader = Reader::new(Library::Disk, text.len());
+            reader.begin_alone(&guess);
+            reader.is_independent(&guess, text.as_bytes()).is_some()
         };
         for (text, without_ttl, with_ttl) in [
             (
@@ -336,9 +469,10 @@ mod tests {
     #[test]
     fn chunks_begin_with_owners() {
         let text = b"a\n b\n\n;\nc\nd\n";
-        let found: Vec<_> = chunks(text, 1).collect();
-        assert_eq!(found, [0..8, 8..10, 10..12]);
-        assert_eq!(chunks(text, 100).count(), 1);
-        assert_eq!(chunks(b"", 1).count(), 0);
+        let found: Vec<_> = (0..text.len()).map(|at| find_owner(text, at)).collect();
+        let (c, d) = (Some(8), Some(10));
+        assert_eq!(found, [c, c, c, c, c, c, c, c, d, d, None, None]);
+        assert_eq!((lines(text), owners(text)), (7, 3));
+        assert_eq!(lines(&[b'\n'; 1000]), 1001);
     }
 }

@@ -4,12 +4,11 @@
 
 use std::fmt::{self, Write as _};
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::super::records::{Faults, Provenance, Severity};
-use super::Stamp;
-use super::is_ttl_or_class;
 use super::scanner::{BYTE_ORDER_MARK, Scanner};
+use super::{Stamp, is_ttl_or_class, library};
 
 /// Characters of a long line that are shown around the fault.
 const EXCERPT: usize = 100;
@@ -21,6 +20,14 @@ pub struct TextPlace {
     pub text: u16,
     /// Octets from its start.
     pub at: u32,
+}
+
+impl TextPlace {
+    /// The place so many octets further on.
+    pub(super) fn behind(self, octets: usize) -> TextPlace {
+        let at = self.at + octets as u32;
+        TextPlace { at, ..self }
+    }
 }
 
 impl From<TextPlace> for Provenance {
@@ -43,10 +50,20 @@ impl From<Provenance> for TextPlace {
 pub struct Text {
     /// The path, as it was asked for.
     pub path: PathBuf,
-    /// The content.
-    pub octets: Vec<u8>,
+    /// The content, where it is held.
+    pub held: OnceLock<Vec<u8>>,
     /// The state of the file when it was opened.
     pub stamp: Option<Stamp>,
+}
+
+impl Text {
+    /// The content. What is not held is read again; a file that has changed since has
+    /// nothing to show.
+    fn octets(&self) -> &[u8] {
+        let read = |stamp| library::read_again(&self.path, stamp);
+        self.held
+            .get_or_init(|| self.stamp.and_then(read).unwrap_or_default())
+    }
 }
 
 /// A fault ready to be shown, independent of the text it was found in.
@@ -77,8 +94,9 @@ pub fn show(faults: Faults, texts: &[Arc<Text>]) -> Vec<Fault> {
     placed.sort_by_key(|&(place, ..)| place);
     for (place, severity, sentence) in placed {
         let text = &texts[place.text as usize];
-        lines.advance(place, &text.octets);
-        let (excerpt, caret) = excerpt(&text.octets[lines.start..], lines.at - lines.start);
+        let octets = text.octets();
+        lines.advance(place, octets);
+        let (excerpt, caret) = excerpt(&octets[lines.start..], lines.at - lines.start);
         shown.push(Fault {
             severity,
             path: text.path.display().to_string(),
@@ -98,8 +116,8 @@ pub fn show(faults: Faults, texts: &[Arc<Text>]) -> Vec<Fault> {
 fn place(from: Provenance, texts: &[Arc<Text>]) -> TextPlace {
     let (record, field) = from.split();
     let place = TextPlace::from(record);
-    let octets = &texts[place.text as usize].octets;
-    let at = field.and_then(|field| place_of_field(octets, place.at, field));
+    let octets = || texts[place.text as usize].octets();
+    let at = field.and_then(|field| place_of_field(octets(), place.at, field));
     TextPlace {
         at: at.unwrap_or(place.at),
         ..place
@@ -236,7 +254,7 @@ mod tests {
     fn text(path: &str, octets: &[u8]) -> Arc<Text> {
         Arc::new(Text {
             path: path.into(),
-            octets: octets.into(),
+            held: octets.to_vec().into(),
             stamp: None,
         })
     }

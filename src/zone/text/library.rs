@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::memory;
+use super::content::Content;
 use crate::sys::poll;
 
 /// Octets of one text: places in it have 32 bits.
@@ -77,29 +78,30 @@ impl Stamp {
 
 /// A text, and the state of its file before it was read.
 pub(super) struct Taken {
-    pub octets: Vec<u8>,
+    pub content: Content,
     /// `None` for a text that cannot change, or cannot be read again.
     pub stamp: Option<Stamp>,
 }
 
 impl Library {
-    /// Reads the text that a zone begins with.
-    pub(super) fn read_first(self, path: &Path) -> Result<Taken, String> {
+    /// Takes the text that a zone begins with. Files of more than `few` octets are not
+    /// read yet.
+    pub(super) fn take_first(self, path: &Path, few: usize) -> Result<Taken, String> {
         match self {
             Library::Named if is_stream(path) => read_stream(path),
-            _ => self.read(path),
+            _ => self.take(path, few),
         }
     }
 
-    /// Reads a text.
-    pub(super) fn read(self, path: &Path) -> Result<Taken, String> {
+    /// Takes a text.
+    pub(super) fn take(self, path: &Path, few: usize) -> Result<Taken, String> {
         match self {
-            Library::Disk | Library::Named => read_file(path),
+            Library::Disk | Library::Named => take_file(path, few),
             Library::Embedded(texts) => {
                 let found = texts.iter().find(|(name, _)| Path::new(name) == path);
                 let (_, text) = found.ok_or("no such text in the program")?;
                 Ok(Taken {
-                    octets: text.as_bytes().to_vec(),
+                    content: Content::held(text.as_bytes().to_vec()),
                     stamp: None,
                 })
             }
@@ -155,14 +157,23 @@ fn read_stream(path: &Path) -> Result<Taken, String> {
         }
     }
     Ok(Taken {
-        octets,
+        content: Content::held(octets),
         stamp: None,
     })
 }
 
-/// Reads a file. Devices have no end and pipes may have no writer, so that
+/// The octets of a file that was taken and not held; none where it is another now.
+pub(super) fn read_again(path: &Path, stamp: Stamp) -> Option<Vec<u8>> {
+    let taken = take_file(path, usize::MAX).ok()?;
+    taken
+        .content
+        .into_held()
+        .filter(|_| taken.stamp == Some(stamp))
+}
+
+/// Takes a file. Devices have no end and pipes may have no writer, so that
 /// whoever waits for these waits for ever; they are not even opened.
-fn read_file(path: &Path) -> Result<Taken, String> {
+fn take_file(path: &Path, few: usize) -> Result<Taken, String> {
     let metadata = std::fs::metadata(path).map_err(|error| error.to_string())?;
     if metadata.is_dir() {
         return Err("it is a folder".into());
@@ -175,16 +186,20 @@ fn read_file(path: &Path) -> Result<Taken, String> {
     }
     let file = File::open(path).map_err(|error| error.to_string())?;
     let metadata = file.metadata().map_err(|error| error.to_string())?;
+    let stamp = Some(Stamp::of(&metadata));
+    let length = metadata.len() as usize;
+    if length > few && metadata.len() <= MAX_TEXT {
+        let content = Content::of(file, length);
+        return Ok(Taken { content, stamp });
+    }
     let mut octets = Vec::new();
-    memory::reserve(&mut octets, metadata.len() as usize);
+    memory::reserve(&mut octets, length);
     // It may have grown by now.
     let read = file.take(MAX_TEXT + 1).read_to_end(&mut octets);
     read.map_err(|error| error.to_string())?;
     if octets.len() as u64 > MAX_TEXT {
         return Err(TOO_LONG.into());
     }
-    Ok(Taken {
-        octets,
-        stamp: Some(Stamp::of(&metadata)),
-    })
+    let content = Content::held(octets);
+    Ok(Taken { content, stamp })
 }

@@ -8,13 +8,14 @@ pub mod rdata;
 pub mod scanner;
 
 mod chunks;
+mod content;
 mod library;
 
 use std::collections::HashSet;
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::memory;
 use super::names::NameId;
@@ -24,6 +25,9 @@ use fault::{Text, TextPlace};
 use library::Taken;
 pub use library::{Library, Stamp};
 use scanner::{Broken, Entry, Scanner, Token};
+
+/// Chunks of a text that is read as a whole.
+const FEW_CHUNKS: usize = 16;
 
 /// `$INCLUDE` inside `$INCLUDE`: more is a mistake, and each level holds a file.
 pub const MAX_INCLUDE_DEPTH: usize = 16;
@@ -68,9 +72,9 @@ fn note_unread(unread: &mut Unread, tokens: &[Token<'_>], owner: Option<NameId>)
 /// relative names are completed with until a `$ORIGIN`. Fails only where the
 /// first file cannot be read.
 pub fn read(library: Library, path: &Path, origin: Option<Name>) -> Result<Read, String> {
-    let taken = library.read_first(path)?;
     let mut reader = Reader::new(library, chunks::CHUNK);
-    reader.text(path, taken, origin, None);
+    let taken = library.take_first(path, reader.few())?;
+    reader.text(path, taken, origin, None)?;
     let Reader { records, texts, .. } = reader;
     Ok(Read { records, texts })
 }
@@ -138,11 +142,23 @@ impl Reader {
         }
     }
 
-    fn text(&mut self, path: &Path, taken: Taken, origin: Option<Name>, owner: Option<NameId>) {
-        let Taken { octets, stamp } = taken;
+    /// Octets of texts that are read as a whole.
+    fn few(&self) -> usize {
+        self.chunk * FEW_CHUNKS
+    }
+
+    /// Reads a text. Fails where its file does, after a part of it was read.
+    fn text(
+        &mut self,
+        path: &Path,
+        taken: Taken,
+        origin: Option<Name>,
+        owner: Option<NameId>,
+    ) -> Result<(), String> {
+        let Taken { content, stamp } = taken;
         let text = Arc::new(Text {
             path: path.into(),
-            octets,
+            held: OnceLock::new(),
             stamp,
         });
         let mut scope = Scope {
@@ -154,35 +170,59 @@ impl Reader {
         if let Some(origin) = origin {
             self.records.add_origin(origin);
         }
-        self.make_room(&text.octets);
         self.texts.push(text.clone());
         let identity = self.library.identity(path);
         self.known.insert(identity.clone());
         self.including.push(identity);
-        chunks::read(self, &mut scope, &text.octets);
+        let read = chunks::read(self, &mut scope, &content);
         self.including.pop();
+        if let Some(octets) = content.into_held() {
+            let _ = text.held.set(octets);
+        }
+        read.map_err(|error| error.to_string())
     }
 
-    /// Mostly a line is a record, and one that begins with an owner has a name of
-    /// its own. Growing copies; room for records that is not filled costs
-    /// nothing, room for names is written to.
-    fn make_room(&mut self, text: &[u8]) {
-        let lines = text.iter().filter(|&&octet| octet == b'\n').count();
+    /// Makes room for what a text of so many octets holds, going by parts of it. Growing
+    /// copies. Room for data and records that is not filled costs nothing; room for names
+    /// is written to, and half of those lines that may begin with an owner have one of
+    /// their own where a zone is signed.
+    fn make_room(&mut self, octets: usize, samples: &[&[u8]]) {
+        let estimate = |count: usize, sample: &[u8]| {
+            (count as u64 * octets as u64).div_ceil(sample.len().max(1) as u64) as usize
+        };
+        let lines = samples
+            .iter()
+            .map(|sample| estimate(chunks::lines(sample), sample));
+        let owners = samples
+            .iter()
+            .map(|sample| estimate(chunks::owners(sample), sample));
+        let lines = lines.sum::<usize>() / samples.len().max(1);
         memory::reserve(&mut self.records.list, lines);
-        self.records.names.reserve(chunks::owners(text));
+        memory::reserve(&mut self.records.rdata, octets / 4 * 3);
+        self.records.names.reserve(owners.min().unwrap_or(0) / 2);
     }
 
-    /// Reads the entries that begin before `end`, one after the other.
-    fn in_order(&mut self, scope: &mut Scope, scanner: &mut Scanner<'_>, end: usize) {
+    /// Reads the entries that begin before `end`, one after the other, and returns where
+    /// it is then. A text of which only a part is there may end within an entry, which
+    /// is then not read.
+    fn in_order(
+        &mut self,
+        scope: &mut Scope,
+        scanner: &mut Scanner<'_>,
+        end: usize,
+        is_whole: bool,
+    ) -> usize {
         let mut tokens = Vec::new();
         loop {
             let text = scope.text;
+            let start = scanner.at();
             let (read, owner) = match scanner.next_before(end, &mut tokens) {
-                Ok(None) => return,
+                Ok(None) => return scanner.at(),
                 Ok(Some(entry)) => {
                     let read = self.entry(scope, entry, &tokens);
                     (read, scope.owner)
                 }
+                Err(_) if !is_whole && scanner.is_within_entry() => return start,
                 Err((at, broken)) => {
                     if matches!(broken, Broken::Return | Broken::Deep) {
                         self.records.unread.note_anything();
@@ -300,11 +340,14 @@ impl Reader {
         if self.texts.len() > usize::from(u16::MAX) {
             return wrong(file, "more than 65,536 files in one zone");
         }
-        let taken = self.library.read(&path);
-        let taken = taken
-            .or_else(|error| wrong(file, format!("cannot read {}: {error}", path.display())))?;
+        let unreadable = |error| Wrong {
+            at: file.at,
+            sentence: format!("cannot read {}: {error}", path.display()),
+        };
+        let taken = self.library.take(&path, self.few());
+        let taken = taken.map_err(unreadable)?;
         if self.known.contains(&identity) {
-            self.read_again += taken.octets.len() as u64;
+            self.read_again += taken.content.len() as u64;
         }
         if self.read_again > MAX_READ_AGAIN {
             return wrong(
@@ -315,8 +358,8 @@ impl Reader {
                 ),
             );
         }
-        self.text(&path, taken, origin, scope.owner);
-        Ok(())
+        let read = self.text(&path, taken, origin, scope.owner);
+        read.map_err(unreadable)
     }
 
     /// `[owner] [ttl] [class] type rdata…`, TTL and class in either order.

@@ -95,6 +95,8 @@ pub struct Scanner<'t> {
     unclosed: Vec<u32>,
     /// The first in this entry, outside of quotes.
     lookalike: Option<(u32, Lookalike)>,
+    /// The text has ended within this entry.
+    is_within_entry: bool,
 }
 
 /// What an octet means outside quotes.
@@ -159,12 +161,18 @@ impl<'t> Scanner<'t> {
             at: 0,
             unclosed: Vec::new(),
             lookalike: None,
+            is_within_entry: false,
         }
     }
 
     /// What in the last entry may mislead its reader, and where.
     pub fn lookalike(&self) -> Option<(u32, Lookalike)> {
         self.lookalike
+    }
+
+    /// True where the last entry is broken since the text has ended within it.
+    pub fn is_within_entry(&self) -> bool {
+        self.is_within_entry
     }
 
     /// Where it stands: at the start of an entry, or at the end.
@@ -212,6 +220,7 @@ impl<'t> Scanner<'t> {
         let mut open: Vec<u32> = Vec::new();
         let mut broken: Option<Fault> = None;
         self.lookalike = None;
+        self.is_within_entry = false;
         while let Some(&octet) = self.text.get(self.at) {
             let at = self.at as u32;
             let read = match CLASSES[octet as usize] {
@@ -277,6 +286,7 @@ impl<'t> Scanner<'t> {
     /// the line after the first of these, so that their own faults are told.
     fn never_closed(&mut self, open: Vec<u32>, broken: Option<Fault>) -> Fault {
         let first = open[0];
+        self.is_within_entry = true;
         self.skip_line(first);
         self.unclosed = open;
         self.unclosed.reverse();
