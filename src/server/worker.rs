@@ -73,13 +73,15 @@ impl<R: Responder> Worker<R> {
         let _ = limits::take_usual_turns();
         loop {
             self.serve();
-            match self.orders.current() {
+            // Read once: another one that comes meanwhile is for the next turn.
+            let order = self.orders.current();
+            match order {
                 Order::LeaveQueues => self.leave_queues(),
                 Order::Serve => {}
                 Order::Stop => return self.drain(|_| true),
                 Order::LetGo => return,
             }
-            self.serving = self.orders.current();
+            self.serving = order;
         }
     }
 

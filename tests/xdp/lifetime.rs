@@ -7,7 +7,11 @@ use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use crossbeam_channel::{Receiver, Sender};
 use shardns::server::Server;
+use shardns::server::answerer::Responder;
+use shardns::server::order::Order;
+use shardns::sys::port::Port;
 use shardns::sys::xdp::Mode;
 
 use super::support::query;
@@ -20,8 +24,16 @@ fn has_program(wire: &Wire) -> bool {
     link.contains("prog/xdp")
 }
 
-/// The program, in the server's namespace, with more arguments.
+/// The program past the sockets, in the server's namespace, with more arguments.
 fn serve(wire: &Wire, arguments: &[&str]) -> Running {
+    serve_over_sockets(wire, &[&["--xdp", ENDS[0]], arguments].concat())
+}
+
+fn serve_over_sockets(wire: &Wire, arguments: &[&str]) -> Running {
+    Running::spawn(&mut command(wire, arguments))
+}
+
+fn command(wire: &Wire, arguments: &[&str]) -> Command {
     let listen = SERVER.map(|address| format!("--listen={}", bracketed(address)));
     let mut command = Command::new("ip");
     command
@@ -33,9 +45,9 @@ fn serve(wire: &Wire, arguments: &[&str]) -> Running {
             "serve",
         ])
         .args(listen)
-        .args(["--workers", "2", "--xdp", ENDS[0]])
+        .args(["--workers", "2"])
         .args(arguments);
-    Running::spawn(&mut command)
+    command
 }
 
 fn bracketed(address: &str) -> String {
@@ -43,6 +55,15 @@ fn bracketed(address: &str) -> String {
         true => format!("[{address}]:5300"),
         false => format!("{address}:5300"),
     }
+}
+
+/// Datagrams that all queues received, by the table that is shown at the end.
+fn received(table: &str) -> u64 {
+    let rows = table.lines().map(str::split_whitespace);
+    let mut rows = rows.skip_while(|row| row.clone().next() != Some("queue"));
+    assert_eq!(rows.next().unwrap().nth(2), Some("received"));
+    let numbers = rows.map_while(|mut row| row.nth(2)?.parse::<u64>().ok());
+    numbers.sum()
 }
 
 fn ask(wire: &Wire) {
@@ -68,11 +89,11 @@ fn a_process_that_is_killed_leaves_nothing_behind() {
         assert!(begin.elapsed() < PATIENCE, "the program stays");
     }
     // The queues are free again, after a moment that the next one waits for.
-    let mut next = serve(&wire, &[]);
+    let next = serve(&wire, &[]);
     ask(&wire);
     next.signal("TERM");
-    let table = next.until("past the sockets");
-    assert!(table.contains("worker"));
+    let table = next.end().1;
+    assert_eq!(received(&table), 2, "{table}");
 }
 
 /// What an HTTP server at this address of the server's network says.
@@ -149,6 +170,87 @@ fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
     answered
 }
 
+/// Around what answers: tells that there is a batch, and waits for leave to answer it.
+struct Held<R> {
+    inner: R,
+    begun: Sender<()>,
+    leave: Receiver<()>,
+}
+
+impl<R: Responder> Responder for Held<R> {
+    fn answer<P: Port>(&mut self, port: &mut P, received: usize) {
+        self.begun.send(()).unwrap();
+        let _ = self.leave.recv_timeout(PATIENCE);
+        self.inner.answer(port, received);
+    }
+
+    fn idle(&mut self) {
+        self.inner.idle();
+    }
+}
+
+/// A worker that is told to end while it answers what lies in a queue that it leaves
+/// ends.
+#[test]
+fn an_order_that_comes_while_queues_are_left_is_followed() {
+    let Some(wire) = wire("orders") else { return };
+    for order in [Order::Stop, Order::LetGo] {
+        let (begun, begins) = crossbeam_channel::unbounded();
+        let (allow, leave) = crossbeam_channel::unbounded();
+        let hold = |inner| Held {
+            inner,
+            begun: begun.clone(),
+            leave: leave.clone(),
+        };
+        let config = config(Mode::Native, 1);
+        let server = wire.at_server(|| Server::start_with(&config, demo(), hold));
+        let mut server = server.unwrap();
+        let socket = wire.at_client(|| client(server.addresses()[0]));
+        let ask = || drop(socket.send(&query("www.example.com", 1)).unwrap());
+        ask();
+        begins.recv_timeout(PATIENCE).unwrap();
+        // One more lies in the queue when it is to be left.
+        ask();
+        server.give(Order::LeaveQueues);
+        allow.send(()).unwrap();
+        begins.recv_timeout(PATIENCE).unwrap();
+        server.give(order);
+        allow.send(()).unwrap();
+        let (ended, ends) = crossbeam_channel::bounded(1);
+        std::thread::spawn(move || {
+            server.let_go();
+            let _ = ended.send(());
+        });
+        ends.recv_timeout(PATIENCE).expect("the worker goes on");
+    }
+}
+
+#[test]
+fn a_takeover_by_a_server_without_queues_loses_nothing() {
+    let Some(wire) = wire("plain") else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let control = folder.path().join("control");
+    let control = control.to_str().unwrap();
+    let options = ["--control", control, "--user", "root"];
+    let first = serve(&wire, &options);
+    let stop = AtomicBool::new(false);
+    let stop = &stop;
+    std::thread::scope(|scope| {
+        let wire = &wire;
+        let clients: Vec<_> = SERVER
+            .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
+            .into();
+        let second = serve_over_sockets(wire, &[&options[..], &["--takeover"]].concat());
+        let (code, _) = first.end();
+        assert_eq!(code, Some(0));
+        stop.store(true, Ordering::Relaxed);
+        let answered: u64 = clients.into_iter().map(|one| one.join().unwrap()).sum();
+        assert!(answered > 0);
+        assert!(!has_program(wire));
+        drop(second);
+    });
+}
+
 #[test]
 fn a_takeover_loses_nothing_and_goes_on_past_the_sockets() {
     let Some(wire) = wire("takeover") else { return };
@@ -165,7 +267,7 @@ fn a_takeover_loses_nothing_and_goes_on_past_the_sockets() {
         let clients: Vec<_> = SERVER
             .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
             .into();
-        let mut second = serve(wire, &[&options[..], &["--takeover"]].concat());
+        let second = serve(wire, &[&options[..], &["--takeover"]].concat());
         let (code, _) = first.end();
         assert_eq!(code, Some(0));
         // Long enough for some to be asked of the second one alone.
@@ -175,10 +277,7 @@ fn a_takeover_loses_nothing_and_goes_on_past_the_sockets() {
         assert!(answered > 100, "{answered}");
         assert!(has_program(wire));
         second.signal("TERM");
-        let table = second.until("past the sockets") + &second.until("passed on to the kernel");
-        let row = table
-            .lines()
-            .find(|line| line.trim_start().starts_with("0  "));
-        assert!(row.is_some() || table.contains("queue"), "{table}");
+        let table = second.end().1;
+        assert!(received(&table) > 0, "{table}");
     });
 }
