@@ -282,10 +282,10 @@ mod tests {
     }
 
     #[test]
-    #[cfg_attr(miri, ignore = "takes too long there")]
     fn every_length_lowers_as_ascii_does() {
         let mut name = LookupName::new();
-        for length in (1..=MAX_NAME).filter(|length| *length != 2) {
+        let lengths = (1..=MAX_NAME).step_by(if cfg!(miri) { 23 } else { 1 });
+        for length in lengths.filter(|length| *length != 2) {
             for octet in [b'@', b'A', b'Z', b'[', b'a', b'z', 0, 0x80, 0xc1, 255] {
                 let mut wire = name_of(length, octet);
                 assert_eq!(wire.len(), length);

@@ -178,7 +178,9 @@ mod tests {
 
     #[test]
     fn the_demo_zones_come_out_as_they_went_in() {
-        for zone in ["example.com", "child.example.com", "192.0.2", "2001-db8"] {
+        let zones = ["child.example.com", "192.0.2", "2001-db8", "example.com"];
+        // The last one takes minutes under Miri.
+        for zone in &zones[..if cfg!(miri) { 3 } else { 4 }] {
             let path = format!("{}/../../zones/{zone}.zone", env!("CARGO_MANIFEST_DIR"));
             compare(Library::Disk, &path);
         }
@@ -220,7 +222,7 @@ a RRSIG HTTPS 13 2 60 20300101000000 20200101000000 1 @ AQID
 ";
 
     #[test]
-    #[cfg_attr(miri, ignore = "takes too long there")]
+    #[cfg_attr(miri, ignore = "a set past 64 KiB takes too long there")]
     fn a_set_that_no_message_has_room_for_comes_out_whole() {
         const LARGE: &str = "\
 $ORIGIN example.

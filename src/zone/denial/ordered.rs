@@ -289,7 +289,6 @@ mod tests {
 
     /// Names of all kinds, asked for by all of them and by what is next to them.
     #[test]
-    #[cfg_attr(miri, ignore = "takes too long there")]
     fn keys_lead_to_where_a_search_through_all_does() {
         let apex = b"\x07example\0".to_vec();
         let labels: [&[u8]; 12] = [
@@ -322,7 +321,7 @@ mod tests {
             }
             let (store, ordered, names) = chain(names);
             assert!(ordered.keys.len() > 20);
-            for name in &names {
+            for name in names.iter().step_by(if cfg!(miri) { 150 } else { 1 }) {
                 let asked = labels.iter().map(|label| below(name, label));
                 let beside = labels.iter().map(|label| below(&apex, label));
                 let own = (*name != apex).then(|| name.clone());

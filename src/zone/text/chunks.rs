@@ -414,7 +414,16 @@ mod tests {
         ]
     }
 
+    /// Each case is a file, which takes seconds under Miri.
+    fn config() -> ProptestConfig {
+        let config = ProptestConfig::default();
+        let cases = if cfg!(miri) { 3 } else { config.cases };
+        ProptestConfig { cases, ..config }
+    }
+
     proptest! {
+        #![proptest_config(config())]
+
         #[test]
         fn chunks_of_any_size_come_to_the_same(
             lines in prop::collection::vec((line(), "\r?\n"), 0..40),

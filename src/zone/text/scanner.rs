@@ -509,8 +509,9 @@ mod tests {
 
     #[test]
     fn many_parentheses_that_stay_open_take_one_walk_more() {
-        let found = entries(&b"a (\n".repeat(100_000));
-        assert_eq!(found.len(), 100_000);
+        let count = if cfg!(miri) { 1000 } else { 100_000 };
+        let found = entries(&b"a (\n".repeat(count));
+        assert_eq!(found.len(), count);
         assert!(found.iter().all(|read| read.is_err()));
     }
 

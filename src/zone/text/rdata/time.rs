@@ -200,7 +200,7 @@ mod tests {
     #[test]
     fn every_day_comes_back() {
         let mut before = String::new();
-        for day in 0..=u32::MAX / DAY {
+        for day in (0..=u32::MAX / DAY).step_by(if cfg!(miri) { 499 } else { 1 }) {
             let seconds = day * DAY + 4 * 3600;
             let text = printed(seconds);
             assert!(before < text);
