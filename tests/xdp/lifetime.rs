@@ -34,20 +34,45 @@ fn serve_over_sockets(wire: &Wire, arguments: &[&str]) -> Running {
 }
 
 fn command(wire: &Wire, arguments: &[&str]) -> Command {
+    command_by(wire, &[], &[&["--workers", "2"], arguments].concat())
+}
+
+/// The same, started by this command.
+fn command_by(wire: &Wire, starter: &[&str], arguments: &[&str]) -> Command {
     let listen = SERVER.map(|address| format!("--listen={}", bracketed(address)));
     let mut command = Command::new("ip");
     command
-        .args([
-            "netns",
-            "exec",
-            &wire.server,
-            env!("CARGO_BIN_EXE_shardns"),
-            "serve",
-        ])
+        .args(["netns", "exec", &wire.server])
+        .args(starter)
+        .args([env!("CARGO_BIN_EXE_shardns"), "serve"])
         .args(listen)
-        .args(["--workers", "2"])
         .args(arguments);
     command
+}
+
+/// As a user who has the capabilities that the documents name, and no other.
+#[test]
+fn three_capabilities_are_enough() {
+    let Some(wire) = wire("capabilities") else {
+        return;
+    };
+    let capabilities = "+net_raw,+net_admin,+bpf";
+    let inherited = format!("--inh-caps={capabilities}");
+    let ambient = format!("--ambient-caps={capabilities}");
+    let nobody = [
+        "setpriv",
+        "--reuid=65534",
+        "--regid=65534",
+        "--clear-groups",
+    ];
+    let starter = [&nobody[..], &[&inherited, &ambient]].concat();
+    // One queue's frames are within the usual limit of what may be locked.
+    let arguments = ["--workers", "1", "--xdp", ENDS[0]];
+    let mut server = Running::spawn(&mut command_by(&wire, &starter, &arguments));
+    assert!(has_program(&wire));
+    ask(&wire);
+    server.signal("TERM");
+    server.until("past the sockets");
 }
 
 fn bracketed(address: &str) -> String {
@@ -206,7 +231,9 @@ fn an_order_that_comes_while_queues_are_left_is_followed() {
         let server = wire.at_server(|| Server::start_with(&config, demo(), hold));
         let mut server = server.unwrap();
         let socket = wire.at_client(|| client(server.addresses()[0]));
-        let ask = || drop(socket.send(&query("www.example.com", 1)).unwrap());
+        let ask = || {
+            socket.send(&query("www.example.com", 1)).unwrap();
+        };
         ask();
         begins.recv_timeout(PATIENCE).unwrap();
         // One more lies in the queue when it is to be left.

@@ -20,9 +20,15 @@ pub(super) struct Filter {
 }
 
 impl Filter {
-    /// Takes datagrams to what is served, as `program::key` has it, of IP datagrams of
-    /// up to `longest` octets, for so many queues from number 0 on.
-    pub fn new(served: &[[u8; KEY]], queues: usize, longest: u16) -> io::Result<Filter> {
+    /// Takes datagrams to what is served, as `program::key` has it, in frames to this
+    /// station with IP datagrams of up to `longest` octets, for so many queues from
+    /// number 0 on.
+    pub fn new(
+        served: &[[u8; KEY]],
+        station: [u8; 6],
+        queues: usize,
+        longest: u16,
+    ) -> io::Result<Filter> {
         let sockets = Map::new(Kind::Sockets, 4, 4, queues as u32)?;
         let keys = Map::new(Kind::Hash, KEY, 4, MAX_SERVED)?;
         let counts = Map::new(Kind::Numbers, 4, 8, Passed::ALL.len() as u32)?;
@@ -35,7 +41,7 @@ impl Filter {
             passed: counts.as_raw_fd(),
         };
         Ok(Filter {
-            program: Program::load(&program::program(maps, longest))?,
+            program: Program::load(&program::program(maps, station, longest))?,
             sockets,
             passed: Numbers::new(counts.as_raw_fd(), Passed::ALL.len())?,
             _kept: [keys, counts],

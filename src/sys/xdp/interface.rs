@@ -23,6 +23,8 @@ pub(super) struct Facts {
     pub mtu: usize,
     /// Queues that receive, where the driver tells.
     pub queues: Option<u32>,
+    /// Its own address on the link.
+    pub station: [u8; 6],
 }
 
 impl Facts {
@@ -53,11 +55,16 @@ impl Facts {
         if mtu < MIN_MTU {
             return Err(XdpError::SmallMtu(name.into(), mtu));
         }
+        let channels = ethtool.channels().ok();
         Ok(Facts {
             name: name.into(),
             index,
             mtu,
-            queues: ethtool.channels().ok().map(|channels| channels.receiving),
+            station: ethtool.station().map_err(failed)?,
+            // A driver that tells of none has one at least.
+            queues: channels
+                .map(|told| told.receiving)
+                .filter(|&count| count > 0),
         })
     }
 }

@@ -162,7 +162,8 @@ impl XdpError {
     fn new(interface: &str, what: &'static str, error: io::Error) -> XdpError {
         let name = interface.to_owned();
         match error.raw_os_error() {
-            Some(libc::EPERM | libc::EACCES) => XdpError::NoPermission(name),
+            // `EACCES` is a program that the kernel refuses, whoever loads it.
+            Some(libc::EPERM) => XdpError::NoPermission(name),
             Some(libc::ENOBUFS) => XdpError::LockedMemory(name),
             Some(libc::EAFNOSUPPORT) => XdpError::NoSockets,
             _ => XdpError::Kernel {
@@ -211,7 +212,7 @@ impl Interface {
         }
         let strangers = Arc::new(strangers(&addresses));
         let (_, longest) = frame_size((options.reply, facts.mtu));
-        let filter = Filter::new(&keys, options.readers, longest);
+        let filter = Filter::new(&keys, facts.station, options.readers, longest);
         let filter = filter.map_err(failed("load the program"))?;
         // As long as no socket is in its map, the program passes everything.
         let (link, native) = attach(&filter.program, &facts, options.mode)?;
@@ -332,4 +333,18 @@ fn open_queues(
         }
     }
     Ok(ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What to do about a program that the kernel refuses is not to run as root.
+    #[test]
+    fn only_what_is_not_permitted_asks_for_capabilities() {
+        let said = |error| XdpError::new("eth0", "load the program", error).to_string();
+        let said = |number| said(io::Error::from_raw_os_error(number));
+        assert!(said(libc::EPERM).contains("CAP_BPF"));
+        assert!(said(libc::EACCES).starts_with("cannot load the program of eth0: "));
+    }
 }

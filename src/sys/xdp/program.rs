@@ -81,12 +81,15 @@ pub(super) const REDIRECT: i32 = 4;
 /// Helpers by their numbers (`linux/bpf.h`).
 const MAP_LOOKUP: i32 = 1;
 const REDIRECT_MAP: i32 = 51;
+/// `bpf_xdp_get_buff_len`, since Linux 5.18.
+const FRAME_LENGTH: i32 = 188;
 
 /// Octets of a key of the map of what is served.
 pub(super) const KEY: usize = 20;
-/// Where the key is on the stack, and the index of a counter.
+/// Where the key is on the stack, the index of a counter, and the frame's length.
 const KEY_AT: i16 = -(KEY as i16) - 4;
 const INDEX_AT: i16 = -4;
+const LENGTH_AT: i16 = KEY_AT - 8;
 
 const IPV6: Label = Label::new("ipv6");
 const LOOK: Label = Label::new("look whether it is served");
@@ -105,14 +108,17 @@ pub(super) fn key(address: std::net::SocketAddr) -> [u8; KEY] {
     key
 }
 
-/// The program, for IP datagrams of up to `longest` octets.
-pub(super) fn program(maps: Maps, longest: u16) -> Vec<Instruction> {
+/// The program, for frames to a station with IP datagrams of up to `longest` octets.
+pub(super) fn program(maps: Maps, station: [u8; 6], longest: u16) -> Vec<Instruction> {
     let mut a = Assembler::default();
     a.set(R6, Register(R1));
+    // To take one pointer from another, `CAP_BPF` would not be enough.
+    a.call(FRAME_LENGTH);
+    a.store(Double, R10, LENGTH_AT, Register(R0));
     // R7 is where the frame begins, R8 where it ends.
     a.load(Word, R7, R6, 0);
     a.load(Word, R8, R6, 4);
-    ethernet(&mut a);
+    ethernet(&mut a, station);
     ipv4(&mut a, longest);
     a.jump(LOOK);
     a.label(IPV6);
@@ -141,13 +147,21 @@ fn network(number: u16) -> i32 {
     u16::from_ne_bytes(number.to_be_bytes()).into()
 }
 
-fn ethernet(a: &mut Assembler) {
+fn ethernet(a: &mut Assembler, station: [u8; 6]) {
     reason(a, Passed::NotIp);
     at_least(a, 42);
     reason(a, Passed::NotUnicast);
     for station in [0, 6] {
         a.load(Octet, R0, R7, station);
         a.jump_if(R0, AnyBitOf, Number(1), PASS_ON);
+    }
+    // A switch that does not know a station, or an interface that takes all, brings
+    // frames to others.
+    reason(a, Passed::Elsewhere);
+    for at in [0, 2, 4] {
+        let half = u16::from_be_bytes([station[at], station[at + 1]]);
+        a.load(Half, R0, R7, at as i16);
+        a.jump_if(R0, NotEqual, Number(network(half)), PASS_ON);
     }
     reason(a, Passed::NotIp);
     a.load(Half, R0, R7, 12);
@@ -213,8 +227,7 @@ fn header_checksum(a: &mut Assembler) {
 /// makes of it.
 fn lengths(a: &mut Assembler, longest: u16) {
     a.jump_if(R1, NotEqual, Register(R3), PASS_ON);
-    a.set(R2, Register(R8));
-    a.compute(Subtract, R2, Register(R7));
+    a.load(Double, R2, R10, LENGTH_AT);
     a.compute(Subtract, R2, Number(14));
     a.jump_if(R1, Greater, Register(R2), PASS_ON);
     reason(a, Passed::TooLong);
@@ -224,6 +237,9 @@ fn lengths(a: &mut Assembler, longest: u16) {
 fn ipv6(a: &mut Assembler, longest: u16) {
     reason(a, Passed::Malformed);
     at_least(a, 54);
+    a.load(Octet, R0, R7, 14);
+    a.compute(And, R0, Number(0xf0));
+    a.jump_if(R0, NotEqual, Number(0x60), PASS_ON);
     a.load(Octet, R0, R7, 20);
     reason(a, Passed::Fragment);
     a.jump_if(R0, Equal, Number(44), PASS_ON);
@@ -246,6 +262,10 @@ fn ipv6(a: &mut Assembler, longest: u16) {
     a.load(Octet, R0, R7, 22);
     a.jump_if(R0, Equal, Number(0xff), PASS_ON);
     a.load(Double, R0, R7, 22);
+    a.jump_if(R0, Equal, Number(0), PASS_ON);
+    // An IPv4 address in IPv6 (RFC 4291, section 2.5.5.2) is served as IPv4 alone.
+    reason(a, Passed::Elsewhere);
+    a.load(Double, R0, R7, 38);
     a.jump_if(R0, Equal, Number(0), PASS_ON);
     for half in [0, 8] {
         a.load(Double, R0, R7, 38 + half);

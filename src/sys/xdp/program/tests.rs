@@ -5,6 +5,7 @@ use super::super::filter::Filter;
 use super::super::memory::Frames;
 use super::super::queue;
 use super::*;
+use crate::sys::user;
 
 const LONGEST: u16 = 470;
 
@@ -12,12 +13,12 @@ const LONGEST: u16 = 470;
 struct Bench(Filter);
 
 impl Bench {
-    /// `None` where the process may not load programs.
+    /// `None` where the process may not load programs, as only root may.
     fn new() -> Option<Bench> {
         let served = ["198.51.100.7:53", "[2001:db8::53]:53"];
         let served = served.map(|address| key(address.parse().unwrap()));
-        match Filter::new(&served, 1, LONGEST) {
-            Err(error) if error.kind() == std::io::ErrorKind::PermissionDenied => {
+        match Filter::new(&served, [2, 0, 0, 0, 0, 1], 1, LONGEST) {
+            Err(error) if error.raw_os_error() == Some(libc::EPERM) && user::effective() != 0 => {
                 eprintln!("SKIPPED: programs of the kernel: only root may load them");
                 None
             }
@@ -109,6 +110,24 @@ fn what_is_not_for_us_or_not_plain_is_passed_and_counted() {
             0,
             &[0x33, 0x33],
             Some(Passed::NotUnicast),
+        ),
+        ("to another", true, 5, &[2], Some(Passed::Elsewhere)),
+        ("to another", false, 0, &[6], Some(Passed::Elsewhere)),
+        ("to nobody", true, 0, &[0; 6], Some(Passed::Elsewhere)),
+        (
+            "IPv6 of version 4",
+            false,
+            14,
+            &[0x40],
+            Some(Passed::Malformed),
+        ),
+        ("a traffic class", false, 14, &[0x6f], taken),
+        (
+            "an IPv4 address in IPv6",
+            false,
+            38,
+            b"\0\0\0\0\0\0\0\0\0\0\xff\xff\xc6\x33\x64\x07",
+            Some(Passed::Elsewhere),
         ),
         ("from a group", true, 6, &[1], Some(Passed::NotUnicast)),
         ("ARP", true, 12, &[8, 6], Some(Passed::NotIp)),
