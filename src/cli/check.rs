@@ -23,7 +23,7 @@ pub struct Check {
     zones: ZoneArguments,
     #[command(flatten)]
     _config: ConfigFile,
-    /// Print the records as well, one a line, names completed and in lower case
+    /// Print the records as well, one a line: names completed, owners in lower case
     #[arg(long)]
     print: bool,
     /// Print nothing at all; the exit code says whether all is well

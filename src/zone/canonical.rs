@@ -1,6 +1,6 @@
 //! The records of a built zone, given out again one by one: uncompressed and in
-//! canonical form (RFC 4034 §6.2), glue and occluded ones among them. What
-//! transfers, digests and printing take.
+//! canonical form (RFC 4034 §6.2), glue and occluded ones among them: what
+//! a zone holds, for those who compare it with what it was made of.
 
 use super::lookup::Zone;
 use super::store::{Composed, Node, Set};
