@@ -11,9 +11,10 @@ use libc::{c_int, socklen_t};
 
 use super::memory::{Frames, Ring, Which};
 
-/// How long a queue may stay busy after whoever had it has closed it: the kernel
-/// frees it some 40 ms later.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long a queue may stay busy: the workers of a server that is taken over from may
+/// take some time until they leave it, and the kernel frees it some 40 ms after that, or
+/// later where it has much else to free.
+const PATIENCE: Duration = Duration::from_secs(5);
 const PAUSE: Duration = Duration::from_millis(5);
 /// `XDP_MAX_TX_SKB_BUDGET` (`linux/if_xdp.h`): frames that one call sends where they
 /// are copied.
