@@ -35,15 +35,17 @@
 //!
 //! Read it in that order, top to bottom. How zones come to be is a second
 //! sitting: `src/zone/sources.rs` finds the files, `src/zone/text/mod.rs` turns
-//! them into records (`src/zone/records.rs`), `src/zone/sorted.rs` sorts these,
+//! them into records (`src/zone/records.rs`), large files by all CPUs
+//! (`src/zone/text/chunks.rs`), `src/zone/sorted.rs` sorts these,
 //! `src/zone/check` names every fault, `src/zone/build.rs` and
 //! `src/zone/compose.rs` compose each answer once, and `src/zone/store.rs` draws
 //! how they are laid down. `src/zone/collection.rs` keeps them beside their files,
 //! so that only what has changed is read again; `src/daemon/reload.rs` does that
 //! while the server answers, and `src/server/snapshot.rs` has the workers take the
 //! new set. What proves that something does not exist is in `src/zone/proof.rs`,
-//! found by `src/zone/denial.rs`. `src/zone/hashes.rs` finds a zone's NSEC3 chain, and
-//! `src/zone/verify.rs` verifies signatures, for `check --dnssec` alone.
+//! found by `src/zone/denial.rs`. `src/zone/hashes.rs` finds a zone's NSEC3 chain,
+//! `src/zone/keys.rs` its keys, and `src/zone/verify.rs` verifies signatures, for
+//! `check --dnssec` alone. `src/zone/pieces.rs` has all CPUs look at a large zone.
 //!
 //! What surrounds a running server is a third: `src/daemon/mod.rs` is the control
 //! thread, which owns the server and waits for whatever may come,
