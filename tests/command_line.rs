@@ -83,6 +83,10 @@ fn faults_of_the_file_have_their_places() {
         ("workers = \n", "1:11:"),
         ("workers = 1\nworkers = 2\n", "2:1: duplicate key"),
         ("takeover = true\n", "1:1: unknown key `takeover`"),
+        (
+            "\"a\\n\\u001b[2J\" = 1\n",
+            "1:1: unknown key `a\u{fffd}\u{fffd}[2J`\n",
+        ),
     ];
     for (text, place) in cases {
         files.write("x.toml", text);

@@ -277,6 +277,7 @@ fn wrong(path: &Path, text: &str, at: usize, sentence: String) -> Wrong {
         path: path.into(),
         line: before.matches('\n').count() + 1,
         column: before[line_start..].chars().count() + 1,
-        sentence,
+        // A key may have any character, and a fault is one line of a terminal.
+        sentence: sentence.replace(char::is_control, "\u{fffd}"),
     }
 }

@@ -83,6 +83,7 @@ mod tests {
     }
 
     #[test]
+    #[cfg_attr(miri, ignore = "embedded texts live forever, which is a leak there")]
     fn twenty_of_a_file_and_a_hundred_in_all() {
         let (twenty, more) = (faults(20), faults(21));
         let mut told = Told::nothing(false);
