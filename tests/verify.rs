@@ -435,6 +435,52 @@ fn one_good_signature_of_a_set_is_enough() {
     assert_eq!(errors.count(), 1, "{said}");
 }
 
+/// The zone signed by two keys, of which the second is revoked.
+#[test]
+fn a_revoked_key_makes_up_for_nothing() {
+    let folder = folder();
+    let path = folder.path();
+    let generate = || {
+        run(
+            path,
+            "ldns-keygen",
+            &["-a", "ECDSAP256SHA256", "signed.test"],
+        )
+    };
+    let (Some(good), Some(revoked)) = (generate(), generate()) else {
+        return skip("no ldns-signzone to sign zones with");
+    };
+    let file = path.join(format!("{revoked}.key"));
+    let key = fs::read_to_string(&file).unwrap();
+    assert!(
+        key.contains(" 256 3 13 ") || key.contains("\t256 3 13 "),
+        "{key}"
+    );
+    fs::write(&file, key.replacen("256 3 13", "384 3 13", 1)).unwrap();
+    run(
+        path,
+        "ldns-signzone",
+        &["-f", "signed", "zone", &good, &revoked],
+    );
+    let signed = path.join("signed");
+    let (code, said) = check(&signed);
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains("which is revoked"), "{said}");
+    let text = fs::read_to_string(&signed).unwrap();
+    let tag = good.rsplit('+').next().unwrap().trim_start_matches('0');
+    let words = |line: &str| line.split_whitespace().map(str::to_owned).collect();
+    let mut lines: Lines = text.lines().map(words).collect();
+    let of_mail = |line: &&mut Vec<String>| {
+        line[0].starts_with("mail") && line[4] == "A" && line.get(TAG).is_some_and(|it| it == tag)
+    };
+    lines.iter_mut().find(of_mail).unwrap()[SIGNATURE] = "AQID".into();
+    let text: Vec<String> = lines.iter().map(|line| line.join(" ")).collect();
+    fs::write(&signed, text.join("\n") + "\n").unwrap();
+    let (code, said) = check(&signed);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("is wrong: it has 3 octets"), "{said}");
+}
+
 /// A zone is entered by a key that its parent may know.
 #[test]
 fn the_key_that_signs_the_keys_has_done_so() {

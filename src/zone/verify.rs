@@ -12,8 +12,8 @@ use std::time::{Duration, Instant};
 
 use ring::signature::{self as crypto, RsaParameters, RsaPublicKeyComponents, UnparsedPublicKey};
 
-use super::check::{Scrutiny, is_timely, labels};
-use super::keys::Keys;
+use super::check::{Scrutiny, is_good, labels};
+use super::keys::{By, Done, Keys};
 use super::names::NameId;
 use super::records::Provenance;
 use super::sorted::{Occlusion, Sorted, SortedSet};
@@ -154,20 +154,24 @@ impl<'d> Verifier<'d> {
                 continue;
             };
             self.take_set(set);
-            let (mut right, mut wrong) = (Vec::new(), Vec::new());
+            let labels = labels(sorted.records.names.wire(id));
+            let (mut done, mut wrong) = (Done::default(), Vec::new());
             for record in sorted.records(signatures) {
                 let Some(signature) = Signature::read(sorted.records.rdata(record)) else {
                     continue;
                 };
                 match self.signature(id, &signature) {
-                    Verdict::Right => right.push(signature),
+                    Verdict::Right if is_good(&signature, labels, self.now) => {
+                        done.add(self.keys.maker(&signature));
+                    }
                     Verdict::Wrong(why) => wrong.push((record.from, signature, why)),
-                    Verdict::None => {}
+                    Verdict::Right | Verdict::None => {}
                 }
             }
-            right.retain(|signature| is_timely(signature, self.now));
             for (from, signature, why) in wrong {
-                self.wrong(id, from, &signature, why, &right);
+                let by = self.keys.maker(&signature);
+                let is_spare = self.keys.is_spare(set.rtype, by, done);
+                self.wrong(id, from, &signature, why, is_spare);
             }
         }
     }
@@ -187,11 +191,8 @@ impl<'d> Verifier<'d> {
 
     /// Verifies one signature, and counts it unless it is wrong.
     fn signature(&mut self, id: NameId, signature: &Signature) -> Verdict {
-        let sorted = self.sorted;
         let keys = self.keys;
-        let apex = sorted.records.names.wire(sorted.apex);
-        let mut named = keys.named_by(signature).peekable();
-        if named.peek().is_none() || !signature.signer.eq_ignore_ascii_case(apex) {
+        if [By::Foreign, By::Nobody].contains(&keys.maker(signature)) {
             self.found.keyless += 1;
             return Verdict::None;
         }
@@ -204,7 +205,7 @@ impl<'d> Verifier<'d> {
             return Verdict::Wrong(Why::Labels);
         }
         let mut verdict = Verdict::None;
-        for (at, key) in named {
+        for (at, key) in keys.named_by(signature) {
             match kind.verify(key.octets, &self.signed, signature.octets) {
                 Ok(()) => {
                     self.found.right += 1;
@@ -224,23 +225,15 @@ impl<'d> Verifier<'d> {
         Verdict::None
     }
 
-    /// Notes a wrong signature of a set, of which those that are right are known.
+    /// Notes a wrong signature, which others make up for where it is spare.
     fn wrong(
         &mut self,
         id: NameId,
         from: Provenance,
         signature: &Signature,
         why: Why,
-        right: &[Signature],
+        is_spare: bool,
     ) {
-        let lets_in = |signature: &Signature| {
-            let mut keys = self.keys.named_by(signature);
-            signature.covered == RrType::DNSKEY && keys.any(|(_, key)| self.keys.is_entered_by(key))
-        };
-        let is_needed = lets_in(signature);
-        let is_spare = right
-            .iter()
-            .any(|other| other.algorithm == signature.algorithm && (lets_in(other) || !is_needed));
         let sentence = format!(
             "the signature of {} at {} by key {} ({}) is wrong: {}",
             signature.covered,

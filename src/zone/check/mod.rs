@@ -24,10 +24,10 @@ use super::sorted::{Occlusion, Sorted, SortedSet};
 use crate::wire::{Name, RrType};
 
 use aliases::Redirections;
-pub use signed::labels;
+pub use signed::{is_good, labels};
 pub use structure::no_soa;
 pub use targets::target;
-pub use times::{SOON, is_timely};
+pub use times::SOON;
 
 /// How closely a zone is looked at.
 #[derive(Clone, Copy, Debug)]

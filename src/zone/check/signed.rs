@@ -10,7 +10,7 @@
 //! who validates refuses the answers, and all others get them. Only who has the
 //! signatures verified is told of errors.
 
-use super::super::keys::Keys;
+use super::super::keys::{By, Done, Keys};
 use super::super::names::NameId;
 use super::super::pieces::{ids, in_turn};
 use super::super::records::{Faults, Provenance};
@@ -110,45 +110,6 @@ impl Read<'_> {
     fn is_for(&self, ttl: u32) -> bool {
         self.signature.original_ttl == ttl
     }
-}
-
-/// Who made a signature.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum By {
-    /// Somebody who is not the zone.
-    Foreign,
-    /// A key that the zone does not have.
-    Nobody,
-    /// A key that is not to be believed.
-    Revoked,
-    /// A key of the algorithm with this place, by which the zone is entered or not.
-    Key { algorithm: usize, is_entered: bool },
-}
-
-/// What signatures do for a set together, whatever is wrong with others of it.
-#[derive(Clone, Copy, Default)]
-struct Done {
-    /// A bit for each algorithm.
-    algorithms: u64,
-    /// By a key with which the zone is entered.
-    is_entered: bool,
-}
-
-impl Done {
-    fn add(&mut self, by: By) {
-        if let By::Key {
-            algorithm,
-            is_entered,
-        } = by
-        {
-            self.algorithms |= bit(algorithm);
-            self.is_entered |= is_entered;
-        }
-    }
-}
-
-fn bit(algorithm: usize) -> u64 {
-    1 << algorithm.min(63)
 }
 
 impl Checker<'_> {
@@ -299,18 +260,18 @@ impl<'c> Signatures<'c> {
             Some(Read {
                 from: record.from,
                 signature,
-                by: self.by(&signature),
+                by: self.keys.maker(&signature),
             })
         }));
         let (mut tried, mut done) = (Done::default(), Done::default());
         for Read { signature, by, .. } in &read {
             tried.add(*by);
-            if signature.labels == labels && is_timely(signature, checker.scrutiny.now) {
+            if is_good(signature, labels, checker.scrutiny.now) {
                 done.add(*by);
             }
         }
         for one in &read {
-            let is_spare = self.is_spare(set.rtype, one.by, done);
+            let is_spare = self.keys.is_spare(set.rtype, one.by, done);
             self.signature(faults, (id, set), labels, one, is_spare);
         }
         if signatures.ttl != set.ttl && read.iter().all(|one| one.is_for(set.ttl)) {
@@ -326,46 +287,6 @@ impl<'c> Signatures<'c> {
         }
         self.read = read;
         self.missing(faults, (id, set), signatures, tried);
-    }
-
-    fn by(&self, signature: &Signature) -> By {
-        let sorted = self.checker.sorted;
-        let apex = sorted.records.names.wire(sorted.apex);
-        if !signature.signer.eq_ignore_ascii_case(apex) {
-            return By::Foreign;
-        }
-        let mut by = By::Nobody;
-        for (_, key) in self.keys.named_by(signature) {
-            let mut algorithms = self.keys.algorithms().iter();
-            match algorithms.position(|own| *own == key.algorithm) {
-                Some(algorithm) if !key.is_revoked() => {
-                    let is_entered = self.keys.is_entered_by(key);
-                    return By::Key {
-                        algorithm,
-                        is_entered,
-                    };
-                }
-                _ => by = By::Revoked,
-            }
-        }
-        by
-    }
-
-    /// True for a signature that the set can do without, since others of it do.
-    fn is_spare(&self, rtype: RrType, by: By, done: Done) -> bool {
-        match by {
-            By::Key {
-                algorithm,
-                is_entered,
-            } => {
-                let lets_in = rtype == RrType::DNSKEY && is_entered;
-                done.algorithms & bit(algorithm) != 0 && (done.is_entered || !lets_in)
-            }
-            _ => {
-                let mut places = 0..self.keys.algorithms().len();
-                !places.is_empty() && places.all(|at| done.algorithms & bit(at) != 0)
-            }
-        }
     }
 
     /// What may be wrong with one signature.
@@ -443,15 +364,13 @@ impl<'c> Signatures<'c> {
         let checker = self.checker;
         let shown = || format!("{} at {}", set.rtype, checker.shown(id));
         let from = checker.first(signatures).from;
-        let algorithms = self.keys.algorithms();
-        let missing = (0..algorithms.len()).find(|at| tried.algorithms & bit(*at) == 0);
-        if let Some(at) = missing {
+        let missing = self.keys.missing(tried);
+        if let Some(algorithm) = missing {
             self.incomplete.add(from, || {
                 format!(
-                    "{} has no signature by a key of algorithm {}, of which the zone has one (RFC \
-                    4035 §2.2)",
-                    shown(),
-                    algorithms[at]
+                    "{} has no signature by a key of algorithm {algorithm}, of which the zone has \
+                    one (RFC 4035 §2.2)",
+                    shown()
                 )
             });
         }
@@ -489,6 +408,11 @@ const LABELS: usize = 2;
 const ORIGINAL_TTL: usize = 3;
 const KEY_TAG: usize = 6;
 const SIGNER: usize = 7;
+
+/// True for a signature that is valid now, of all labels of a name.
+pub fn is_good(signature: &Signature, labels: u8, now: u32) -> bool {
+    signature.labels == labels && is_timely(signature, now)
+}
 
 /// Labels of a name as signatures count them (RFC 4034 §3.1.3).
 pub fn labels(wire: &[u8]) -> u8 {

@@ -77,8 +77,7 @@ impl Times {
         is_spare: bool,
     ) {
         self.count += 1;
-        let left = signature.expiration.wrapping_sub(self.now) as i32;
-        let until = signature.inception.wrapping_sub(self.now) as i32;
+        let (left, until) = distances(signature, self.now);
         if left < 0 {
             self.expired.of(is_spare).add(left.unsigned_abs(), from, of);
         } else if until > 0 {
@@ -96,53 +95,54 @@ impl Times {
             (count, of) => format!("{count} of {of} signatures {many}"),
         };
         let shown = |(id, rtype): (NameId, RrType)| format!("{rtype} at {}", checker.shown(id));
+        let sentence = |Extreme { count, most }, one, many, when: &dyn Fn(u32) -> String| {
+            let (seconds, from, set) = most?;
+            let counted = counted(count, one, many);
+            let sentence = format!("{counted}: that of {} {}", shown(set), when(seconds));
+            Some((from, sentence))
+        };
         let beside = |is_spare| match is_spare {
             true => ", beside others that make up for it",
             false => "",
         };
-        self.expired.each(|Extreme { count, most }, is_spare| {
-            if let Some((ago, from, set)) = most {
-                let sentence = format!(
-                    "{}: that of {} {} ago{}",
-                    counted(count, "has expired", "have expired"),
-                    shown(set),
-                    span(ago),
-                    beside(is_spare)
-                );
+        self.expired.each(|expired, is_spare| {
+            let when = |ago| format!("{} ago{}", span(ago), beside(is_spare));
+            let told = sentence(expired, "has expired", "have expired", &when);
+            if let Some((from, sentence)) = told {
                 checker.unless_spare(faults, is_spare, from.field(EXPIRATION), sentence);
             }
         });
-        self.early.each(|Extreme { count, most }, is_spare| {
-            if let Some((ahead, from, set)) = most {
-                let sentence = format!(
-                    "{}: that of {} will be in {}{}; is this machine's clock right?",
-                    counted(count, "is not valid yet", "are not valid yet"),
-                    shown(set),
-                    span(ahead),
-                    beside(is_spare)
-                );
+        self.early.each(|early, is_spare| {
+            let (beside, question) = (beside(is_spare), "is this machine's clock right?");
+            let when = |ahead| format!("will be in {}{beside}; {question}", span(ahead));
+            let told = sentence(early, "is not valid yet", "are not valid yet", &when);
+            if let Some((from, sentence)) = told {
                 checker.unless_spare(faults, is_spare, from.field(INCEPTION), sentence);
             }
         });
-        if let Some((gone, from, set)) = self.soon.most {
-            let sentence = format!(
-                "{}: that of {} in {}",
-                counted(self.soon.count, "expires soon", "expire soon"),
-                shown(set),
-                span(SOON - gone)
-            );
+        let when = |gone| format!("in {}", span(SOON - gone));
+        let told = sentence(self.soon, "expires soon", "expire soon", &when);
+        if let Some((from, sentence)) = told {
             faults.warning(from.field(EXPIRATION), sentence);
         }
     }
 }
 
 /// True for a signature that is valid now, and in the seconds that it names, too (RFC
-/// 4035 §5.3.1). The numbers go round, so that what is more than 68 years ahead lies
-/// behind (RFC 4034 §3.1.5).
-pub fn is_timely(signature: &Signature, now: u32) -> bool {
-    let left = signature.expiration.wrapping_sub(now) as i32;
-    let until = signature.inception.wrapping_sub(now) as i32;
+/// 4035 §5.3.1).
+pub(super) fn is_timely(signature: &Signature, now: u32) -> bool {
+    let (left, until) = distances(signature, now);
     left >= 0 && until <= 0
+}
+
+/// Seconds from now until a signature expires, and until it is valid. The numbers go
+/// round, so that what is more than 68 years ahead lies behind (RFC 4034 §3.1.5).
+fn distances(signature: &Signature, now: u32) -> (i32, i32) {
+    let from_now = |time: u32| time.wrapping_sub(now) as i32;
+    (
+        from_now(signature.expiration),
+        from_now(signature.inception),
+    )
 }
 
 /// Fields of RRSIG.
