@@ -252,59 +252,53 @@ fn an_order_that_comes_while_queues_are_left_is_followed() {
     }
 }
 
-#[test]
-fn a_takeover_by_a_server_without_queues_loses_nothing() {
-    let Some(wire) = wire("plain") else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let control = folder.path().join("control");
-    let control = control.to_str().unwrap();
-    let options = ["--control", control, "--user", "root"];
-    let first = serve(&wire, &options);
-    let stop = AtomicBool::new(false);
-    let stop = &stop;
-    std::thread::scope(|scope| {
-        let wire = &wire;
-        let clients: Vec<_> = SERVER
-            .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
-            .into();
-        let second = serve_over_sockets(wire, &[&options[..], &["--takeover"]].concat());
-        let (code, _) = first.end();
-        assert_eq!(code, Some(0));
-        stop.store(true, Ordering::Relaxed);
-        let answered: u64 = clients.into_iter().map(|one| one.join().unwrap()).sum();
-        assert!(answered > 0);
-        assert!(!has_program(wire));
-        drop(second);
-    });
-}
-
-#[test]
-fn a_takeover_loses_nothing_and_goes_on_past_the_sockets() {
-    let Some(wire) = wire("takeover") else { return };
+/// A server past the sockets is taken over from by another, which `serve_next` starts, while
+/// clients ask, and for some time more. Returns the other one, and how many queries were
+/// answered, which is all of them.
+fn taken_over(
+    wire: &Wire,
+    serve_next: fn(&Wire, &[&str]) -> Running,
+    more: Duration,
+) -> (Running, u64) {
     let folder = tempfile::tempdir().unwrap();
     let control = folder.path().join("control");
     let control = control.to_str().unwrap();
     // The folder is root's alone.
     let options = ["--control", control, "--user", "root"];
-    let first = serve(&wire, &options);
+    let first = serve(wire, &options);
     let stop = AtomicBool::new(false);
     let stop = &stop;
     std::thread::scope(|scope| {
-        let wire = &wire;
         let clients: Vec<_> = SERVER
             .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
             .into();
-        let second = serve(wire, &[&options[..], &["--takeover"]].concat());
+        let second = serve_next(wire, &[&options[..], &["--takeover"]].concat());
         let (code, _) = first.end();
         assert_eq!(code, Some(0));
-        // Long enough for some to be asked of the second one alone.
-        std::thread::sleep(Duration::from_millis(100));
+        std::thread::sleep(more);
         stop.store(true, Ordering::Relaxed);
-        let answered: u64 = clients.into_iter().map(|one| one.join().unwrap()).sum();
-        assert!(answered > 100, "{answered}");
-        assert!(has_program(wire));
-        second.signal("TERM");
-        let table = second.end().1;
-        assert!(received(&table) > 0, "{table}");
-    });
+        let answered = clients.into_iter().map(|one| one.join().unwrap()).sum();
+        (second, answered)
+    })
+}
+
+#[test]
+fn a_takeover_by_a_server_without_queues_loses_nothing() {
+    let Some(wire) = wire("plain") else { return };
+    let (second, answered) = taken_over(&wire, serve_over_sockets, Duration::ZERO);
+    assert!(answered > 0);
+    assert!(!has_program(&wire));
+    drop(second);
+}
+
+#[test]
+fn a_takeover_loses_nothing_and_goes_on_past_the_sockets() {
+    let Some(wire) = wire("takeover") else { return };
+    // Long enough for some to be asked of the second one alone.
+    let (second, answered) = taken_over(&wire, serve, Duration::from_millis(100));
+    assert!(answered > 100, "{answered}");
+    assert!(has_program(&wire));
+    second.signal("TERM");
+    let table = second.end().1;
+    assert!(received(&table) > 0, "{table}");
 }
