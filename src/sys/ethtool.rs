@@ -1,6 +1,6 @@
 //! What an interface and its driver tell of themselves, as `ip` and `ethtool` ask them
-//! (netdevice(7), `linux/ethtool.h`). Of the latter a number's place is its offset in the kernel's structure, in
-//! words of 32 bits.
+//! (netdevice(7), `linux/ethtool.h`). Of the latter a number's place is its offset in the
+//! kernel's structure, in words of 32 bits.
 
 use std::ffi::CString;
 use std::io;

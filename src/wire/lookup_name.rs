@@ -134,15 +134,6 @@ impl LookupName {
         Marked::new(self.suffix(label), &self.starts[label..=self.labels()])
     }
 
-    /// Where the first label begins that is at an offset or behind it, or the root,
-    /// and where the one before it does.
-    pub fn first_start_at(&self, offset: usize) -> (usize, usize) {
-        let starts = &self.starts[..self.labels()];
-        let label = starts.partition_point(|&start| usize::from(start) < offset);
-        let before = label.saturating_sub(1);
-        (self.starts[label].into(), self.starts[before].into())
-    }
-
     /// The hash of that suffix, which is that of a name of its own.
     #[inline]
     pub fn hash_of(&self, label: usize) -> u64 {

@@ -277,13 +277,27 @@ impl<'n> Marked<'n> {
         self.order_with(other, |offset| first_start_at(other, offset))
     }
 
-    /// The same with what finds the first label of the other that starts at an offset or
-    /// behind it: where that is, and where the one before it does.
+    /// The same where the other's labels are marked, too, and need not be gone through.
+    pub fn order_of_marked(&self, other: &Marked<'_>) -> Ordering {
+        self.order_with(other.octets, |offset| other.first_start_at(offset))
+    }
+
+    /// Where the first label starts, or the name ends, that is at an offset or behind it,
+    /// and where the one before it does.
+    fn first_start_at(&self, offset: usize) -> (usize, usize) {
+        let first = usize::from(self.starts[0]);
+        let starts = &self.starts[..self.labels()];
+        let label = starts.partition_point(|&start| usize::from(start) - first < offset);
+        (self.start(label), self.start(label.saturating_sub(1)))
+    }
+
+    /// Either of these, with what finds the first label of the other that starts at an
+    /// offset or behind it: where that is, and where the one before it does.
     ///
     /// Octets that both end in are passed over many at a time. From the first label that
     /// starts at the same place within them the names are alike; what stands before it is
     /// compared.
-    pub fn order_with(
+    fn order_with(
         &self,
         other: &[u8],
         first_start: impl FnOnce(usize) -> (usize, usize),

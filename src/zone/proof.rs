@@ -170,8 +170,7 @@ impl Zone {
         if whole.labels() <= self.lookup_name().labels() {
             return None;
         }
-        let found = chain.find(&self.store, name, label + 1, whole.label(0));
-        found?.set(RrType::NSEC)
+        self.nsec_before(chain, name, label + 1, whole.label(0))
     }
 
     /// The NSEC of the last name before the asterisk below the closest encloser.
@@ -181,10 +180,19 @@ impl Zone {
         name: &LookupName,
         encloser: &Encloser<'_>,
     ) -> Option<Set<'z>> {
-        let above = encloser.next_closer + 1;
-        chain
-            .find(&self.store, name, above, b"*")?
-            .set(RrType::NSEC)
+        self.nsec_before(chain, name, encloser.next_closer + 1, b"*")
+    }
+
+    /// The NSEC of the last name before the one that a label makes with a suffix.
+    fn nsec_before<'z>(
+        &'z self,
+        chain: &Ordered,
+        name: &LookupName,
+        above: usize,
+        label: &[u8],
+    ) -> Option<Set<'z>> {
+        let found = chain.find(&self.store, name, above, label);
+        found?.set(RrType::NSEC)
     }
 
     /// What covers the asterisk below the closest encloser, mostly its own NSEC: hardly

@@ -165,9 +165,8 @@ impl Zones {
         let label = name.labels() - most.min(name.labels());
         let (name_end, marked) = (name.suffix(label), name.marked(label));
         let is_before = |zone: &Arc<Zone>| {
-            let apex = zone.lookup_name();
-            let order = marked.order_with(apex.suffix(0), |at| apex.first_start_at(at));
-            order.is_le()
+            let apex = zone.lookup_name().marked(0);
+            marked.order_of_marked(&apex).is_le()
         };
         let mut at = self.all.partition_point(is_before).checked_sub(1)?;
         let same = common_end(apex_of(&self.all[at]), name_end);
