@@ -16,6 +16,7 @@ pub mod text;
 pub mod told;
 pub mod zones;
 
+mod ahead;
 mod check;
 mod compose;
 mod hashes;

@@ -1,15 +1,9 @@
 //! The names of a large zone gone through by as many threads as there are CPUs: in
-//! pieces, and what comes of these is taken in their order, so that it is the same
-//! with any number of threads. The threads are as the one that asks: what is read
-//! beside a server that answers gives way to it.
+//! pieces, and what comes of these is taken in their order.
 
-use std::collections::VecDeque;
-use std::num::NonZero;
 use std::ops::Range;
-use std::thread;
 
-use crossbeam_channel::{Sender, bounded, unbounded};
-
+use super::ahead::{self, cpus};
 use super::names::NameId;
 
 /// Names of a piece. What is made of one stays in the cache of its CPU until it is
@@ -17,8 +11,6 @@ use super::names::NameId;
 const PIECE: usize = if cfg!(test) { 16 } else { 1024 };
 /// Names for which it pays to start threads.
 const MANY: usize = 16 * PIECE;
-/// Pieces of each thread that are ahead of what is taken.
-const AHEAD: usize = 4;
 
 /// The names of one piece.
 pub(super) type Piece = Range<usize>;
@@ -42,37 +34,23 @@ pub(super) fn in_turn<R: Send>(
     let mut pieces = (0..names)
         .step_by(PIECE)
         .map(|start| start..names.min(start + PIECE));
-    thread::scope(|running| {
-        let (jobs, taken) = unbounded::<(Piece, Sender<R>)>();
-        for _ in 0..threads {
-            let (taken, work) = (taken.clone(), &work);
-            let run = move || {
-                for (piece, reply) in taken {
-                    let _ = reply.send(work(piece));
+    ahead::with_threads(
+        threads,
+        || &work,
+        |mut ahead| {
+            loop {
+                while ahead.has_room()
+                    && let Some(piece) = pieces.next()
+                {
+                    ahead.give(piece.clone(), piece);
                 }
-            };
-            // Where there is no thread to be had, the work is done here.
-            if thread::Builder::new().spawn_scoped(running, run).is_err() {
-                break;
+                let Some((piece, made)) = ahead.take() else {
+                    return;
+                };
+                take(made.unwrap_or_else(|| work(piece)));
             }
-        }
-        drop(taken);
-        let mut ahead = VecDeque::new();
-        loop {
-            while ahead.len() < threads * AHEAD
-                && let Some(piece) = pieces.next()
-            {
-                let (reply, made) = bounded(1);
-                // Nobody takes it where there is no thread.
-                let _ = jobs.send((piece.clone(), reply));
-                ahead.push_back((piece, made));
-            }
-            let Some((piece, made)) = ahead.pop_front() else {
-                return;
-            };
-            take(made.recv().unwrap_or_else(|_| work(piece)));
-        }
-    });
+        },
+    );
 }
 
 /// True where so many names are gone through in pieces.
@@ -83,7 +61,7 @@ pub(super) fn are_many(names: usize) -> bool {
 fn threads(names: usize) -> usize {
     match names {
         0..MANY => 1,
-        _ => thread::available_parallelism().map_or(1, NonZero::get),
+        _ => cpus(),
     }
 }
 

@@ -5,14 +5,10 @@
 //! its turn, in the way of small texts. So whatever leans on the order of lines
 //! (directives, faults, parentheses that stay open) is met in one place.
 
-use std::collections::VecDeque;
 use std::io;
-use std::num::NonZero;
 use std::ops::Range;
-use std::thread;
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-
+use super::super::ahead::{self, cpus};
 use super::super::records::Record;
 use super::content::Content;
 use super::fault::TextPlace;
@@ -23,11 +19,6 @@ use crate::wire::{Name, RrType};
 /// Octets of a chunk, about. What is made of one stays in the cache of its CPU
 /// until it is joined to the rest.
 pub const CHUNK: usize = 64 << 10;
-
-/// Chunks of each thread that are read ahead: one that it reads, one that it
-/// reads next, and two that wait to be joined. Where a directive changes what
-/// holds, they were read in vain.
-const AHEAD: usize = 4;
 
 /// Octets behind a chunk in which the next must begin.
 const REACH: usize = 4 << 10;
@@ -49,15 +40,9 @@ impl Guess {
     }
 }
 
-/// A chunk for whichever thread is free.
-struct Job {
-    /// From where to where its first line and that of the next are looked for.
-    about: Range<usize>,
-    guess: Guess,
-    /// One that has read a chunk before: its memory is taken again.
-    reader: Reader,
-    reply: Sender<Option<Chunk>>,
-}
+/// A chunk to read: from where to where its first line and that of the next are looked
+/// for, the guess, and a reader that has read a chunk before, whose memory is taken again.
+type Job = (Range<usize>, Guess, Reader);
 
 /// An independent chunk that was read.
 struct Chunk {
@@ -93,52 +78,38 @@ pub(super) fn read(reader: &mut Reader, scope: &mut Scope, text: &Content) -> io
         return Ok(());
     }
     let most = text.len().div_ceil(octets);
-    let threads = thread::available_parallelism()
-        .map_or(1, NonZero::get)
-        .min(most);
-    thread::scope(|running| {
-        let (jobs, taken) = unbounded::<Job>();
-        for _ in 0..threads {
-            let taken = taken.clone();
-            let read = move || read_alone(text, taken);
-            // Where there is no thread to be had, all is read in order.
-            if thread::Builder::new().spawn_scoped(running, read).is_err() {
-                break;
-            }
-        }
-        drop(taken);
-        let (mut ahead, mut spare) = (VecDeque::new(), Vec::new());
-        loop {
-            while ahead.len() < threads * AHEAD
-                && let Some(about) = chunks.next()
-            {
-                let (reply, read) = bounded(1);
-                let guess = reader.guess(scope);
-                ahead.push_back((about.clone(), guess, read));
-                let new = || Reader::new(guess.library, octets);
-                let reader = spare.pop().unwrap_or_else(new);
-                let _ = jobs.send(Job {
-                    about,
-                    guess,
-                    reader,
-                    reply,
-                });
-            }
-            let Some((about, guess, read)) = ahead.pop_front() else {
-                return Ok(());
-            };
-            match read.recv().ok().flatten() {
-                Some(chunk)
-                    if guess.holds(&reader.guess(scope)) && in_order.at == chunk.place.start =>
+    ahead::with_threads(
+        cpus().min(most),
+        || read_alone(text),
+        |mut ahead| {
+            let mut spare = Vec::new();
+            loop {
+                while ahead.has_room()
+                    && let Some(about) = chunks.next()
                 {
-                    reader.join(scope, &chunk);
-                    in_order.at = chunk.place.end;
-                    spare.push(chunk.reader);
+                    let guess = reader.guess(scope);
+                    let new = || Reader::new(guess.library, octets);
+                    let alone = spare.pop().unwrap_or_else(new);
+                    ahead.give((about.clone(), guess), (about, guess, alone));
                 }
-                _ => in_order.read(reader, scope, about.end)?,
+                let Some(((about, guess), read)) = ahead.take() else {
+                    return Ok(());
+                };
+                match read.flatten() {
+                    Some(chunk)
+                        if guess.holds(&reader.guess(scope))
+                            && in_order.at == chunk.place.start =>
+                    {
+                        reader.join(scope, &chunk);
+                        in_order.at = chunk.place.end;
+                        spare.push(chunk.reader);
+                    }
+                    // Where there is no thread, too.
+                    _ => in_order.read(reader, scope, about.end)?,
+                }
             }
-        }
-    })
+        },
+    )
 }
 
 /// Makes room for all of a text, going by its beginning, its middle and its end.
@@ -235,19 +206,10 @@ fn begins_with_owner(pair: &[u8]) -> bool {
     (pair[0] == b'\n') & !(is(b' ') | is(b'\t') | is(b'\r') | is(b'\n') | is(b';'))
 }
 
-/// Reads chunks, each without those before it, for as long as there are any.
-fn read_alone(text: &Content, jobs: Receiver<Job>) {
+/// Reads chunks, each without those before it.
+fn read_alone(text: &Content) -> impl FnMut(Job) -> Option<Chunk> {
     let mut room = Vec::new();
-    for Job {
-        about,
-        guess,
-        reader,
-        reply,
-    } in jobs
-    {
-        // Nobody listens any more where reading broke off.
-        let _ = reply.send(read_chunk(text, about, &guess, reader, &mut room));
-    }
+    move |(about, guess, reader)| read_chunk(text, about, &guess, reader, &mut room)
 }
 
 /// Reads the chunk that begins with an owner behind the one end of a range, and ends
