@@ -97,6 +97,25 @@ fn faults_of_the_file_have_their_places() {
             assert!(said.contains(&format!("x.toml:{place}")), "{text}: {said}");
         }
     }
+    // What an option needs may be on the command line.
+    files.write("x.toml", "workers = 2\nxdp-mode = \"native\"\n");
+    for (more, said) in [
+        (
+            &[][..],
+            "x.toml:2:1: xdp-mode: the following required arguments were not provided: --xdp",
+        ),
+        (
+            &["--xdp", "no-such"],
+            "there is no interface `no-such`; `ip link` lists them",
+        ),
+    ] {
+        let config = files.path("x.toml");
+        let listen = ["--listen", "127.0.0.1:0"];
+        let output = run(&[&["serve", "--config", &config], &listen[..], more].concat());
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
     let missing = run(&["check", "--config", &files.path("none.toml")]);
     let said = String::from_utf8(missing.stderr).unwrap();
     assert!(said.contains("cannot read the configuration"), "{said}");

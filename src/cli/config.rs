@@ -83,7 +83,7 @@ pub(super) fn parse_again() -> Result<Cli, ConfigError> {
     parse_with(arguments, matches.map_err(unfit)?)
 }
 
-fn parse_with(mut arguments: Vec<OsString>, matches: ArgMatches) -> Result<Cli, ConfigError> {
+fn parse_with(arguments: Vec<OsString>, matches: ArgMatches) -> Result<Cli, ConfigError> {
     let named = matches.subcommand();
     let given = named.map_or(&matches, |(_, given)| given);
     let path = given.try_get_one::<PathBuf>("config").ok().flatten();
@@ -94,33 +94,77 @@ fn parse_with(mut arguments: Vec<OsString>, matches: ArgMatches) -> Result<Cli, 
         Some((name, _)) if name != "serve" => command(name),
         _ => command("serve"),
     };
-    let options = read(path)?;
-    let mut zones = Vec::new();
-    let place = 1 + usize::from(named.is_some());
-    for option in options.into_iter().rev() {
+    let mut options = read(path)?;
+    options.retain(|option| {
         let known = taken_by.get_arguments().any(|arg| is_it(arg, &option.key));
         // On the command line it may be given otherwise; then that holds.
         let given = given.try_contains_id(&option.id).is_ok()
             && given.value_source(&option.id) == Some(ValueSource::CommandLine);
-        match option.key == ZONES {
-            _ if given || !known => {}
-            true => zones = option.arguments,
-            false => drop(arguments.splice(place..place, option.arguments)),
-        }
-    }
+        known && !given
+    });
+    let options: Vec<&Given> = options.iter().collect();
+    let line = arguments.split_at(1 + usize::from(named.is_some()));
+    let matches = parse_together(line, &options);
+    let matches = matches.map_err(|error| blame(path, line, &options, error))?;
+    Cli::from_arg_matches(&matches).map_err(unfit)
+}
+
+/// A command line where options of the file come in between.
+type Halves<'l> = (&'l [OsString], &'l [OsString]);
+
+/// Has clap read the command line with these options of the file.
+fn parse_together(
+    (before, behind): Halves<'_>,
+    options: &[&Given],
+) -> Result<ArgMatches, clap::Error> {
+    let (zones, options): (Vec<&Given>, Vec<&Given>) =
+        options.iter().partition(|option| option.key == ZONES);
+    let words = |given: Vec<&Given>| -> Vec<OsString> {
+        let words = given.into_iter().flat_map(|option| &option.arguments);
+        words.cloned().collect()
+    };
+    let mut arguments = [before, &words(options), behind].concat();
+    let zones = words(zones);
     if !zones.is_empty() {
         arguments.push("--".into());
         arguments.extend(zones);
     }
-    let matches = Cli::command().try_get_matches_from(arguments);
-    Cli::from_arg_matches(&matches.map_err(unfit)?).map_err(unfit)
+    Cli::command().try_get_matches_from(arguments)
+}
+
+/// The place of the option in the file without which this would not be said, where
+/// there is one.
+fn blame(path: &Path, line: Halves<'_>, options: &[&Given], error: clap::Error) -> ConfigError {
+    let said = sentence(&error);
+    let is_to_blame = |option: &&&Given| {
+        let others = options.iter().filter(|other| other.id != option.id);
+        let others: Vec<&Given> = others.copied().collect();
+        match parse_together(line, &others) {
+            Ok(_) => true,
+            Err(error) => sentence(&error) != said,
+        }
+    };
+    match options.iter().find(is_to_blame) {
+        Some(option) => ConfigError::Wrong(vec![Wrong {
+            path: path.into(),
+            line: option.place.0,
+            column: option.place.1,
+            sentence: format!("{}: {said}", option.key),
+        }]),
+        None => unfit(error),
+    }
 }
 
 fn unfit(error: clap::Error) -> ConfigError {
+    ConfigError::Unfit(sentence(&error))
+}
+
+/// What clap says, without the usage and what to try.
+fn sentence(error: &clap::Error) -> String {
     let text = error.to_string();
-    let sentence = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<&str> = sentence.split_whitespace().collect();
-    ConfigError::Unfit(words.join(" ").trim_start_matches("error: ").into())
+    let first = text.split("\n\n").next().unwrap_or_default();
+    let words: Vec<&str> = first.split_whitespace().collect();
+    words.join(" ").trim_start_matches("error: ").into()
 }
 
 fn command(name: &str) -> Command {
@@ -141,6 +185,8 @@ struct Given {
     key: String,
     id: String,
     arguments: Vec<OsString>,
+    /// Its line and column.
+    place: (usize, usize),
 }
 
 /// Reads the file.
@@ -183,6 +229,7 @@ fn read_text(path: &Path, text: &str) -> Result<Vec<Given>, ConfigError> {
                     key: name.to_string(),
                     id: arg.get_id().to_string(),
                     arguments,
+                    place: place(text, span.start),
                 }),
                 Err(sentence) => all_wrong.push(wrong(value.span(), sentence)),
             },
@@ -264,20 +311,24 @@ fn check(serve: &Command, arguments: &[OsString]) -> Result<(), String> {
     if error.kind() == clap::error::ErrorKind::MissingRequiredArgument {
         return Ok(());
     }
-    let text = error.to_string();
-    let first = text.split("\n\n").next().unwrap_or_default();
-    let words: Vec<&str> = first.split_whitespace().collect();
-    Err(words.join(" ").trim_start_matches("error: ").into())
+    Err(sentence(&error))
 }
 
 fn wrong(path: &Path, text: &str, at: usize, sentence: String) -> Wrong {
-    let before = &text[..at.min(text.len())];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let (line, column) = place(text, at);
     Wrong {
         path: path.into(),
-        line: before.matches('\n').count() + 1,
-        column: before[line_start..].chars().count() + 1,
+        line,
+        column,
         // A key may have any character, and a fault is one line of a terminal.
         sentence: sentence.replace(char::is_control, "\u{fffd}"),
     }
+}
+
+/// Line and column of an octet, counted from 1.
+fn place(text: &str, at: usize) -> (usize, usize) {
+    let before = &text[..at.min(text.len())];
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    let column = before[line_start..].chars().count() + 1;
+    (before.matches('\n').count() + 1, column)
 }
