@@ -75,11 +75,26 @@ pub(in crate::sys) fn peer_of(peer: &sockaddr_in6, ipv6: bool) -> SocketAddr {
 /// The same peer in as many bits.
 #[inline]
 pub(in crate::sys) fn flow_of(peer: &sockaddr_in6, ipv6: bool) -> [u64; 2] {
-    let port = u64::from(peer.sin6_port);
-    if !ipv6 {
-        return [u64::from(peer.sin6_flowinfo) << 16 | port, 0];
+    let port = peer.sin6_port.to_ne_bytes();
+    match ipv6 {
+        true => ipv6_flow(peer.sin6_addr.s6_addr, port),
+        false => ipv4_flow(peer.sin6_flowinfo.to_ne_bytes(), port),
     }
-    let bits = u128::from_ne_bytes(peer.sin6_addr.s6_addr);
+}
+
+/// A client in as many bits, by its address and port as they lie in a packet: the same
+/// ones whichever kind of port it came in on.
+#[inline]
+pub(in crate::sys) fn ipv4_flow(address: [u8; 4], port: [u8; 2]) -> [u64; 2] {
+    let (address, port) = (u32::from_ne_bytes(address), u16::from_ne_bytes(port));
+    [u64::from(address) << 16 | u64::from(port), 0]
+}
+
+/// The same of IPv6.
+#[inline]
+pub(in crate::sys) fn ipv6_flow(address: [u8; 16], port: [u8; 2]) -> [u64; 2] {
+    let bits = u128::from_ne_bytes(address);
+    let port = u64::from(u16::from_ne_bytes(port));
     [(bits >> 64) as u64 ^ port, bits as u64]
 }
 

@@ -9,7 +9,8 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 
 pub(in crate::sys) use buffers::{
-    CUT, Slots, empty_header, flow_of, is_empty_wait, name_length, no_peer, peer_of,
+    CUT, Slots, empty_header, flow_of, ipv4_flow, ipv6_flow, is_empty_wait, name_length, no_peer,
+    peer_of,
 };
 pub use socket::SocketPort;
 

@@ -5,6 +5,8 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV6};
 use std::ops::Range;
 
+use crate::sys::port::{ipv4_flow, ipv6_flow};
+
 /// Octets of headers before a request: Ethernet, IP, UDP.
 pub(super) const IPV4_HEADERS: usize = 14 + 20 + 8;
 pub(super) const IPV6_HEADERS: usize = 14 + 40 + 8;
@@ -76,13 +78,10 @@ impl<'f> Headers<'f> {
 
     /// Who sent it, in as many bits.
     pub fn flow(self) -> [u64; 2] {
-        let port = u64::from(u16::from_be_bytes(self.ports().0));
-        match address(self.addresses().0) {
-            IpAddr::V4(address) => [u64::from(address.to_bits()) << 16 | port, 0],
-            IpAddr::V6(address) => {
-                let bits = address.to_bits();
-                [(bits >> 64) as u64 ^ port, bits as u64]
-            }
+        let (source, port) = (self.addresses().0, self.ports().0);
+        match source.first_chunk() {
+            Some(address) => ipv6_flow(*address, port),
+            None => ipv4_flow(*source.first_chunk().unwrap_or(&[0; 4]), port),
         }
     }
 
@@ -181,6 +180,7 @@ fn checksum(mut sum: u64) -> [u8; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::port::{flow_of, no_peer};
 
     /// A request as it would come in, with this payload.
     fn request(ipv4: bool, payload: &[u8]) -> Vec<u8> {
@@ -293,6 +293,25 @@ mod tests {
         assert_eq!(payload(&frame), Some(42..42));
         frame[17] -= 1;
         assert_eq!(payload(&frame), None);
+    }
+
+    /// Whoever comes over a socket, too, is no other client for that.
+    #[test]
+    fn a_flow_is_the_same_over_sockets() {
+        for ipv4 in [true, false] {
+            let frame = request(ipv4, b"");
+            let mut peer = no_peer();
+            peer.sin6_port = 50_000u16.to_be();
+            match ipv4 {
+                // Where IPv6 has its flow information.
+                true => peer.sin6_flowinfo = u32::from_ne_bytes([192, 0, 2, 1]),
+                false => {
+                    peer.sin6_addr.s6_addr = "2001:db8::1".parse::<Ipv6Addr>().unwrap().octets()
+                }
+            }
+            let flow = Headers::new(&frame).unwrap().flow();
+            assert_eq!(flow, flow_of(&peer, !ipv4));
+        }
     }
 
     #[test]
