@@ -49,7 +49,8 @@ use signals::Wish;
 use status::{Shares, Status};
 use takeover::{Answer, Predecessor, Takeover};
 
-/// How often what was replaced is freed, where no thread has it any more.
+/// How often what was replaced is freed, where no thread has it any more, and interfaces
+/// are looked at that are read past the sockets.
 const TICK: Duration = Duration::from_millis(100);
 
 /// How long who asks for metrics waits for the control thread.
@@ -201,6 +202,8 @@ impl Daemon {
                 recv(alive) -> _ => self.notifier.alive(),
                 recv(ticks) -> _ => {
                     self.server.free_replaced();
+                    let said = self.server.follow_interfaces();
+                    said.iter().for_each(|sentence| warn!("{sentence}"));
                     self.retired.retain(|server| !server.is_finished());
                     if self.retired.is_empty() && self.is_done() {
                         self.stop_dnstap();

@@ -138,6 +138,15 @@ impl Server {
         self.queues.totals()
     }
 
+    /// Looks at interfaces that are read past the sockets once more, whose MTU may be
+    /// another by now; returns what there is to say, a sentence for each.
+    pub fn follow_interfaces(&mut self) -> Vec<String> {
+        let open = self.queues.open.iter_mut();
+        open.filter_map(|interface| interface.follow_mtu().err())
+            .map(|error| format!("{error}; its datagrams go over the sockets from now on"))
+            .collect()
+    }
+
     /// Has everything go over the sockets from now on, and leaves the interfaces to
     /// whoever opens them next. What lies in queues is answered.
     pub fn leave_queues(&mut self) {

@@ -185,6 +185,8 @@ const CONDITIONS: &[(c_long, u8, SeccompCmpOp, u64)] = &[
     (libc::SYS_ioctl, 1, Eq, libc::FIONBIO as _),
     (libc::SYS_ioctl, 1, Eq, libc::FIOCLEX as _),
     (libc::SYS_ioctl, 1, Eq, libc::FIONREAD as _),
+    // The MTU of an interface that is read past the sockets.
+    (libc::SYS_ioctl, 1, Eq, libc::SIOCGIFMTU as _),
     // Is it a terminal, and how wide?
     (libc::SYS_ioctl, 1, Eq, libc::TCGETS as _),
     (libc::SYS_ioctl, 1, Eq, libc::TIOCGWINSZ as _),

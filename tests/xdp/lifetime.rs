@@ -2,7 +2,7 @@
 //! lost by one that stops or is taken over from.
 
 use std::io::{Read, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ use super::support::running::Running;
 use super::wire::{ENDS, SERVER, Wire};
 use super::{PATIENCE, client, config, demo, receive, taken, wire};
 
-fn has_program(wire: &Wire) -> bool {
+pub(super) fn has_program(wire: &Wire) -> bool {
     let link = super::wire::ip(&format!("-n {} -d link show {}", wire.server, ENDS[0]));
     link.contains("prog/xdp")
 }
 
 /// The program past the sockets, in the server's namespace, with more arguments.
-fn serve(wire: &Wire, arguments: &[&str]) -> Running {
+pub(super) fn serve(wire: &Wire, arguments: &[&str]) -> Running {
     serve_over_sockets(wire, &[&["--xdp", ENDS[0]], arguments].concat())
 }
 
@@ -75,6 +75,11 @@ fn three_capabilities_are_enough() {
     server.until("past the sockets");
 }
 
+/// A server's address with its port.
+pub(super) fn server_address(address: &str) -> SocketAddr {
+    bracketed(address).parse().unwrap()
+}
+
 fn bracketed(address: &str) -> String {
     match address.contains(':') {
         true => format!("[{address}]:5300"),
@@ -94,7 +99,7 @@ fn received(table: &str) -> u64 {
 fn ask(wire: &Wire) {
     wire.at_client(|| {
         for address in SERVER {
-            let socket = client(bracketed(address).parse().unwrap());
+            let socket = client(server_address(address));
             socket.send(&query("www.example.com", 1)).unwrap();
             receive(&socket);
         }
@@ -185,7 +190,7 @@ fn what_lies_in_queues_is_answered_before_a_server_stops() {
 /// Asks one question after another until it is told to stop, and returns how many
 /// had an answer. Each has to.
 fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
-    let socket = client(bracketed(address).parse().unwrap());
+    let socket = client(server_address(address));
     let mut answered = 0;
     while !stop.load(Ordering::Relaxed) {
         socket.send(&query("www.example.com", 1)).unwrap();

@@ -5,6 +5,7 @@
 mod faults;
 mod hostile;
 mod lifetime;
+mod mtu;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;
@@ -314,30 +315,4 @@ fn two_interfaces_and_addresses_that_stand_for_all() {
         queues.map(|queue| queue.totals.received).sum::<u64>()
     });
     assert_eq!(taken.collect::<Vec<_>>(), [2, 2]);
-}
-
-/// A reply is no longer than a packet of the interface may be.
-#[test]
-fn a_small_mtu_truncates_replies() {
-    let Some(wire) = wire("mtu") else { return };
-    wire::ip(&format!("-n {} link set {} mtu 1280", wire.server, ENDS[0]));
-    let server = wire.at_server(|| {
-        let mut config = config(Mode::Native, 2);
-        config.settings.edns_size = 4096;
-        Server::start(&config, demo()).unwrap()
-    });
-    wire.at_client(|| {
-        for (address, longest) in server.addresses().into_iter().zip([1252, 1232]) {
-            let socket = client(address);
-            // Without limits the answer would have some 1,600 octets.
-            let mut request = query("huge.example.com", 16);
-            request[11] = 1;
-            request.extend(b"\0\0\x29\x10\0\0\0\0\0\0\0");
-            socket.send(&request).unwrap();
-            let reply = receive(&socket);
-            assert!(reply.len() <= longest, "{}", reply.len());
-            assert_eq!(reply[2] & 2, 2, "TC");
-        }
-    });
-    assert_eq!(taken(&server), (2, 0));
 }

@@ -12,11 +12,12 @@ use crate::sys::ethtool::{self, Ethtool};
 
 /// What every host takes in one piece (RFC 791, section 3.2): room for a reply of 512
 /// octets.
-const MIN_MTU: usize = 576;
+pub(super) const MIN_MTU: usize = 576;
 
 /// An interface.
-#[derive(Clone, Debug)]
 pub(super) struct Facts {
+    /// Whom to ask more.
+    pub ethtool: Ethtool,
     pub name: String,
     pub index: u32,
     /// Octets of the longest IP datagram.
@@ -56,11 +57,13 @@ impl Facts {
             return Err(XdpError::SmallMtu(name.into(), mtu));
         }
         let channels = ethtool.channels().ok();
+        let station = ethtool.station().map_err(failed)?;
         Ok(Facts {
+            ethtool,
             name: name.into(),
             index,
             mtu,
-            station: ethtool.station().map_err(failed)?,
+            station,
             // A driver that tells of none has one at least.
             queues: channels
                 .map(|told| told.receiving)

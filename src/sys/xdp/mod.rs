@@ -30,12 +30,15 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bpf::Program;
 use filter::{Filter, MAX_SERVED};
-use interface::Facts;
-use port::{Strangers, frame_size};
+use interface::{Facts, MIN_MTU};
+use port::{Common, Strangers, frame_size};
 use program::KEY;
+
+use crate::sys::ethtool::Ethtool;
 
 pub use port::QueuePort;
 pub use program::Passed;
@@ -188,6 +191,9 @@ pub struct Interface {
     pub queues: Vec<Arc<Queue>>,
     filter: Filter,
     link: Option<OwnedFd>,
+    /// Whom to ask about it.
+    ethtool: Ethtool,
+    common: Arc<Common>,
 }
 
 impl Interface {
@@ -210,13 +216,16 @@ impl Interface {
         if keys.is_empty() {
             return Err(XdpError::NothingServed(name.into()));
         }
-        let strangers = Arc::new(strangers(&addresses));
+        let common = Arc::new(Common {
+            strangers: strangers(&addresses),
+            mtu: facts.mtu.into(),
+        });
         let (_, longest) = frame_size((options.reply, facts.mtu));
         let filter = Filter::new(&keys, facts.station, options.readers, longest);
         let filter = filter.map_err(failed("load the program"))?;
         // As long as no socket is in its map, the program passes everything.
         let (link, native) = attach(&filter.program, &facts, options.mode)?;
-        let ports = open_queues(&facts, native, options, &strangers)?;
+        let ports = open_queues(&facts, native, options, &common)?;
         for port in &ports {
             let entered = filter.enter(port.queue().number, port);
             entered.map_err(failed("enter a queue"))?;
@@ -228,6 +237,8 @@ impl Interface {
             queues: ports.iter().map(|port| port.queue().clone()).collect(),
             filter,
             link: Some(link),
+            ethtool: facts.ethtool,
+            common,
         };
         Ok((interface, ports))
     }
@@ -242,6 +253,27 @@ impl Interface {
     /// can still be taken.
     pub fn detach(&mut self) {
         self.link = None;
+    }
+
+    /// Has replies be as long as the interface's MTU allows by now, and as there is room
+    /// for in frames that were laid out at the start.
+    ///
+    /// # Errors
+    ///
+    /// The MTU is too small for replies; nothing is taken from now on.
+    pub fn follow_mtu(&mut self) -> Result<(), XdpError> {
+        // An interface that is gone sends nothing, however long.
+        let Ok(mtu) = self.ethtool.mtu() else {
+            return Ok(());
+        };
+        if mtu >= MIN_MTU {
+            self.common.mtu.store(mtu, Ordering::Relaxed);
+            return Ok(());
+        }
+        match self.link.take() {
+            Some(_) => Err(XdpError::SmallMtu(self.name.clone(), mtu)),
+            None => Ok(()),
+        }
     }
 }
 
@@ -303,16 +335,16 @@ fn open_queues(
     facts: &Facts,
     native: bool,
     options: &Options,
-    strangers: &Arc<Strangers>,
+    common: &Arc<Common>,
 ) -> Result<Vec<QueuePort>, XdpError> {
     let wanted = facts
         .queues
         .map_or(options.readers, |there| options.readers.min(there as usize));
-    let lengths = (options.reply, facts.mtu);
     let mut ports = Vec::new();
     for queue in 0..wanted as u32 {
         let place = (facts.index, queue);
-        let open = |copy| QueuePort::open(place, copy, options.width, lengths, strangers.clone());
+        let (width, reply) = (options.width, options.reply);
+        let open = |copy| QueuePort::open(place, copy, width, reply, common.clone());
         // A driver may run programs and have no zero copy of its own, or none that
         // works as it is set up.
         let opened = match open(!native) {

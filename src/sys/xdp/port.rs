@@ -11,7 +11,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::frame::{self, Headers, IPV6_HEADERS};
 use super::memory::Frames;
@@ -41,6 +41,16 @@ pub(super) fn frame_size((reply, mtu): (usize, usize)) -> (usize, u16) {
     (size, longest as u16)
 }
 
+/// What all ports of an interface go by.
+#[derive(Debug)]
+pub(super) struct Common {
+    pub strangers: Strangers,
+    /// Octets of the longest IP datagram that leaves. Written by the control thread,
+    /// read by each worker once a batch; `Relaxed`, since a batch that is too long is
+    /// lost whether it was made before the change or just after.
+    pub mtu: AtomicUsize,
+}
+
 /// Addresses that no request comes from: our own, and those that are everybody's.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Strangers(Vec<IpAddr>);
@@ -65,9 +75,9 @@ pub struct QueuePort {
     received: usize,
     /// The number of the interface.
     interface: u32,
-    /// Octets of the longest reply, and of the longest frame that leaves.
+    /// Octets of the longest reply, and for this batch of the longest frame that leaves.
     limits: (usize, usize),
-    strangers: Arc<Strangers>,
+    common: Arc<Common>,
 }
 
 /// Where things are, in octets from the beginning of all frames.
@@ -87,16 +97,17 @@ struct Slot {
 }
 
 impl QueuePort {
-    /// Opens the queue of an interface for batches of `width`. The lengths are those of
-    /// the longest reply, and of the longest IP datagram that leaves.
+    /// Opens the queue of an interface for batches of `width`, with replies of up to
+    /// `reply` octets.
     pub(super) fn open(
         (interface, number): (u32, u32),
         copy: bool,
         width: usize,
-        lengths: (usize, usize),
-        strangers: Arc<Strangers>,
+        reply: usize,
+        common: Arc<Common>,
     ) -> io::Result<QueuePort> {
-        let frames = Frames::new(frame_size(lengths).0, FRAMES)?;
+        let mtu = common.mtu.load(Ordering::Relaxed);
+        let frames = Frames::new(frame_size((reply, mtu)).0, FRAMES)?;
         let (queue, mut rings) = queue::open(interface, number, &frames, copy)?;
         for frame in 0..u64::from(frames.count) {
             rings.free.put(frame * frames.size as u64);
@@ -109,8 +120,8 @@ impl QueuePort {
             batch: vec![Slot::default(); width.clamp(1, MAX_WIDTH)].into(),
             received: 0,
             interface,
-            limits: (lengths.0, 14 + lengths.1),
-            strangers,
+            limits: (reply, 14 + mtu),
+            common,
         })
     }
 
@@ -154,7 +165,8 @@ impl QueuePort {
             return slot;
         };
         let headers = Headers::new(&octets[..payload.start]);
-        let is_from_stranger = |headers: Headers<'_>| self.strangers.contain(headers.peer(0).ip());
+        let strangers = &self.common.strangers;
+        let is_from_stranger = |headers: Headers<'_>| strangers.contain(headers.peer(0).ip());
         if headers.is_some_and(|headers| !is_from_stranger(headers)) {
             slot.headers = payload.start;
             slot.end = payload.end;
@@ -221,6 +233,7 @@ impl Port for QueuePort {
     /// Takes what is there; it never waits.
     fn receive(&mut self, _wait: Wait) -> io::Result<usize> {
         self.received = 0;
+        self.limits.1 = 14 + self.common.mtu.load(Ordering::Relaxed);
         // What the kernel would not take before.
         self.push(&mut drop);
         self.free_sent();

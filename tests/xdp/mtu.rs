@@ -1,0 +1,105 @@
+//! A reply is no longer than a packet of the interface may be, at the start and later.
+
+use std::net::UdpSocket;
+use std::time::Instant;
+
+use shardns::server::Server;
+use shardns::sys::xdp::Mode;
+
+use super::lifetime::{has_program, serve, server_address};
+use super::support::query;
+use super::wire::{ENDS, SERVER, Wire};
+use super::{PATIENCE, client, config, demo, receive, taken, wire};
+
+/// What the whole answer has room in.
+const LARGE: usize = 2500;
+
+/// A wire whose ends both have that MTU.
+fn large_wire(name: &str) -> Option<Wire> {
+    let wire = wire(name)?;
+    let client = &wire.client;
+    super::wire::ip(&format!("-n {client} link set {} mtu {LARGE}", ENDS[1]));
+    set_mtu(&wire, LARGE);
+    Some(wire)
+}
+
+/// The server's end alone: what is longer than it sends still arrives.
+fn set_mtu(wire: &Wire, mtu: usize) {
+    super::wire::ip(&format!(
+        "-n {} link set {} mtu {mtu}",
+        wire.server, ENDS[0]
+    ));
+}
+
+/// Asks for some 2,000 octets; returns how many came, and whether they are all.
+fn ask(socket: &UdpSocket) -> (usize, bool) {
+    let mut request = query("huge.example.com", 16);
+    request[11] = 1;
+    request.extend(b"\0\0\x29\x10\0\0\0\0\0\0\0");
+    socket.send(&request).unwrap();
+    let reply = receive(socket);
+    (reply.len(), reply[2] & 2 == 0)
+}
+
+#[test]
+fn a_small_mtu_truncates_replies() {
+    let Some(wire) = wire("mtu") else { return };
+    set_mtu(&wire, 1280);
+    let server = wire.at_server(|| {
+        let mut config = config(Mode::Native, 2);
+        config.settings.edns_size = 4096;
+        Server::start(&config, demo()).unwrap()
+    });
+    wire.at_client(|| {
+        for (address, longest) in server.addresses().into_iter().zip([1252, 1232]) {
+            let (length, is_whole) = ask(&client(address));
+            assert!(length <= longest && !is_whole, "{length}");
+        }
+    });
+    assert_eq!(taken(&server), (2, 0));
+}
+
+#[test]
+fn replies_follow_the_mtu() {
+    let Some(wire) = large_wire("changing") else {
+        return;
+    };
+    for mode in [Mode::Native, Mode::Generic] {
+        set_mtu(&wire, LARGE);
+        let mut config = config(mode, 2);
+        config.settings.edns_size = 4096;
+        let mut server = wire.at_server(|| Server::start(&config, demo())).unwrap();
+        let sockets = wire.at_client(|| [0, 1].map(|at| client(server.addresses()[at])));
+        for (mtu, is_whole) in [(LARGE, true), (1280, false), (LARGE, true)] {
+            set_mtu(&wire, mtu);
+            assert_eq!(server.follow_interfaces(), [] as [String; 0]);
+            for socket in &sockets {
+                let (length, whole) = ask(socket);
+                assert_eq!(whole, is_whole, "{mode:?}, {mtu}: {length}");
+            }
+        }
+        assert_eq!(taken(&server), (6, 0));
+    }
+}
+
+/// Under the sandbox, without privileges; and where replies have no room at all, the
+/// sockets have it all.
+#[test]
+fn a_running_server_looks_at_the_mtu() {
+    let Some(wire) = large_wire("looking") else {
+        return;
+    };
+    let mut server = serve(&wire, &["--edns-size", "4096"]);
+    let socket = wire.at_client(|| client(server_address(SERVER[0])));
+    assert!(ask(&socket).1);
+    set_mtu(&wire, 1280);
+    let begin = Instant::now();
+    while ask(&socket).1 {
+        assert!(begin.elapsed() < PATIENCE);
+    }
+    set_mtu(&wire, 500);
+    server.until("xdp-server has an MTU of 500; --xdp takes 576 or more; its datagrams go over");
+    assert!(!has_program(&wire));
+    // The kernel takes it apart.
+    assert!(ask(&socket).1);
+}
