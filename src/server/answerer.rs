@@ -198,7 +198,7 @@ fn together<P: Port>(
 }
 
 /// The request in a slot, and room for its reply; `None` for one from port 0,
-/// where nobody is.
+/// where nobody is, or from a stranger.
 #[inline(always)]
 fn exchange<P: Port>(
     port: &mut P,
@@ -206,7 +206,7 @@ fn exchange<P: Port>(
     Arrival { via, now }: Arrival,
 ) -> Option<(Request<'_>, &mut [u8])> {
     let (peer, local) = (port.peer(slot), port.local(slot));
-    if peer.port() == 0 {
+    if peer.port() == 0 || port.is_from_stranger(slot) {
         return None;
     }
     let (octets, out) = port.exchange(slot);

@@ -6,6 +6,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use shardns::server::Server;
+use shardns::server::tap::Behind;
 use shardns::sys::lab::frames::FrameSender;
 use shardns::sys::xdp::Mode;
 
@@ -113,6 +114,7 @@ fn strangers_are_not_answered() {
     let stations = stations.map(|(namespace, end)| station(namespace, end));
     let port = server.addresses()[0].port();
     let request = query("www.example.com", 1);
+    let watch = server.tap().subscribe(1, 100, Behind::CutOff).unwrap();
     // Whom the reply would go to, and whether it goes.
     let sources: [([u8; 4], bool); 4] = [
         ([198, 18, 0, 2], true),
@@ -154,6 +156,20 @@ fn strangers_are_not_answered() {
     assert_eq!(sent, answered as u64 + 1);
     let ignored: u64 = server.totals().iter().map(|totals| totals.ignored).sum();
     assert_eq!(ignored, 2);
+    // Whoever looks at queries sees who is said to have sent them, answered or not.
+    let mut seen: Vec<_> = (0..5)
+        .map(|_| {
+            let seen = watch.receiver().recv_timeout(PATIENCE).unwrap();
+            assert_eq!(seen.request, request);
+            (seen.peer.ip(), !seen.reply.is_empty())
+        })
+        .collect();
+    let sources = sources.map(|(source, is_answered)| (source.into(), is_answered));
+    // The client itself was the last one.
+    let mut expected = [&sources[..], &sources[..1]].concat();
+    seen.sort();
+    expected.sort();
+    assert_eq!(seen, expected);
 }
 
 fn header_checksum(frame: &[u8]) -> [u8; 2] {

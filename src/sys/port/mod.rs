@@ -59,6 +59,12 @@ pub trait Port {
     /// Who sent the datagram in slot `index`.
     fn peer(&self, index: usize) -> SocketAddr;
 
+    /// True where the datagram in slot `index` gets no reply, whatever it asks: whoever
+    /// sent it has an address that nobody else can have.
+    fn is_from_stranger(&self, _index: usize) -> bool {
+        false
+    }
+
     /// Who sent the datagram in slot `index`, in as many bits: for whoever tells
     /// clients apart, and wants to know nothing else of them. Two clients may have
     /// the same ones if they choose to.

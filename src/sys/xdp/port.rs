@@ -91,6 +91,7 @@ struct Slot {
     /// with the request.
     headers: usize,
     end: usize,
+    is_from_stranger: bool,
     /// The frame of the reply, and the octets of its payload.
     reply: usize,
     length: usize,
@@ -164,12 +165,10 @@ impl QueuePort {
         let Some(payload) = frame::payload(octets) else {
             return slot;
         };
-        let headers = Headers::new(&octets[..payload.start]);
-        let strangers = &self.common.strangers;
-        let is_from_stranger = |headers: Headers<'_>| strangers.contain(headers.peer(0).ip());
-        if headers.is_some_and(|headers| !is_from_stranger(headers)) {
+        if let Some(headers) = Headers::new(&octets[..payload.start]) {
             slot.headers = payload.start;
             slot.end = payload.end;
+            slot.is_from_stranger = self.common.strangers.contain(headers.peer(0).ip());
             slot.reply = (slot.frame + slot.end).next_multiple_of(LINE);
         }
         slot
@@ -275,6 +274,11 @@ impl Port for QueuePort {
     fn peer(&self, index: usize) -> SocketAddr {
         let headers = self.headers(index);
         headers.map_or(NOBODY, |headers| headers.peer(self.interface))
+    }
+
+    #[inline]
+    fn is_from_stranger(&self, index: usize) -> bool {
+        self.batch[index].is_from_stranger
     }
 
     #[inline]
