@@ -26,6 +26,7 @@ mod program;
 mod queue;
 pub mod source;
 
+use std::fs;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -140,6 +141,9 @@ pub enum XdpError {
             program CAP_IPC_LOCK"
     )]
     LockedMemory(String),
+    /// The program calls what is not there yet.
+    #[error("--xdp needs Linux 5.18 or later, and this is {0}; serve without --xdp")]
+    OldKernel(String),
     /// The kernel was built without it.
     #[error("this kernel has no AF_XDP sockets; serve without --xdp")]
     NoSockets,
@@ -164,7 +168,11 @@ pub enum XdpError {
 impl XdpError {
     fn new(interface: &str, what: &'static str, error: io::Error) -> XdpError {
         let name = interface.to_owned();
+        let release = || fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
         match error.raw_os_error() {
+            Some(libc::EINVAL) if is_too_old(&release()) => {
+                XdpError::OldKernel(release().trim().to_owned())
+            }
             // `EACCES` is a program that the kernel refuses, whoever loads it.
             Some(libc::EPERM) => XdpError::NoPermission(name),
             Some(libc::ENOBUFS) => XdpError::LockedMemory(name),
@@ -176,6 +184,14 @@ impl XdpError {
             },
         }
     }
+}
+
+/// True for a kernel before the one that has all that the program calls
+/// (`bpf_xdp_get_buff_len`): it refuses the program as one that makes no sense.
+fn is_too_old(release: &str) -> bool {
+    let mut numbers = release.split(|c: char| !c.is_ascii_digit());
+    let mut number = || numbers.next()?.parse::<u32>().ok();
+    (number(), number()) < (Some(5), Some(18)) && !release.is_empty()
 }
 
 /// An interface whose datagrams are taken before the sockets see them, until this is
@@ -378,5 +394,21 @@ mod tests {
         let said = |number| said(io::Error::from_raw_os_error(number));
         assert!(said(libc::EPERM).contains("CAP_BPF"));
         assert!(said(libc::EACCES).starts_with("cannot load the program of eth0: "));
+    }
+
+    #[test]
+    fn kernels_that_are_too_old_are_told_from_others() {
+        for (release, is_old) in [
+            ("4.19.0-21-amd64", true),
+            ("5.15.0", true),
+            ("5.17.15-arch1\n", true),
+            ("5.18-rc1", false),
+            ("5.18.0", false),
+            ("6.1.0", false),
+            ("10.0", false),
+            ("", false),
+        ] {
+            assert_eq!(is_too_old(release), is_old, "{release}");
+        }
     }
 }
