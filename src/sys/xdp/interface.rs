@@ -6,6 +6,7 @@ use std::fs;
 use std::io;
 use std::mem::size_of;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::path::Path;
 
 use super::XdpError;
 use crate::sys::ethtool::{self, Ethtool};
@@ -44,8 +45,9 @@ impl Facts {
         if !ethtool.is_ethernet().map_err(failed)? {
             return Err(XdpError::NotEthernet(name.into()));
         }
-        if ethtool.strips_vlan_tags().unwrap_or(false)
-            && let Some(vlan) = vlan_on(name)
+        // Where it is not told, it is assumed.
+        if ethtool.strips_vlan_tags().unwrap_or(true)
+            && let Some(vlan) = vlan_on(Path::new(VLANS), name)
         {
             return Err(XdpError::HiddenTags {
                 interface: name.into(),
@@ -72,15 +74,33 @@ impl Facts {
     }
 }
 
-/// A VLAN that is made of the interface's tagged frames.
-fn vlan_on(interface: &str) -> Option<String> {
-    let list = fs::read_to_string("/proc/thread-self/net/vlan/config").ok()?;
-    // VLAN Dev name | VLAN ID | Device
-    list.lines().find_map(|line| {
-        let mut fields = line.split('|').map(str::trim);
-        let (name, _, on) = (fields.next()?, fields.next()?, fields.next()?);
-        (on == interface).then(|| name.to_owned())
-    })
+/// A file for each VLAN, and one that says what they are on, which root alone can read.
+const VLANS: &str = "/proc/thread-self/net/vlan";
+const VLAN_LIST: &str = "config";
+
+/// A VLAN that is made of the interface's tagged frames, or may be, in words.
+fn vlan_on(vlans: &Path, interface: &str) -> Option<String> {
+    match fs::read_to_string(vlans.join(VLAN_LIST)) {
+        // VLAN Dev name | VLAN ID | Device
+        Ok(list) => list.lines().find_map(|line| {
+            let mut fields = line.split('|').map(str::trim);
+            let (name, _, on) = (fields.next()?, fields.next()?, fields.next()?);
+            (on == interface).then(|| name.to_owned())
+        }),
+        // A kernel without VLANs.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => None,
+        Err(_) => vlan_anywhere(vlans),
+    }
+}
+
+/// What any VLAN is on is not to be had.
+fn vlan_anywhere(vlans: &Path) -> Option<String> {
+    let Ok(files) = fs::read_dir(vlans) else {
+        return Some("a VLAN, if it has one, which cannot be seen,".into());
+    };
+    let mut names = files.filter_map(|file| file.ok()?.file_name().into_string().ok());
+    let vlan = names.find(|name| name != VLAN_LIST)?;
+    Some(format!("{vlan}, if it is on it, which root alone can see,"))
 }
 
 /// An address of the machine.
@@ -149,5 +169,34 @@ fn ip(address: *const libc::sockaddr) -> Option<IpAddr> {
             Some(Ipv6Addr::from(address.sin6_addr.s6_addr).into())
         }
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_vlan_that_may_be_there_is_assumed() {
+        let folder = tempfile::tempdir().unwrap();
+        let vlans = folder.path().join("vlan");
+        assert_eq!(vlan_on(&vlans, "eth0"), None, "no VLANs at all");
+        fs::create_dir(&vlans).unwrap();
+        let list = vlans.join(VLAN_LIST);
+        fs::write(
+            &list,
+            "VLAN Dev name\t | VLAN ID\nName-Type: VLAN_NAME_TYPE_RAW_PLUS_VID_NO_PAD\n\
+             eth1.7         | 7  | eth1\n",
+        )
+        .unwrap();
+        assert_eq!(vlan_on(&vlans, "eth0"), None, "one on another interface");
+        assert_eq!(vlan_on(&vlans, "eth1").as_deref(), Some("eth1.7"));
+        // What cannot be read as a file, by root either.
+        fs::remove_file(&list).unwrap();
+        fs::create_dir(&list).unwrap();
+        assert_eq!(vlan_on(&vlans, "eth0"), None, "none on any interface");
+        fs::write(vlans.join("eth1.7"), "").unwrap();
+        let said = vlan_on(&vlans, "eth0").unwrap();
+        assert!(said.starts_with("eth1.7, if it is on it"), "{said}");
     }
 }
