@@ -180,7 +180,9 @@ fn totals(interface: &Interface) -> InterfaceTotals {
 fn told(interface: &Interface, workers: usize) -> String {
     let name = &interface.name;
     let read = interface.queues.len();
-    let there = interface.queues_there.map_or(read, |there| there as usize);
+    let channels = interface.channels;
+    let there = channels.map_or(read, |there| there.receiving as usize);
+    let command = |queues| channels.map(|there| there.command(name, queues));
     let place = match interface.native {
         true => "in the driver",
         false => "behind the driver (generic mode)",
@@ -194,16 +196,18 @@ fn told(interface: &Interface, workers: usize) -> String {
         if there == 1 { "queue" } else { "queues" }
     );
     if there > read {
-        sentence += &format!(
-            "; what comes in on the others goes over the sockets, as long as there are fewer \
-                workers than queues (`ethtool -L {name} combined {workers}` makes them as many)"
-        );
+        sentence += "; what comes in on the others goes over the sockets, as long as there are \
+            fewer workers than queues";
+        if let Some(command) = command(workers) {
+            sentence += &format!(" (`{command}` makes them as many)");
+        }
     } else if read < workers {
-        sentence += &format!(
-            "; {} of {workers} workers read none, as long as there are fewer queues (`ethtool -L \
-                {name} combined {workers}` makes more where the card has them)",
-            workers - read
-        );
+        let left = workers - read;
+        sentence +=
+            &format!("; {left} of {workers} workers read none, as long as there are fewer queues");
+        if let Some(command) = command(workers) {
+            sentence += &format!(" (`{command}` makes more where the card has them)");
+        }
     }
     sentence
 }

@@ -61,6 +61,18 @@ pub struct Channels {
     pub receiving: u32,
     /// As many as there could be.
     pub most: u32,
+    /// Whether each sends, too; else those that send are counted apart.
+    pub are_combined: bool,
+}
+
+impl Channels {
+    /// The command that has an interface have so many.
+    pub fn command(self, interface: &str, queues: usize) -> String {
+        match self.are_combined {
+            true => format!("ethtool -L {interface} combined {queues}"),
+            false => format!("ethtool -L {interface} rx {queues} tx {queues}"),
+        }
+    }
 }
 
 /// A network interface, of the namespace of whoever asks.
@@ -183,6 +195,7 @@ impl Ethtool {
         Ok(Channels {
             receiving: words[RECEIVING] + words[COMBINED],
             most: words[MOST_RECEIVING].max(words[MOST_COMBINED]),
+            are_combined: words[MOST_COMBINED] > 0,
         })
     }
 

@@ -252,9 +252,11 @@ fn a_queue_without_a_worker_and_a_worker_without_a_queue() {
         assert_eq!(told.len(), 1);
         assert!(
             told[0].contains(match workers {
-                1 => "; what comes in on the others goes over the sockets",
+                1 => "queues (`ethtool -L xdp-server rx 1 tx 1` makes them as many)",
                 2 => "2 of 2 queues read past the sockets, in the driver, copied",
-                _ => "; 1 of 3 workers read none",
+                _ =>
+                    "; 1 of 3 workers read none, as long as there are fewer queues (`ethtool -L \
+                    xdp-server rx 3 tx 3`",
             }),
             "{told:?}"
         );

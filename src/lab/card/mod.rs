@@ -132,15 +132,13 @@ impl fmt::Display for Reading {
 fn of_queues(name: &str, queues: &Queues, ipv6: bool) -> Vec<Setting> {
     let cpus = allowed_cpus();
     let flow = if ipv6 { "udp6" } else { "udp4" };
+    let channels = queues.channels();
     // As many as there are CPUs, or as there can be.
-    let most = queues
-        .channels()
-        .map_or(usize::MAX, |channels| channels.most as usize);
+    let most = channels.map_or(usize::MAX, |channels| channels.most as usize);
     let count = most.clamp(1, cpus.len());
     // Nor can they be set where the driver tells of none.
-    let has_all = queues
-        .channels()
-        .is_none_or(|channels| channels.receiving as usize == count);
+    let has_all = channels.is_none_or(|channels| channels.receiving as usize == count);
+    let command = channels.map_or_else(String::new, |channels| channels.command(name, count));
     let setting = |what: &str, reading: Reading, to_set: String| Setting {
         name: what.into(),
         to_set: (!matches!(reading, Reading::Absent(_))).then_some(to_set),
@@ -150,7 +148,7 @@ fn of_queues(name: &str, queues: &Queues, ipv6: bool) -> Vec<Setting> {
         setting(
             "receive queues",
             queues.count(),
-            format!("one a CPU: ethtool -L {name} combined {count}"),
+            format!("one a CPU: {command}"),
         ),
         setting(
             "flows to queues",

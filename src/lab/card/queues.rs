@@ -48,9 +48,12 @@ impl Queues {
 
     pub(super) fn count(&self) -> Reading {
         match (self.channels(), self.receive_queues()) {
-            (Some(Channels { receiving, most }), _) => {
-                Reading::Is(format!("{receiving} of {most}"))
-            }
+            (
+                Some(Channels {
+                    receiving, most, ..
+                }),
+                _,
+            ) => Reading::Is(format!("{receiving} of {most}")),
             (None, Ok(queues)) => Reading::Is(queues.len().to_string()),
             (None, Err(unknown)) => unknown,
         }

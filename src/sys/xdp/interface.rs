@@ -9,7 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::Path;
 
 use super::XdpError;
-use crate::sys::ethtool::{self, Ethtool};
+use crate::sys::ethtool::{self, Channels, Ethtool};
 
 /// What every host takes in one piece (RFC 791, section 3.2): room for a reply of 512
 /// octets.
@@ -23,8 +23,8 @@ pub(super) struct Facts {
     pub index: u32,
     /// Octets of the longest IP datagram.
     pub mtu: usize,
-    /// Queues that receive, where the driver tells.
-    pub queues: Option<u32>,
+    /// Queues, where the driver tells of one at least.
+    pub channels: Option<Channels>,
     /// Its own address on the link.
     pub station: [u8; 6],
 }
@@ -66,10 +66,7 @@ impl Facts {
             index,
             mtu,
             station,
-            // A driver that tells of none has one at least.
-            queues: channels
-                .map(|told| told.receiving)
-                .filter(|&count| count > 0),
+            channels: channels.filter(|told| told.receiving > 0),
         })
     }
 }

@@ -39,7 +39,7 @@ use interface::{Facts, MIN_MTU};
 use port::{Common, Strangers, frame_size};
 use program::KEY;
 
-use crate::sys::ethtool::Ethtool;
+use crate::sys::ethtool::{Channels, Ethtool};
 
 pub use port::QueuePort;
 pub use program::Passed;
@@ -201,8 +201,8 @@ pub struct Interface {
     pub name: String,
     /// Whether the program runs in the driver.
     pub native: bool,
-    /// Queues that receive, where the driver tells.
-    pub queues_there: Option<u32>,
+    /// Queues that there are, where the driver tells.
+    pub channels: Option<Channels>,
     /// Those that are read.
     pub queues: Vec<Arc<Queue>>,
     filter: Filter,
@@ -249,7 +249,7 @@ impl Interface {
         let interface = Interface {
             name: facts.name,
             native,
-            queues_there: facts.queues,
+            channels: facts.channels,
             queues: ports.iter().map(|port| port.queue().clone()).collect(),
             filter,
             link: Some(link),
@@ -353,9 +353,8 @@ fn open_queues(
     options: &Options,
     common: &Arc<Common>,
 ) -> Result<Vec<QueuePort>, XdpError> {
-    let wanted = facts
-        .queues
-        .map_or(options.readers, |there| options.readers.min(there as usize));
+    let there = facts.channels.map(|told| told.receiving as usize);
+    let wanted = there.map_or(options.readers, |there| options.readers.min(there));
     let mut ports = Vec::new();
     for queue in 0..wanted as u32 {
         let place = (facts.index, queue);
