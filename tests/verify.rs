@@ -362,6 +362,44 @@ fn whatever_is_changed_is_named() {
     }
 }
 
+/// What is wrong with a chain of NSEC3 is an error where signatures are verified, and
+/// what only costs room is not.
+#[test]
+fn each_chain_of_hashes_is_whole_and_has_no_record_twice() {
+    let folder = folder();
+    let Some(signed) = ldns(folder.path(), "ECDSAP256SHA256", &["-n", "-t", "0"]) else {
+        return skip("no ldns-signzone to sign zones with");
+    };
+    let text = fs::read_to_string(signed).unwrap();
+    let mut nsec3 = text.lines().filter(|line| line.contains("\tNSEC3\t"));
+    let record = nsec3.find(|line| line.contains(" A RRSIG")).unwrap();
+    let path = folder.path().join("changed");
+    for (more, told) in [
+        (
+            record.replace(" A RRSIG", " TXT RRSIG"),
+            "error: a second NSEC3 of the same parameters at ",
+        ),
+        (
+            "signed.test. 3600 IN NSEC3PARAM 1 0 0 aa".into(),
+            "error: there is no whole chain of NSEC3 with these parameters (RFC 5155 §4): ",
+        ),
+        (
+            record.replace("1 0 0 -", "1 0 0 aa"),
+            "warning: the NSEC3 of ",
+        ),
+        (
+            "signed.test. 300 IN NSEC mail.signed.test. A".into(),
+            "warning: the chain of NSEC is not whole, and not proved with",
+        ),
+    ] {
+        fs::write(&path, format!("{text}{more}\n")).unwrap();
+        let (_, said) = check(&path);
+        let place = format!("{}:{}:", path.display(), text.lines().count() + 1);
+        let is_told = |line: &str| line.starts_with(&place) && line.contains(told);
+        assert!(said.lines().any(is_told), "{place} … {told}\n{said}");
+    }
+}
+
 /// Signed by two keys of an algorithm, which make up for each other: nothing that is
 /// wrong with one is an error, until something is wrong with both.
 #[test]

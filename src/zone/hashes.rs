@@ -18,6 +18,11 @@ use crate::wire::{LookupName, RrType};
 /// what a proof may cost.
 pub const MAX_ITERATIONS: u16 = 100;
 
+/// True for parameters whose chain may be answered with.
+pub fn is_fit(parameters: &Parameters) -> bool {
+    parameters.iterations <= MAX_ITERATIONS
+}
+
 /// The chain that a zone proves with.
 pub struct HashedChain {
     /// How its names are hashed.
@@ -45,16 +50,15 @@ const NONE: u32 = u32::MAX;
 
 impl HashedChain {
     /// The chain of which the zone says that it is whole (RFC 5155 §4, §7.3): the first
-    /// that its apex is in. Flags that are set say that it is not. One with more
-    /// iterations than are served is not looked at.
+    /// that its apex is in. One with more iterations than are served is not looked at.
     pub fn of(sorted: &Sorted) -> Option<HashedChain> {
-        let set = sorted.set(sorted.apex, RrType::NSEC3PARAM)?;
-        let mut chains = sorted.records(set).filter_map(|record| {
-            let (parameters, flags) = Parameters::read(sorted.records.rdata(record))?;
-            let is_fit = flags == 0 && parameters.iterations <= MAX_ITERATIONS;
-            is_fit.then_some(parameters)
-        });
-        let parameters = chains.find(|parameters| has_apex(sorted, parameters))?;
+        let mut fit = listed(sorted).filter(|(_, parameters)| is_fit(parameters));
+        let (_, parameters) = fit.find(|(_, parameters)| has_apex(sorted, parameters))?;
+        Some(HashedChain::with(sorted, parameters))
+    }
+
+    /// What there is of the chain with these parameters.
+    pub fn with(sorted: &Sorted, parameters: Parameters) -> HashedChain {
         let names = sorted.records.names.len();
         let (mut records, mut nexts) = (Vec::new(), Vec::new());
         let links = |piece| {
@@ -76,12 +80,12 @@ impl HashedChain {
             own.collect::<Vec<_>>()
         };
         in_turn(names, found, |found| own.extend(found));
-        Some(HashedChain {
+        HashedChain {
             parameters,
             records,
             nexts,
             own,
-        })
+        }
     }
 
     /// The chain as answers are proved with it; `nodes` are those of its records, in
@@ -116,6 +120,17 @@ impl HashedChain {
         let record = sorted.record(self.records.records()[at].1.record);
         Some((record, Nsec3::read(sorted.records.rdata(record))?))
     }
+}
+
+/// The records that say of a chain that it is whole, each with its parameters. One
+/// that has flags does not (RFC 5155 §4.1.2).
+pub fn listed(sorted: &Sorted) -> impl Iterator<Item = (&Record, Parameters)> {
+    let set = sorted.set(sorted.apex, RrType::NSEC3PARAM);
+    let records = set.into_iter().flat_map(|set| sorted.records(set));
+    records.filter_map(|record| {
+        let (parameters, flags) = Parameters::read(sorted.records.rdata(record))?;
+        (flags == 0).then_some((record, parameters))
+    })
 }
 
 /// The first label of the owner of an NSEC3 record.

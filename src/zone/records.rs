@@ -2,7 +2,6 @@
 //! wrong with them. Whoever produces records (a master file today) fills this
 //! in; sorting, checking and building take it and know nothing of producers.
 
-use std::cmp::Ordering;
 use std::collections::BTreeSet;
 
 use super::names::{NameId, Names};
@@ -145,16 +144,34 @@ pub struct Faults {
     list: Vec<(Severity, Provenance, String)>,
     errors: usize,
     warnings: usize,
-    /// True for those of a part of a zone, all of which are kept until they are added
-    /// to the others.
-    is_part: bool,
+    kept: Kept,
+}
+
+/// Which faults are kept.
+#[derive(Debug, Default)]
+enum Kept {
+    /// As many as are told.
+    #[default]
+    Told,
+    /// All, until they are added to others.
+    All,
+    /// The first.
+    First,
 }
 
 impl Faults {
     /// None yet, of a part of a zone.
     pub fn of_part() -> Faults {
         Faults {
-            is_part: true,
+            kept: Kept::All,
+            ..Faults::default()
+        }
+    }
+
+    /// None yet, of which the first will stand for all.
+    pub fn of_one_kind() -> Faults {
+        Faults {
+            kept: Kept::First,
             ..Faults::default()
         }
     }
@@ -184,16 +201,26 @@ impl Faults {
 
     /// Keeps the fault that is number `count` of its severity.
     fn add(&mut self, severity: Severity, count: usize, from: Provenance, sentence: String) {
-        match count.cmp(&MAX_TOLD) {
-            _ if self.is_part => self.list.push((severity, from, sentence)),
-            Ordering::Less => self.list.push((severity, from, sentence)),
-            Ordering::Equal => {
-                let sentence =
-                    format!("{sentence}; this is number {MAX_TOLD}, and no more are told");
-                self.list.push((severity, from, sentence));
-            }
-            Ordering::Greater => {}
+        let is_kept = match self.kept {
+            Kept::All => true,
+            Kept::First => self.list.is_empty(),
+            Kept::Told => count <= MAX_TOLD,
+        };
+        if !is_kept {
+            return;
         }
+        let sentence = match self.kept {
+            Kept::Told if count == MAX_TOLD => {
+                format!("{sentence}; this is number {MAX_TOLD}, and no more are told")
+            }
+            _ => sentence,
+        };
+        self.list.push((severity, from, sentence));
+    }
+
+    /// Faults noted so far.
+    pub fn count(&self) -> usize {
+        self.errors + self.warnings
     }
 
     /// Errors noted so far.

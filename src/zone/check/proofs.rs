@@ -28,7 +28,7 @@ struct Types {
 }
 
 impl Checker<'_> {
-    /// The chain with which the zone proves.
+    /// The chain with which the zone proves, and what it has beside that.
     pub(super) fn proofs(&self, faults: &mut Faults, chain: Option<&HashedChain>) {
         let sorted = self.sorted;
         if !self.is_signed() || !sorted.records.unread.is_nothing() {
@@ -36,13 +36,9 @@ impl Checker<'_> {
         }
         let mut ttls = Tally::default();
         if let Some(chain) = chain {
-            self.hashed_names(faults, chain, &mut ttls);
-            self.hashed_chain(faults, chain);
+            self.by_hash(faults, chain, &mut ttls);
         } else if sorted.set(sorted.apex, RrType::NSEC).is_some() {
-            self.named(faults, &mut ttls);
-            if !self.closes() {
-                self.breaks(faults);
-            }
+            self.by_name(faults, &mut ttls);
         } else {
             let sentence = format!(
                 "{} is signed, and has neither NSEC nor NSEC3PARAM with the NSEC3 of its own name: \
@@ -53,9 +49,24 @@ impl Checker<'_> {
             let from = soa.map_or(Provenance::START, |soa| self.first(soa).from);
             self.invalid(faults, from, sentence);
         }
+        self.other_chains(faults, chain, &mut ttls);
         if let Some((from, sentence)) = ttls.into_told() {
             faults.warning(from, sentence);
         }
+    }
+
+    /// The chain of NSEC.
+    pub(super) fn by_name(&self, faults: &mut Faults, ttls: &mut Tally) {
+        self.named(faults, ttls);
+        if !self.closes() {
+            self.breaks(faults);
+        }
+    }
+
+    /// A chain of NSEC3.
+    pub(super) fn by_hash(&self, faults: &mut Faults, chain: &HashedChain, ttls: &mut Tally) {
+        self.hashed_names(faults, chain, ttls);
+        self.hashed_chain(faults, chain);
     }
 
     /// Every name that owns something has NSEC, with its types (RFC 4035 §2.3).
@@ -176,7 +187,7 @@ impl Checker<'_> {
         false
     }
 
-    fn in_chain(&self, id: NameId) -> bool {
+    pub(super) fn in_chain(&self, id: NameId) -> bool {
         self.sorted.set(id, RrType::NSEC).is_some() && self.is_served(id)
     }
 
