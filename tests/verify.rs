@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use support::running::skip;
+use support::{cases, running::skip};
 
 const ZONE: &str = "\
 $ORIGIN signed.test.
@@ -565,4 +565,47 @@ fn a_digest_shows_any_change() {
     );
     // Glue is not signed.
     assert!(said.contains(": 0 wrong"), "{said}");
+}
+
+/// Writes the zone of a text case as a file.
+fn zone_of_case(name: &str, folder: &Path) -> PathBuf {
+    let files = cases::all();
+    let file = files.iter().find(|file| file.path.ends_with(name)).unwrap();
+    let (origin, text) = &file.texts[0];
+    let path = folder.join("zone");
+    fs::write(&path, format!("$ORIGIN {origin}\n{text}")).unwrap();
+    path
+}
+
+/// The records of RFC 4035, whose signatures were good in April 2004, are taken over
+/// without a mistake.
+#[test]
+fn the_signatures_of_rfc_4035_are_those_of_its_keys() {
+    let folder = folder();
+    let path = zone_of_case("rfc4035.txt", folder.path());
+    let (code, said) = check(&path);
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("27 of 27 signatures have expired"), "{said}");
+    let verified = "27 signatures of 2 keys verified";
+    assert!(said.contains(verified), "{said}");
+    assert!(said.contains(": 0 wrong"), "{said}");
+    verify_then("20040420000000", folder.path());
+}
+
+/// Those of RFC 5155 too. Its keys have 512 bits, which is too few for `check`.
+#[test]
+fn the_signatures_of_rfc_5155_are_those_of_its_keys() {
+    let folder = folder();
+    let path = zone_of_case("rfc5155.txt", folder.path());
+    let (_, said) = check(&path);
+    let not_verified = "30 not verified: keys of RSA of other than 1,024 to 8,192 bits";
+    assert!(said.contains(not_verified), "{said}");
+    verify_then("20080420000000", folder.path());
+}
+
+/// Has ldns verify the folder's zone as if it were some time ago.
+fn verify_then(time: &str, folder: &Path) {
+    if run(folder, "ldns-verify-zone", &["-t", time, "zone"]).is_none() {
+        skip("no ldns-verify-zone to verify zones of another time with");
+    }
 }
