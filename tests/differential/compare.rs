@@ -13,16 +13,22 @@ use super::support::decode::{self, Record};
 /// What is compared by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Part {
-    /// Response code and AA.
+    /// Response code, its upper bits from the OPT record, and AA.
     Header,
+    /// The other flags: RD, RA, AD, CD and the one without a meaning.
+    Flags,
+    /// Whether there is an OPT record, and what it says beside the response code.
+    Edns,
     Truncated,
     Answer,
     Authority,
     Additional,
 }
 
-pub const PARTS: [Part; 5] = [
+pub const PARTS: [Part; 7] = [
     Part::Header,
+    Part::Flags,
+    Part::Edns,
     Part::Truncated,
     Part::Answer,
     Part::Authority,
@@ -35,6 +41,10 @@ pub struct View {
     pub rcode: u16,
     pub is_authoritative: bool,
     pub is_truncated: bool,
+    /// RD, RA, Z, AD and CD.
+    pub flags: u16,
+    /// Version, flags and options of the OPT record.
+    pub edns: Option<(u8, u16, Vec<u16>)>,
     /// Lines in lower case, sorted.
     pub sections: [Vec<String>; 3],
     /// The whole message's octets.
@@ -57,6 +67,11 @@ impl View {
             rcode: message.rcode(),
             is_authoritative: message.flags & 0x400 != 0,
             is_truncated: message.flags & 0x200 != 0,
+            flags: message.flags & 0x1f0,
+            edns: message.opt.map(|opt| {
+                let options = opt.options.iter().map(|(code, _)| *code);
+                (opt.version, opt.flags, options.collect())
+            }),
             sections,
             octets: reply.len(),
         })
@@ -66,18 +81,38 @@ impl View {
     fn part(&self, part: Part) -> String {
         match part {
             Part::Header => format!("rcode {} aa {}", self.rcode, self.is_authoritative),
+            Part::Flags => self.flags(),
+            Part::Edns => self.edns(),
             Part::Truncated => format!("tc {}", self.is_truncated),
             Part::Answer => self.sections[0].join("\n"),
             Part::Authority => self.sections[1].join("\n"),
             Part::Additional => self.sections[2].join("\n"),
         }
     }
+
+    fn flags(&self) -> String {
+        let names = ["rd", "ra", "z", "ad", "cd"].iter().enumerate();
+        let set = names.filter(|(n, _)| self.flags & 0x100 >> n != 0);
+        let set: Vec<&str> = set.map(|(_, name)| *name).collect();
+        format!("flags [{}]", set.join(" "))
+    }
+
+    fn edns(&self) -> String {
+        self.edns.as_ref().map_or_else(
+            || "no opt".into(),
+            |(version, flags, options)| {
+                format!("opt version {version} flags {flags:04x} options {options:?}")
+            },
+        )
+    }
 }
 
 impl fmt::Display for View {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (rcode, aa, tc) = (self.rcode, self.is_authoritative, self.is_truncated);
+        let (flags, edns) = (self.flags(), self.edns());
         writeln!(f, "  rcode {rcode} aa {aa} tc {tc} octets {}", self.octets)?;
+        writeln!(f, "  {flags} {edns}")?;
         for (name, section) in ["answer", "authority", "additional"]
             .iter()
             .zip(&self.sections)

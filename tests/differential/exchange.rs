@@ -24,9 +24,41 @@ const TIMEOUT: Duration = Duration::from_secs(1);
 pub struct Question {
     pub name: Name,
     pub rtype: RrType,
-    /// The client's size, and whether it wants signatures.
-    pub edns: Option<(u16, bool)>,
+    /// RD, AD and CD, as they stand in the header.
+    pub flags: u16,
+    pub edns: Option<Edns>,
     pub tcp: bool,
+}
+
+/// Flags of a header that a client may set, and how a text case names them.
+pub const CLIENT_FLAGS: [(&str, u16); 3] = [("+rd", 0x100), ("+ad", 0x20), ("+cd", 0x10)];
+
+/// What a client says of itself in an OPT record.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Edns {
+    pub size: u16,
+    /// DO.
+    pub signed: bool,
+    /// The flags that have no meaning, all set.
+    pub unknown_flags: bool,
+    /// An option that nobody knows.
+    pub unknown_option: bool,
+    pub version: u8,
+}
+
+impl Edns {
+    fn record(self) -> Vec<u8> {
+        let flags = u16::from(self.signed) << 15 | if self.unknown_flags { 0x7fff } else { 0 };
+        let mut octets = vec![0, 0, 41];
+        octets.extend(self.size.to_be_bytes());
+        octets.extend([0, self.version]);
+        octets.extend(flags.to_be_bytes());
+        octets.extend::<&[u8]>(match self.unknown_option {
+            true => &[0, 6, 0, 100, 0, 2, 1, 2],
+            false => &[0, 0],
+        });
+        octets
+    }
 }
 
 impl Question {
@@ -34,6 +66,7 @@ impl Question {
         Question {
             name,
             rtype: RrType(rtype),
+            flags: 0,
             edns: None,
             tcp: false,
         }
@@ -44,21 +77,18 @@ impl Question {
         match (self.tcp, self.edns) {
             (true, _) => usize::from(u16::MAX),
             (false, None) => 512,
-            (false, Some((size, _))) => size.clamp(512, EDNS_SIZE).into(),
+            (false, Some(edns)) => edns.size.clamp(512, EDNS_SIZE).into(),
         }
     }
 
     pub fn request(&self, id: u16) -> Vec<u8> {
         let mut octets = id.to_be_bytes().to_vec();
-        octets.extend([0, 0, 0, 1, 0, 0, 0, 0, 0, u8::from(self.edns.is_some())]);
+        octets.extend(self.flags.to_be_bytes());
+        octets.extend([0, 1, 0, 0, 0, 0, 0, u8::from(self.edns.is_some())]);
         octets.extend(self.name.as_wire());
         octets.extend(self.rtype.0.to_be_bytes());
         octets.extend([0, 1]);
-        if let Some((size, signed)) = self.edns {
-            octets.extend([0, 0, 41]);
-            octets.extend(size.to_be_bytes());
-            octets.extend([0, 0, u8::from(signed) << 7, 0, 0, 0]);
-        }
+        octets.extend(self.edns.map(Edns::record).unwrap_or_default());
         octets
     }
 }
@@ -67,9 +97,27 @@ impl Question {
 impl fmt::Display for Question {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "ask {} {}", self.name, self.rtype)?;
-        if let Some((size, signed)) = self.edns {
-            write!(f, " +edns={size}")?;
-            f.write_str(if signed { " +do" } else { "" })?;
+        for (name, flag) in CLIENT_FLAGS {
+            f.write_str(if self.flags & flag == 0 { "" } else { " " })?;
+            f.write_str(if self.flags & flag == 0 { "" } else { name })?;
+        }
+        if let Some(edns) = self.edns {
+            write!(f, " +edns={}", edns.size)?;
+            f.write_str(if edns.signed { " +do" } else { "" })?;
+            f.write_str(if edns.unknown_flags {
+                " (and all other flags)"
+            } else {
+                ""
+            })?;
+            f.write_str(if edns.unknown_option {
+                " +option=100:0102"
+            } else {
+                ""
+            })?;
+            match edns.version {
+                0 => {}
+                version => write!(f, " +version={version}")?,
+            }
         }
         f.write_str(if self.tcp { " +tcp" } else { "" })
     }

@@ -7,6 +7,10 @@ use super::compare::{Compared, Part, View};
 use super::exchange::Question;
 use super::questions::Subject;
 
+/// "Checking disabled" among a header's flags.
+const CD: u16 = 0x10;
+/// The option of an extended error.
+const EXTENDED_ERROR: u16 = 15;
 /// How much longer replies are where others find more to compress.
 const MORE_OCTETS: usize = 16;
 
@@ -21,6 +25,14 @@ pub fn explain(
 ) -> Option<&'static str> {
     let own = &compared.own;
     match part {
+        Part::Flags => (own.flags == majority.flags & !CD && has_flags_like(compared)).then_some(
+            "RFC 4035 §3.1.6: CD is cleared in what a server of the zone says, here as by \
+             another also in BADVERS, where NSD and BIND copy it",
+        ),
+        Part::Edns => adds_extended_error(own, majority).then_some(
+            "RFC 8914 §2: any reply may have an extended error; here it tells of aliases \
+             without an end",
+        ),
         // Of BIND's answer, which has one of the sets too, the same one.
         _ if question.rtype == RrType::ANY && has_like(compared) => Some(
             "RFC 8482 §4.1: ANY is answered with one of the sets, or with the alias that \
@@ -32,9 +44,10 @@ pub fn explain(
         Part::Answer | Part::Authority if !agree_on_contents(compared) && has_like(compared) => {
             Some("no two references say the same in code, answer and authority, one says this")
         }
-        Part::Authority if proves_wildcard(own, majority, subject) && has_like(compared) => Some(
+        Part::Authority if proves_wildcard(own, majority, subject) => Some(
             "RFC 4035 §3.1.3.4: that the wildcard which stands for the name has no data is \
-             proved too where the wildcard is an empty non-terminal, here as by another",
+             proved too where the wildcard is an empty non-terminal: delv accepts no reply \
+             without it",
         ),
         Part::Authority if covers_wildcard(compared, majority) => Some(
             "RFC 5155 §7.2.5: a wildcard that opt-out has left without a record is covered, here \
@@ -155,6 +168,20 @@ fn has_like(compared: &Compared) -> bool {
     let mut references = compared.references.iter();
     references
         .any(|(_, view)| contents(view) == contents(own) && view.is_truncated == own.is_truncated)
+}
+
+/// A reference sets the same flags.
+fn has_flags_like(compared: &Compared) -> bool {
+    let mut references = compared.references.iter();
+    references.any(|(_, view)| view.flags == compared.own.flags)
+}
+
+/// The OPT records differ in the extended error that is here alone.
+fn adds_extended_error(own: &View, majority: &View) -> bool {
+    let (Some((version, flags, options)), Some(other)) = (&own.edns, &majority.edns) else {
+        return false;
+    };
+    *options == [EXTENDED_ERROR] && (*version, *flags, Vec::new()) == *other
 }
 
 /// A chain of aliases that did not fit.

@@ -25,11 +25,69 @@ pub enum Signer {
     Knot,
 }
 
+/// What a key signs: others' keys, the zone's records, or both.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    Keys,
+    Records,
+    Both,
+}
+
+/// The keys that it is signed with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keys {
+    One,
+    Two,
+    Rsa,
+    Ed25519,
+    /// In the middle of a roll-over to another algorithm (RFC 6781 §4.1.4).
+    TwoAlgorithms,
+}
+
+impl Keys {
+    pub const ALL: [Keys; 5] = [
+        Keys::One,
+        Keys::Two,
+        Keys::Rsa,
+        Keys::Ed25519,
+        Keys::TwoAlgorithms,
+    ];
+
+    /// Each with its algorithm, as all signers name it.
+    pub fn each(self) -> &'static [(&'static str, Role)] {
+        match self {
+            Keys::One => &[("ECDSAP256SHA256", Role::Both)],
+            Keys::Two => &[
+                ("ECDSAP256SHA256", Role::Keys),
+                ("ECDSAP256SHA256", Role::Records),
+            ],
+            Keys::Rsa => &[("RSASHA256", Role::Keys), ("RSASHA256", Role::Records)],
+            Keys::Ed25519 => &[("ED25519", Role::Both)],
+            Keys::TwoAlgorithms => &[
+                ("ECDSAP256SHA256", Role::Keys),
+                ("ECDSAP256SHA256", Role::Records),
+                ("ED25519", Role::Keys),
+                ("ED25519", Role::Records),
+            ],
+        }
+    }
+}
+
+/// How NSEC3 hashes names. The default is what RFC 9276 asks for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Hashing {
+    pub iterations: u16,
+    /// In octets; the signers make it up.
+    pub salt: usize,
+}
+
 /// A zone's text.
 #[derive(Clone, Debug)]
 pub struct ZoneText {
     pub denial: Denial,
     pub signer: Signer,
+    pub keys: Keys,
+    pub hashing: Hashing,
     /// Without these records it is no zone.
     pub needed: Vec<String>,
     /// All others, one a line, names relative to the origin.
@@ -118,6 +176,11 @@ fn zone(random: &mut ChaCha8Rng) -> ZoneText {
     let denial = *denial.choose(random).unwrap();
     let signer = [Signer::Bind, Signer::Bind, Signer::Ldns, Signer::Knot];
     let signer = *signer.choose(random).unwrap();
+    let keys = *Keys::ALL.choose(random).unwrap();
+    let hashing = Hashing {
+        iterations: *[0, 0, 0, 1, 12, 100].choose(random).unwrap(),
+        salt: *[0, 0, 4, 8].choose(random).unwrap(),
+    };
     let minimum = TTLS.choose(random).unwrap();
     let ttl = TTLS.choose(random).unwrap();
     let mut needed = vec![
@@ -157,6 +220,8 @@ fn zone(random: &mut ChaCha8Rng) -> ZoneText {
         } else {
             signer
         },
+        keys,
+        hashing,
         needed,
         records: maker.records,
     }

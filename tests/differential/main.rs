@@ -118,9 +118,9 @@ fn differences(seed: u64, zones: usize, questions: usize) -> Tally {
             if shows_all && !compared.silent.is_empty() {
                 say(&format!("{question}: silence from {:?}", compared.silent));
             }
-            let (denial, signer) = (text.denial, text.signer);
+            let (denial, signer, keys) = (text.denial, text.signer, text.keys);
             let shown = |parts: &[Part]| {
-                format!("{denial:?} by {signer:?}: {parts:?}\n{question}\n{compared}")
+                format!("{denial:?} by {signer:?} with {keys:?}: {parts:?}\n{question}\n{compared}")
             };
             for (part, why) in &compared.differing {
                 if let (Some(why), Ok(words)) = (why, &reason)

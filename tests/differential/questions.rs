@@ -10,7 +10,7 @@ use rand_chacha::ChaCha8Rng;
 use shardns::wire::{Name, RrType};
 use shardns::zone::text::{self, Library};
 
-use super::exchange::Question;
+use super::exchange::{CLIENT_FLAGS, Edns, Question};
 
 const SIZES: [u16; 5] = [512, 1232, 1232, 1232, 4096];
 /// Types that zones may not have; ANY, and the two that are of no zone at all.
@@ -150,12 +150,12 @@ impl Subject {
         } else {
             RrType::from_text(TYPES.choose(random).unwrap().as_bytes()).unwrap()
         };
-        let edns = random
-            .random_bool(0.75)
-            .then(|| (*SIZES.choose(random).unwrap(), random.random_bool(0.7)));
+        let edns = random.random_bool(0.75).then(|| edns(random));
+        let flags = CLIENT_FLAGS.iter().filter(|_| random.random_bool(0.15));
         Question {
             name,
             rtype,
+            flags: flags.map(|(_, flag)| flag).sum(),
             edns,
             tcp: random.random_bool(0.1),
         }
@@ -191,6 +191,17 @@ impl Subject {
             }
         }
         name
+    }
+}
+
+/// Mostly as resolvers ask.
+fn edns(random: &mut ChaCha8Rng) -> Edns {
+    Edns {
+        size: *SIZES.choose(random).unwrap(),
+        signed: random.random_bool(0.7),
+        unknown_flags: random.random_bool(0.04),
+        unknown_option: random.random_bool(0.04),
+        version: u8::from(random.random_bool(0.02)),
     }
 }
 

@@ -6,8 +6,8 @@ use std::path::Path;
 use shardns::wire::{Name, RrType};
 use shardns::zone::text::{self, Library};
 
-use super::exchange::Question;
-use super::generate::{Denial, Signer, ZoneText};
+use super::exchange::{Edns, Question};
+use super::generate::{Denial, Hashing, Keys, Signer, ZoneText};
 use super::questions::Subject;
 use super::references::Served;
 use super::support::running::skip;
@@ -60,7 +60,12 @@ fn questions(subject: &Subject) -> Vec<Question> {
         .map(|(n, (name, rtype))| Question {
             name,
             rtype,
-            edns: Some((1232, n % 8 != 0)),
+            flags: 0,
+            edns: Some(Edns {
+                size: 1232,
+                signed: n % 8 != 0,
+                ..Edns::default()
+            }),
             tcp: n % 32 == 0,
         })
         .collect()
@@ -80,6 +85,8 @@ fn the_root_zone_signed_is_answered_as_others_do() {
         let text = ZoneText {
             denial,
             signer: Signer::Bind,
+            keys: Keys::One,
+            hashing: Hashing::default(),
             needed: Vec::new(),
             records: unsigned(Path::new(&path)),
         };

@@ -43,7 +43,7 @@ pub fn installed() -> Option<Vec<(Reference, PathBuf)>> {
             None => skip(&format!("{} is not installed", reference.program())),
         }
     }
-    let signers = ["dnssec-signzone", "ldns-signzone", "kzonesign"];
+    let signers = ["dnssec-signzone", "ldns-signzone", "kzonesign", "keymgr"];
     let missing = signers.iter().find(|signer| !sign::is_installed(signer));
     if let Some(missing) = missing {
         skip(&format!("{missing} is not installed"));
