@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use super::Silent;
 use crate::daemon::control::{self, Command, Reply};
 use crate::daemon::status::{Status, ThreadStatus};
+use crate::server::table::past_sockets;
 
 /// Where a server has its control socket that a service manager has started.
 pub const DEFAULT_PATH: &str = "/run/shardns/control";
@@ -161,7 +162,10 @@ fn summary(status: &Status) -> String {
             duration(status.counting_seconds)
         ),
     ];
-    lines.join("\n")
+    let past_sockets = past_sockets(&status.interfaces);
+    format!("{}\n{past_sockets}", lines.join("\n"))
+        .trim_end()
+        .into()
 }
 
 fn duration(seconds: f64) -> String {
@@ -231,5 +235,48 @@ fn zones(status: &Status) -> Table {
 fn right_align(table: &mut Table) {
     for column in table.column_iter_mut().skip(1) {
         column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::server::queues::{InterfaceTotals, QueueCounts};
+    use crate::sys::xdp::QueueTotals;
+
+    #[test]
+    fn queues_are_told_of_where_there_are_any() {
+        let mut status = Status::default();
+        assert_eq!(summary(&status).lines().count(), 6);
+        status.interfaces = vec![InterfaceTotals {
+            interface: "eth0".into(),
+            native: true,
+            queues: vec![QueueCounts {
+                queue: 1,
+                worker: 2,
+                zero_copy: false,
+                totals: QueueTotals {
+                    received: 70,
+                    sent: 60,
+                    no_frame: 5,
+                    ring_empty: 4,
+                    ring_full: 3,
+                    invalid: 0,
+                },
+            }],
+            passed: vec![("not_udp".into(), 12), ("elsewhere".into(), 1)],
+        }];
+        let said = summary(&status);
+        let said: Vec<&str> = said.lines().skip(6).map(str::trim_end).collect();
+        assert_eq!(
+            said,
+            [
+                "",
+                "eth0, past the sockets",
+                " queue  worker  received  sent  no frame  ring empty  ring full  invalid",
+                " 1           2        70    60         5           4          3        0",
+                "passed on to the kernel: 12 not udp, 1 elsewhere",
+            ]
+        );
     }
 }

@@ -2,6 +2,8 @@
 //! polled or drawn here.
 
 use super::status::{Status, ThreadStatus};
+use crate::server::queues::InterfaceTotals;
+use crate::sys::xdp::QueueTotals;
 
 /// What happened in a second, between two readings.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -19,9 +21,22 @@ pub struct Rates {
     pub total: ThreadRates,
     /// Requests that were taken past the sockets; `None` where none can be.
     pub past_sockets: Option<f64>,
+    /// Interfaces whose requests can be taken past the sockets.
+    pub interfaces: Vec<InterfaceRates>,
     /// The shares between which chance alone would leave a worker, where it is
     /// known how many flows there are.
     pub band: Option<(f64, f64)>,
+}
+
+/// What came in on an interface in a second.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct InterfaceRates {
+    /// Its name.
+    pub interface: String,
+    /// By queue: its number, its worker's, and what `QueueTotals::HEADINGS` name.
+    pub queues: Vec<(u32, u32, [f64; QueueTotals::HEADINGS.len()])>,
+    /// Frames that went on to the kernel, by the reason.
+    pub passed: Vec<(String, f64)>,
 }
 
 /// What a thread did in a second.
@@ -72,6 +87,7 @@ impl Rates {
             restarted,
             total: total(&workers, tcp.as_ref(), mean_batch(before, after)),
             past_sockets: past_sockets(before, after, seconds),
+            interfaces: interfaces(before, after, seconds),
             workers,
             tcp,
             band: band(&after.workers),
@@ -86,6 +102,32 @@ fn past_sockets(before: Option<&Status>, after: &Status, seconds: f64) -> Option
     };
     let more = taken(after).saturating_sub(before.map_or(0, taken));
     (!after.interfaces.is_empty()).then(|| ratio(more as f64, seconds).unwrap_or(0.0))
+}
+
+fn interfaces(before: Option<&Status>, after: &Status, seconds: f64) -> Vec<InterfaceRates> {
+    let rate = |now: u64, then: u64| ratio(now.saturating_sub(then) as f64, seconds).unwrap_or(0.0);
+    let rates = |now: &InterfaceTotals| {
+        let mut earlier = before.iter().flat_map(|before| &before.interfaces);
+        let then = earlier.find(|then| then.interface == now.interface);
+        let queues = now.queues.iter().map(|queue| {
+            let mut earlier = then.iter().flat_map(|then| &then.queues);
+            let then = earlier.find(|then| then.queue == queue.queue);
+            let then = then.map(|then| then.totals.numbers()).unwrap_or_default();
+            let numbers = queue.totals.numbers();
+            let rates = std::array::from_fn(|at| rate(numbers[at], then[at]));
+            (queue.queue, queue.worker, rates)
+        });
+        let passed = now.passed.iter().map(|(reason, frames)| {
+            let then = then.map_or(0, |then| of(&then.passed, reason));
+            (reason.clone(), rate(*frames, then))
+        });
+        InterfaceRates {
+            interface: now.interface.clone(),
+            queues: queues.collect(),
+            passed: passed.collect(),
+        }
+    };
+    after.interfaces.iter().map(rates).collect()
 }
 
 /// Where 95 of 100 times a worker's share would be by chance: that of so many
@@ -221,6 +263,7 @@ fn ratio(part: f64, whole: f64) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::queues::QueueCounts;
 
     fn worker(name: &str, received: u64, batches: u64) -> ThreadStatus {
         ThreadStatus {
@@ -281,6 +324,41 @@ mod tests {
         // 800 requests in 300 and 50 batches; those over TCP come in none.
         assert_eq!(rates.total.batch, Some(800.0 / 350.0));
         assert_eq!(rates.total.rcodes[0], ("NOERROR".into(), 405.0));
+    }
+
+    #[test]
+    fn rates_of_queues_are_of_the_time_between() {
+        let status = |seconds, received: u64| {
+            let totals = QueueTotals {
+                received,
+                ring_full: received / 100,
+                ..QueueTotals::default()
+            };
+            Status {
+                interfaces: vec![InterfaceTotals {
+                    interface: "eth0".into(),
+                    queues: vec![QueueCounts {
+                        queue: 3,
+                        totals,
+                        ..QueueCounts::default()
+                    }],
+                    passed: vec![("elsewhere".into(), received / 10)],
+                    ..InterfaceTotals::default()
+                }],
+                ..status(seconds, [received, 0], 0)
+            }
+        };
+        let rates = Rates::between(Some(&status(10.0, 1000)), &status(12.0, 2000));
+        assert_eq!(
+            rates.interfaces,
+            [InterfaceRates {
+                interface: "eth0".into(),
+                queues: vec![(3, 0, [500.0, 0.0, 0.0, 0.0, 5.0, 0.0])],
+                passed: vec![("elsewhere".into(), 50.0)],
+            }]
+        );
+        let mean = Rates::between(None, &status(10.0, 1000));
+        assert_eq!(mean.interfaces[0].passed[0].1, 10.0);
     }
 
     #[test]

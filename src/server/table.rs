@@ -8,6 +8,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use super::counters::{BATCH_CLASSES, COOKIES, SendFailure, Totals};
 use super::queues::InterfaceTotals;
+use crate::sys::xdp::QueueTotals;
 use crate::wire::Rcode;
 
 /// One row: who counted, and what.
@@ -31,6 +32,12 @@ pub fn show(rows: &[CounterRow], interfaces: &[InterfaceTotals]) -> String {
     if all.batches.iter().sum::<u64>() > 0 {
         let _ = writeln!(text, "\nbatches by size\n{}", batches(rows, &all));
     }
+    text + &past_sockets(interfaces)
+}
+
+/// The tables of interfaces that are read past the sockets, each behind an empty line.
+pub fn past_sockets(interfaces: &[InterfaceTotals]) -> String {
+    let mut text = String::new();
     for interface in interfaces {
         let _ = writeln!(
             text,
@@ -51,25 +58,10 @@ pub fn show(rows: &[CounterRow], interfaces: &[InterfaceTotals]) -> String {
 
 fn queues(interface: &InterfaceTotals) -> Table {
     let mut table = empty();
-    table.set_header([
-        "queue",
-        "worker",
-        "received",
-        "sent",
-        "no free frame",
-        "ring full",
-        "invalid",
-    ]);
+    table.set_header(["queue", "worker"].into_iter().chain(QueueTotals::HEADINGS));
     for queue in &interface.queues {
-        let numbers = [
-            u64::from(queue.queue),
-            queue.worker.into(),
-            queue.totals.received,
-            queue.totals.sent,
-            queue.totals.no_frame,
-            queue.totals.ring_full,
-            queue.totals.invalid,
-        ];
+        let place = [queue.queue.into(), queue.worker.into()];
+        let numbers = place.into_iter().chain(queue.totals.numbers());
         table.add_row(numbers.map(|number| number.to_string()));
     }
     right_align(&mut table);

@@ -8,6 +8,7 @@ use ratatui::layout::Rect;
 use ratatui::style::{Color, Modifier, Style};
 use ratatui::text::{Line, Span};
 
+use super::queues;
 use super::screen::Screen;
 use crate::cli::sources::plural;
 use crate::daemon::rates::{Rates, ThreadRates};
@@ -47,7 +48,7 @@ impl Look {
     }
 
     /// For what needs to be seen, with colours or without.
-    fn alarm(self) -> Style {
+    pub(super) fn alarm(self) -> Style {
         self.paint(Color::Red).add_modifier(Modifier::BOLD)
     }
 }
@@ -70,10 +71,16 @@ pub fn draw(screen: &mut Screen, frame: &mut Frame<'_>) {
         lines.pop();
     }
     let rows = rates.workers.len() + usize::from(rates.tcp.is_some());
+    let below: Vec<Line<'static>> = rates
+        .interfaces
+        .iter()
+        .flat_map(|interface| queues::lines(interface, screen.look))
+        .collect();
+    let rows = rows + below.len();
     screen.room = height.saturating_sub(lines.len() + 1 + usize::from(spacious));
     screen.room = screen.room.max(1);
     screen.above = screen.above.min(rows.saturating_sub(screen.room));
-    lines.extend(table(screen, width));
+    lines.extend(table(screen, width, below));
     if spacious {
         lines.resize(height - 1, Line::default());
         lines.push(foot(screen, rows));
@@ -108,7 +115,7 @@ fn head(screen: &Screen, width: usize) -> Vec<Line<'static>> {
 }
 
 /// Nobody's words shall move the cursor.
-fn clean(text: &str) -> String {
+pub(super) fn clean(text: &str) -> String {
     let visible = |c: char| if c.is_control() { ' ' } else { c };
     text.chars().map(visible).collect()
 }
@@ -279,7 +286,8 @@ fn columns(width: usize) -> Vec<Column> {
     columns
 }
 
-fn table(screen: &Screen, width: usize) -> Vec<Line<'static>> {
+/// The threads, and what stands below them.
+fn table(screen: &Screen, width: usize, below: Vec<Line<'static>>) -> Vec<Line<'static>> {
     let Some((_, rates)) = &screen.heard else {
         return Vec::new();
     };
@@ -294,7 +302,7 @@ fn table(screen: &Screen, width: usize) -> Vec<Line<'static>> {
     let mut lines = vec![Line::from_iter(headings).style(underlined)];
     let rows = rates.workers.iter().map(|worker| (worker, true));
     let rows = rows.chain(rates.tcp.iter().map(|tcp| (tcp, false)));
-    for (thread, is_worker) in rows.skip(screen.above).take(screen.room) {
+    let row = |(thread, is_worker): (&ThreadRates, bool)| {
         let mut spans = Vec::new();
         for &column in &columns {
             match column {
@@ -309,8 +317,10 @@ fn table(screen: &Screen, width: usize) -> Vec<Line<'static>> {
                 _ => spans.push(pad(column, &column.cell(thread, is_worker), bar).into()),
             }
         }
-        lines.push(Line::from(spans));
-    }
+        Line::from(spans)
+    };
+    let rows = rows.map(row).chain(below);
+    lines.extend(rows.skip(screen.above).take(screen.room));
     lines
 }
 
@@ -391,7 +401,10 @@ fn foot(screen: &Screen, rows: usize) -> Line<'static> {
     let keys: Cow<'static, str> = if rows > screen.room {
         let last = (screen.above + screen.room).min(rows);
         let first = screen.above + 1;
-        format!("q leaves  arrows scroll  threads {first} to {last} of {rows}").into()
+        let heard = screen.heard.as_ref();
+        let has_queues = heard.is_some_and(|(_, rates)| !rates.interfaces.is_empty());
+        let what = if has_queues { "lines" } else { "threads" };
+        format!("q leaves  arrows scroll  {what} {first} to {last} of {rows}").into()
     } else {
         "q leaves".into()
     };
@@ -399,7 +412,7 @@ fn foot(screen: &Screen, rows: usize) -> Line<'static> {
 }
 
 /// A rate: with a decimal where it is small, and thousands set apart.
-fn number(rate: f64) -> String {
+pub(super) fn number(rate: f64) -> String {
     if rate > 0.0 && rate < 9.95 {
         return format!("{rate:.1}");
     }

@@ -3,6 +3,7 @@
 //! does not answer does not keep keys from being read.
 
 mod draw;
+mod queues;
 mod screen;
 #[cfg(test)]
 mod tests;

@@ -9,6 +9,8 @@ use ratatui::style::{Color, Modifier};
 
 use super::*;
 use crate::daemon::status::{ThreadStatus, ZoneStatus};
+use crate::server::queues::{InterfaceTotals, QueueCounts};
+use crate::sys::xdp::QueueTotals;
 
 const PLAIN: Look = Look {
     color: false,
@@ -95,6 +97,55 @@ fn eighty_columns_show_all() {
             "tcp       -          0",
             "q leaves",
         ]
+    );
+}
+
+#[test]
+fn queues_stand_below_the_threads() {
+    let reading = |seconds: f64, received: u64| {
+        let queue = |number: u32, received| QueueCounts {
+            queue: number,
+            worker: number,
+            zero_copy: false,
+            totals: QueueTotals {
+                received,
+                sent: received,
+                no_frame: u64::from(number) * received / 1000,
+                ..QueueTotals::default()
+            },
+        };
+        Status {
+            interfaces: vec![InterfaceTotals {
+                interface: "eth0".into(),
+                native: true,
+                queues: vec![queue(0, 3 * received), queue(1, received)],
+                passed: vec![("not_udp".into(), received / 100), ("source".into(), 0)],
+            }],
+            ..status(seconds, &[3 * received, received])
+        }
+    };
+    let screen = &mut screen(PLAIN, [Ok(reading(10.0, 0)), Ok(reading(12.0, 2000))]);
+    let shown = lines(screen, 80, 14);
+    assert!(
+        shown[1].contains(" 4,000 past the sockets/s "),
+        "{}",
+        shown[1]
+    );
+    assert_eq!(
+        shown[8..],
+        [
+            "",
+            "eth0, past the sockets, a second",
+            "queue  worker  received      sent  no frame  ring empty  ring full   invalid",
+            "0           0     3,000     3,000         0           0          0         0",
+            "1           1     1,000     1,000       1.0           0          0         0",
+            "q leaves  arrows scroll  lines 1 to 8 of 9",
+        ]
+    );
+    screen.scroll(KeyEvent::new(KeyCode::End, KeyModifiers::NONE));
+    assert_eq!(
+        lines(screen, 80, 14)[12],
+        "passed on to the kernel: 10 not udp"
     );
 }
 

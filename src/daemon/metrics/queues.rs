@@ -32,6 +32,12 @@ impl Families<'_> {
             |queue| queue.no_frame,
         )?;
         self.of_queues(
+            "shardns_queue_ring_empty",
+            "Times that the kernel found no free frame in their ring.",
+            status,
+            |queue| queue.ring_empty,
+        )?;
+        self.of_queues(
             "shardns_queue_ring_full",
             "Datagrams lost because the ring of received ones was full.",
             status,

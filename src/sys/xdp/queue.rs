@@ -43,6 +43,10 @@ pub struct QueueTotals {
     pub sent: u64,
     /// Datagrams lost because no frame was free for them.
     pub no_frame: u64,
+    /// Times that the kernel looked for a free frame and their ring was empty. Where
+    /// frames are copied each of them is a datagram that is lost; where not, the card
+    /// may have some left.
+    pub ring_empty: u64,
     /// Datagrams lost because the ring of those received was full.
     pub ring_full: u64,
     /// Replies that the kernel found no place for, or did not understand.
@@ -50,6 +54,28 @@ pub struct QueueTotals {
 }
 
 impl QueueTotals {
+    /// A word for each number, in the order of `numbers`.
+    pub const HEADINGS: [&str; 6] = [
+        "received",
+        "sent",
+        "no frame",
+        "ring empty",
+        "ring full",
+        "invalid",
+    ];
+
+    /// All numbers.
+    pub fn numbers(&self) -> [u64; QueueTotals::HEADINGS.len()] {
+        [
+            self.received,
+            self.sent,
+            self.no_frame,
+            self.ring_empty,
+            self.ring_full,
+            self.invalid,
+        ]
+    }
+
     /// Datagrams that were lost.
     pub fn lost(&self) -> u64 {
         self.no_frame + self.ring_full
@@ -67,6 +93,7 @@ impl Queue {
             received: self.received.load(Ordering::Relaxed),
             sent: self.sent.load(Ordering::Relaxed),
             no_frame: kernel.rx_dropped,
+            ring_empty: kernel.rx_fill_ring_empty_descs,
             ring_full: kernel.rx_ring_full,
             invalid: kernel.rx_invalid_descs + kernel.tx_invalid_descs,
         }
