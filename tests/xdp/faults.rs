@@ -2,13 +2,17 @@
 //! what to do.
 
 use shardns::server::Server;
-use shardns::sys::xdp::Mode;
+use shardns::sys::xdp::{Interface, Mode, Options};
 
-use super::wire::ENDS;
+use super::wire::{ENDS, SERVER, Wire};
 use super::{config, demo, wire};
 
-fn fault(wire: &super::wire::Wire, interfaces: &[&str]) -> String {
-    let mut config = config(Mode::Auto, 1);
+fn fault(wire: &Wire, interfaces: &[&str]) -> String {
+    fault_of(wire, Mode::Auto, interfaces)
+}
+
+fn fault_of(wire: &Wire, mode: Mode, interfaces: &[&str]) -> String {
+    let mut config = config(mode, 1);
     let xdp = config.xdp.as_mut().unwrap();
     xdp.interfaces = interfaces.iter().map(|name| (*name).to_owned()).collect();
     match wire.at_server(|| Server::start(&config, demo())) {
@@ -62,5 +66,51 @@ fn what_is_in_the_way_is_said() {
         "{said}"
     );
     drop(first);
+    wire.at_server(|| Server::start(&config, demo())).unwrap();
+}
+
+/// Packets of the other end that are larger than a page have no room before a program.
+#[test]
+fn a_driver_that_runs_no_program_is_said_to_or_done_without() {
+    let Some(wire) = wire("driver") else { return };
+    super::wire::ip(&format!("-n {} link set {} mtu 9000", wire.client, ENDS[1]));
+    let said = fault_of(&wire, Mode::Native, &[ENDS[0]]);
+    assert!(
+        said.starts_with("the driver of xdp-server runs no XDP program (")
+            && said.contains("use --xdp-mode generic"),
+        "{said}"
+    );
+    let config = config(Mode::Auto, 1);
+    let server = wire.at_server(|| Server::start(&config, demo())).unwrap();
+    let told = server.told_of_queues();
+    assert!(
+        told[0].contains(", behind the driver (generic mode), "),
+        "{told:?}"
+    );
+}
+
+/// Its program is gone, and it has not let go of the queue.
+#[test]
+fn a_queue_that_somebody_reads_is_said_to_be_taken() {
+    let Some(wire) = wire("taken") else { return };
+    let open = || {
+        let served = format!("{}:53", SERVER[0]).parse().unwrap();
+        let options = Options {
+            mode: Mode::Native,
+            readers: 1,
+            width: 1,
+            reply: 512,
+        };
+        let (mut interface, ports) = Interface::open(ENDS[0], &[served], &options).unwrap();
+        interface.detach();
+        (interface, ports)
+    };
+    let reader = wire.at_server(open);
+    assert_eq!(
+        fault(&wire, &[ENDS[0]]),
+        "queue 0 of xdp-server is read by another process; stop that one first"
+    );
+    drop(reader);
+    let config = config(Mode::Native, 1);
     wire.at_server(|| Server::start(&config, demo())).unwrap();
 }

@@ -159,6 +159,7 @@ fn a_server_without_privileges_goes_on_past_the_sockets_and_tells() {
     assert_eq!(sum("shardns_queue_received_total{"), 4, "{metrics}");
     assert_eq!(sum("shardns_queue_sent_total{"), 4);
     assert_eq!(sum("shardns_queue_no_frame_total{"), 0);
+    assert!(metrics.contains("\nshardns_queue_ring_empty_total{"));
     // To learn where the server is, the client asks groups of stations.
     assert!(sum("shardns_passed_total{") > 0, "{metrics}");
     assert!(metrics.contains("interface=\"xdp-server\",queue=\"1\",worker=\"1\""));
@@ -201,10 +202,10 @@ fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
 }
 
 /// Around what answers: tells that there is a batch, and waits for leave to answer it.
-struct Held<R> {
-    inner: R,
-    begun: Sender<()>,
-    leave: Receiver<()>,
+pub(super) struct Held<R> {
+    pub inner: R,
+    pub begun: Sender<()>,
+    pub leave: Receiver<()>,
 }
 
 impl<R: Responder> Responder for Held<R> {
