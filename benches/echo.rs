@@ -126,7 +126,9 @@ fn echo_past(
         width: BATCH,
         reply: DEFAULT_EDNS_SIZE.into(),
     };
-    let (_interface, mut ports) = Interface::open(interface, &[address], &options)?;
+    let prepared = Interface::prepare(interface, &[address], &options)?;
+    let (interface, mut ports) = prepared.open(Duration::from_secs(2))?;
+    interface.enter(&ports)?;
     let port = ports.first_mut().context("the interface has no queue")?;
     let mut epoll = Epoll::new()?;
     epoll.add(port, 0)?;

@@ -262,9 +262,11 @@ mod tests {
                     ring_empty: 4,
                     ring_full: 3,
                     invalid: 0,
+                    busy: 2,
                 },
             }],
             passed: vec![("not_udp".into(), 12), ("elsewhere".into(), 1)],
+            gone: 0,
         }];
         let said = summary(&status);
         let said: Vec<&str> = said.lines().skip(6).map(str::trim_end).collect();
@@ -273,8 +275,8 @@ mod tests {
             [
                 "",
                 "eth0, past the sockets",
-                " queue  worker  received  sent  no frame  ring empty  ring full  invalid",
-                " 1           2        70    60         5           4          3        0",
+                " queue  worker  received  sent  no frame  ring empty  ring full  invalid  busy",
+                " 1           2        70    60         5           4          3        0     2",
                 "passed on to the kernel: 12 not udp, 1 elsewhere",
             ]
         );

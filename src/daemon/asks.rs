@@ -29,6 +29,8 @@ pub enum Ask {
     Watch(u32, Sender<io::Result<Subscription>>),
     /// Copies of all sockets; `None` where another process is being handed them.
     HandOver(Sender<Option<Handed>>),
+    /// To read nothing past the sockets any more.
+    LeaveQueues(Sender<()>),
     /// To go on as if nothing had been asked for.
     Withdraw,
     /// To leave the sockets to the process that has them too, but for what was not
@@ -92,6 +94,11 @@ impl Asks {
     /// Copies of all sockets.
     pub fn hand_over(&self) -> Option<Handed> {
         wait(self.ask(Ask::HandOver)?, Some(PATIENCE))?
+    }
+
+    /// Has the server leave what it reads past the sockets.
+    pub fn leave_queues(&self) -> Option<()> {
+        wait(self.ask(Ask::LeaveQueues)?, Some(PATIENCE))
     }
 
     /// Has the server go on with all its sockets, as before `hand_over`.

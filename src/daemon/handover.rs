@@ -20,8 +20,9 @@ pub enum Stage {
     /// There is none.
     #[default]
     None,
-    /// Another process has copies of all sockets.
-    Handed,
+    /// Another process has copies of all sockets; this one has left these interfaces
+    /// to it, which it read past the sockets.
+    Handed(Vec<String>),
     /// It answers, and this one could go on at any time.
     LetGo(Box<Kept>),
     /// This one ends with its last connection.
@@ -48,6 +49,8 @@ pub struct Kept {
     successor: u32,
     /// What the TCP thread had counted when it let go.
     counted: Box<Totals>,
+    /// Interfaces that were read past the sockets.
+    left: Vec<String>,
 }
 
 impl Daemon {
@@ -59,11 +62,7 @@ impl Daemon {
         match self.copy_all() {
             Ok(handed) => {
                 info!("another process takes the sockets over");
-                // No queue has two readers. The other one opens those that it wants,
-                // and until then, or where there is none after all, what comes in
-                // goes over the sockets.
-                self.server.leave_queues();
-                self.stage = Stage::Handed;
+                self.stage = Stage::Handed(Vec::new());
                 Some(handed)
             }
             Err(error) => {
@@ -91,6 +90,7 @@ impl Daemon {
                 listeners: sockets.listeners.len(),
                 metrics: metrics.is_some(),
                 counting_seconds: self.counting().as_secs_f64(),
+                interfaces: self.server.open_interfaces(),
             },
             sockets,
             control,
@@ -98,17 +98,33 @@ impl Daemon {
         })
     }
 
+    /// Leaves what is read past the sockets to the other process, which has all else
+    /// that it needs. No queue has two readers: until the other one reads them, what
+    /// comes in goes over the sockets.
+    pub(super) fn leave_queues(&mut self) {
+        let open = self.server.open_interfaces();
+        if let Stage::Handed(left) = &mut self.stage
+            && !open.is_empty()
+        {
+            if !self.server.leave_queues() {
+                warn!("a worker is slow to leave its queue; the other process waits for it");
+            }
+            left.extend(open);
+        }
+    }
+
     /// The other process is not to be after all.
     pub(super) fn withdraw(&mut self) {
-        if let Stage::Handed = self.stage {
-            warn!("the other process did not get ready; this one goes on as before");
+        if let Stage::Handed(left) = &self.stage {
+            let said = as_before(left);
+            warn!("the other process did not get ready; this one goes on {said}");
             self.stage = Stage::None;
         }
     }
 
     /// Leaves to the other process what it has taken, and reads the rest on.
     pub(super) fn let_go(&mut self, taken: &Taken, successor: u32) -> Option<Counted> {
-        let Stage::Handed = self.stage else {
+        let Stage::Handed(_) = self.stage else {
             return None;
         };
         let mut kept = match self.keep(taken, successor) {
@@ -119,6 +135,11 @@ impl Daemon {
                 return None;
             }
         };
+        // The other process does without those that it has not asked for.
+        self.leave_queues();
+        if let Stage::Handed(left) = std::mem::take(&mut self.stage) {
+            kept.left = left;
+        }
         self.server.let_go();
         if let Some(control) = &mut self.control {
             control.end();
@@ -131,7 +152,11 @@ impl Daemon {
         let tcp = Box::new(tcp);
         kept.counted = tcp.clone();
         self.stage = Stage::LetGo(Box::new(kept));
-        Some(Counted { workers, tcp })
+        Some(Counted {
+            workers,
+            tcp,
+            interfaces: self.server.interfaces(),
+        })
     }
 
     fn keep(&mut self, taken: &Taken, successor: u32) -> io::Result<Kept> {
@@ -147,6 +172,7 @@ impl Daemon {
             surplus,
             successor,
             counted: Box::default(),
+            left: Vec::new(),
         })
     }
 
@@ -167,7 +193,8 @@ impl Daemon {
         let Stage::LetGo(kept) = std::mem::take(&mut self.stage) else {
             return;
         };
-        warn!("the other process is gone; this one goes on");
+        let said = as_before(&kept.left);
+        warn!("the other process is gone; this one goes on {said}");
         let mut server = match self.another_on(kept.sockets, true) {
             Ok(server) => server,
             Err(error) => return error!("cannot go on: {error}"),
@@ -177,7 +204,7 @@ impl Daemon {
             surplus.let_go();
             workers.extend(surplus.to_carry().0);
         }
-        server.carry_on(&workers, &tcp);
+        server.carry_on(&workers, &tcp, &self.server.interfaces());
         // Connections that are open stay with their thread.
         let before = std::mem::replace(&mut self.server, server);
         self.retired.push(before);
@@ -221,7 +248,21 @@ impl Daemon {
         let _ = retired.answer.send(Counted {
             workers: std::mem::take(&mut retired.surplus),
             tcp: Box::new(self.server.to_carry().1.since(&retired.counted)),
+            interfaces: Vec::new(),
         });
         true
     }
+}
+
+/// How a server goes on that has left these interfaces to another one. To take them
+/// again needs privileges that it has given up.
+fn as_before(left: &[String]) -> String {
+    if left.is_empty() {
+        return "as before".into();
+    }
+    format!(
+        "over its sockets alone, and past them on {} no more, until it is started anew or taken \
+            over from",
+        left.join(" and ")
+    )
 }

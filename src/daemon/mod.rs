@@ -39,7 +39,7 @@ use crate::server::snapshot::Snapshot;
 use crate::server::{Config, Event, Server};
 use crate::sys::limits;
 pub use asks::{Ask, Asks};
-use control::Control;
+use control::{Control, Counted};
 use dnstap::Dnstap;
 use handover::Stage;
 use metrics::Metrics;
@@ -142,7 +142,7 @@ impl Daemon {
         match takeover.ready(taken) {
             Answer::LetGo(counted) => {
                 info!("took over from process {}", takeover.offer.pid);
-                self.server.carry_on(&counted.workers, &counted.tcp);
+                self.carry_on(&counted);
                 self.predecessor = takeover.watch(self.asks.0.clone()).ok();
             }
             Answer::Silent => {
@@ -177,7 +177,7 @@ impl Daemon {
             // A server that has let go has no thread that reports.
             let none = never();
             let events = match self.stage {
-                Stage::None | Stage::Handed => self.server.events(),
+                Stage::None | Stage::Handed(_) => self.server.events(),
                 _ => &none,
             };
             select! {
@@ -257,6 +257,10 @@ impl Daemon {
                     self.withdraw();
                 }
             }
+            Ask::LeaveQueues(answer) => {
+                self.leave_queues();
+                let _ = answer.send(());
+            }
             Ask::Withdraw => self.withdraw(),
             Ask::LetGo(taken, process, answer) => {
                 let counted = self.let_go(&taken, process);
@@ -266,9 +270,18 @@ impl Daemon {
             }
             Ask::Resume => self.resume(),
             Ask::Retire(answer) => self.retire(answer),
-            Ask::CarryOn(counted) => self.server.carry_on(&counted.workers, &counted.tcp),
+            Ask::CarryOn(counted) => self.carry_on(&counted),
         }
         ControlFlow::Continue(())
+    }
+
+    fn carry_on(&mut self, counted: &Counted) {
+        let Counted {
+            workers,
+            tcp,
+            interfaces,
+        } = counted;
+        self.server.carry_on(workers, tcp, interfaces);
     }
 
     fn start_dnstap(&mut self) -> io::Result<()> {

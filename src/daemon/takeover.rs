@@ -7,6 +7,8 @@
 //! old: offer               ◀─       how many sockets there are
 //! new: go                  ─▶
 //! old: descriptors         ◀─  both have all sockets, the old one reads them
+//! new: leave queues        ─▶  what is read past the sockets is left, where both want
+//! old: queues left         ◀─      it; what comes in goes over the sockets
 //! new starts its workers       both read them
 //! new: ready, taken        ─▶  old: its workers end after the batch in hand;
 //!                                   what was not taken it reads on
@@ -59,6 +61,10 @@ pub struct Offer {
     pub metrics: bool,
     /// Seconds since counting began.
     pub counting_seconds: f64,
+    /// Interfaces that it reads past the sockets, and goes on to until it is told to
+    /// leave them.
+    #[serde(default)]
+    pub interfaces: Vec<String>,
 }
 
 /// What is handed over.
@@ -119,7 +125,7 @@ pub(super) fn give(lines: &mut Lines, asks: &Asks) -> io::Result<()> {
         let words = "another process is taking the sockets over, or the server is about to end";
         return lines.send(&Reply::Error(words.into()));
     };
-    let (taken, process) = match hand(lines, handed) {
+    let (taken, process) = match hand(lines, handed, asks) {
         Ok(ready) => ready,
         Err(error) => {
             asks.withdraw();
@@ -145,7 +151,7 @@ pub(super) fn give(lines: &mut Lines, asks: &Asks) -> io::Result<()> {
 
 /// Hands everything over; returns what has been taken when it is being answered, and
 /// by which process.
-fn hand(lines: &mut Lines, handed: Handed) -> io::Result<(Taken, u32)> {
+fn hand(lines: &mut Lines, handed: Handed, asks: &Asks) -> io::Result<(Taken, u32)> {
     lines.send(&Reply::Offer(handed.offer.clone()))?;
     if lines.receive()? != Some(Command::Go) {
         return Err(io::ErrorKind::UnexpectedEof.into());
@@ -154,9 +160,16 @@ fn hand(lines: &mut Lines, handed: Handed) -> io::Result<(Taken, u32)> {
     // The new process has its own copies by now.
     drop(handed);
     lines.set_patience(Some(STARTING))?;
-    match lines.receive()? {
-        Some(Command::Ready { taken, process }) => Ok((taken, process)),
-        _ => Err(io::ErrorKind::UnexpectedEof.into()),
+    loop {
+        match lines.receive()? {
+            Some(Command::LeaveQueues) => {
+                // Without a word where the server is ending: it leaves them then, too.
+                asks.leave_queues().ok_or(io::ErrorKind::UnexpectedEof)?;
+                lines.send(&Reply::QueuesLeft)?;
+            }
+            Some(Command::Ready { taken, process }) => return Ok((taken, process)),
+            _ => return Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 }
 
@@ -214,6 +227,27 @@ impl Takeover {
         let handed = Handed::sort(offer.clone(), descriptors);
         let handed = handed.ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
         Ok(Some((Takeover { lines, offer }, handed)))
+    }
+
+    /// Has the other process leave what it reads past the sockets. To be called when all
+    /// else is there that is needed to read it here: it cannot take it back.
+    ///
+    /// # Errors
+    ///
+    /// A server that stands still. One that has died has left it, too.
+    pub fn leave_queues(&mut self) -> io::Result<()> {
+        let said = self.lines.send(&Command::LeaveQueues);
+        let _ = self.lines.set_patience(Some(LETTING_GO));
+        match said.and_then(|()| self.lines.receive::<Reply>()) {
+            Err(error) if is_timeout(&error) => Err(io::Error::new(
+                error.kind(),
+                format!(
+                    "process {} does not leave its queues; it stands still",
+                    self.offer.pid
+                ),
+            )),
+            _ => Ok(()),
+        }
     }
 
     /// Says that so much of what was handed over is being answered.

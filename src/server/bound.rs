@@ -10,8 +10,8 @@ use super::bind::{self, Held};
 use super::handed;
 use super::inherited::{self, Inherited, Sockets, Taken};
 use super::placement::{self, PlacementError, Seat};
-use super::{Config, Server, StartError, queues};
-use crate::sys::xdp::{Interface, QueuePort};
+use super::queues::{self, Opened, Readers};
+use super::{Config, Server, StartError};
 use crate::zone::Zones;
 
 /// A server whose sockets are bound and take datagrams in, and that has no
@@ -21,7 +21,7 @@ pub struct Bound {
     pub(super) seats: Vec<Seat>,
     pub(super) held: Held,
     /// Interfaces that are read past the sockets.
-    pub(super) queues: Vec<(Interface, Vec<QueuePort>)>,
+    pub(super) queues: Opened,
     taken: Taken,
 }
 
@@ -32,19 +32,24 @@ impl Bound {
     ///
     /// A sentence for the first thing that cannot be had.
     pub fn bind(config: &Config) -> Result<Bound, StartError> {
-        Bound::bind_beside(config, Inherited::default())
+        Bound::bind_beside(config, Inherited::default(), &mut Readers::nobody())
     }
 
     /// Binds everything that `config` asks for and that is not there already. What
     /// is there and is not asked for is closed here. Groups that were there are
-    /// steered by `Server::steer`, once nobody else needs them as they were.
+    /// steered by `Server::steer`, once nobody else needs them as they were. Interfaces
+    /// that somebody reads past the sockets he leaves when all else is there.
     ///
     /// # Errors
     ///
     /// As `bind`.
-    pub fn bind_beside(config: &Config, inherited: Inherited) -> Result<Bound, StartError> {
+    pub fn bind_beside(
+        config: &Config,
+        inherited: Inherited,
+        readers: &mut Readers<'_>,
+    ) -> Result<Bound, StartError> {
         let mut bound = Bound::take(config, inherited)?;
-        bound.open_queues()?;
+        bound.open_queues(readers)?;
         // Whoever had the sockets before may still need its own program.
         if bound.taken == Taken::default() {
             bind::steer(config, &bound.held.groups, &bound.seats)?;
@@ -79,8 +84,9 @@ impl Bound {
         })
     }
 
-    fn open_queues(&mut self) -> Result<(), StartError> {
-        self.queues = queues::open(&self.config, self.seats.len(), &self.addresses())?;
+    fn open_queues(&mut self, readers: &mut Readers<'_>) -> Result<(), StartError> {
+        let (workers, served) = (self.seats.len(), self.addresses());
+        self.queues = queues::open(&self.config, workers, &served, readers)?;
         Ok(())
     }
 
@@ -129,7 +135,7 @@ impl Bound {
             queues: Vec::new(),
             taken: Taken::default(),
         };
-        bound.open_queues()?;
+        bound.open_queues(&mut Readers::nobody())?;
         Ok(bound)
     }
 

@@ -45,7 +45,7 @@ use counters::{Counters, Gauges, Totals};
 use order::{Order, Orders};
 use placement::{PlacementError, Seat};
 use ports::AnyPort;
-use queues::Queues;
+use queues::{InterfaceTotals, Queues};
 use rate_limit::Limiter;
 use snapshot::{Snapshot, Snapshots, View};
 use tap::Tap;
@@ -410,8 +410,10 @@ impl Server {
     }
 
     /// Goes on from what a server before this one has counted: by worker, of which
-    /// there may have been another number, and the TCP thread's.
-    pub fn carry_on(&mut self, workers: &[Totals], tcp: &Totals) {
+    /// there may have been another number, the TCP thread's, and of interfaces that
+    /// were read past the sockets.
+    pub fn carry_on(&mut self, workers: &[Totals], tcp: &Totals, interfaces: &[InterfaceTotals]) {
+        self.queues.carry_on(interfaces, self.seats.len());
         let (carried, carried_tcp) = &mut self.carried;
         let own = carried.len();
         for (index, totals) in workers.iter().enumerate() {

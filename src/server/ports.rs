@@ -2,6 +2,8 @@
 
 use std::os::fd::{AsRawFd, RawFd};
 
+use crossbeam_channel::Sender;
+
 use crate::sys::port::SocketPort;
 use crate::sys::xdp::QueuePort;
 
@@ -10,8 +12,12 @@ pub enum AnyPort {
     /// A socket.
     Socket(SocketPort),
     /// A queue, read past the sockets.
-    Queue(QueuePort),
+    Queue(QueuePort, Hold),
 }
+
+/// Goes with a queue and closes after it, so that the other end sees when the last of
+/// them is left. Nothing is ever sent.
+pub type Hold = Sender<std::convert::Infallible>;
 
 impl AnyPort {
     /// True for a queue in which datagrams wait: that is seen without a call. Of a
@@ -20,13 +26,29 @@ impl AnyPort {
     pub fn has_waiting(&self) -> bool {
         match self {
             AnyPort::Socket(_) => false,
-            AnyPort::Queue(port) => port.has_waiting(),
+            AnyPort::Queue(port, _) => port.has_waiting(),
         }
     }
 
     /// True for a queue.
     pub fn is_queue(&self) -> bool {
-        matches!(self, AnyPort::Queue(_))
+        matches!(self, AnyPort::Queue(..))
+    }
+
+    /// Calls once more for what the kernel has not taken of a queue.
+    pub fn push_rest(&mut self) {
+        if let AnyPort::Queue(port, _) = self {
+            port.push_rest();
+        }
+    }
+
+    /// True where replies of a queue are still on their way, and would be lost if it
+    /// were left.
+    pub fn is_sending(&mut self) -> bool {
+        match self {
+            AnyPort::Socket(_) => false,
+            AnyPort::Queue(port, _) => port.is_sending(),
+        }
     }
 
     /// Closes the socket, unless somebody else has it too, and returns what was
@@ -34,7 +56,7 @@ impl AnyPort {
     pub fn close(self) -> Option<u64> {
         match self {
             AnyPort::Socket(port) => port.close(),
-            AnyPort::Queue(_) => None,
+            AnyPort::Queue(..) => None,
         }
     }
 }
@@ -43,7 +65,7 @@ impl AsRawFd for AnyPort {
     fn as_raw_fd(&self) -> RawFd {
         match self {
             AnyPort::Socket(port) => port.socket().as_raw_fd(),
-            AnyPort::Queue(port) => port.as_raw_fd(),
+            AnyPort::Queue(port, _) => port.as_raw_fd(),
         }
     }
 }
@@ -51,11 +73,5 @@ impl AsRawFd for AnyPort {
 impl From<SocketPort> for AnyPort {
     fn from(port: SocketPort) -> AnyPort {
         AnyPort::Socket(port)
-    }
-}
-
-impl From<QueuePort> for AnyPort {
-    fn from(port: QueuePort) -> AnyPort {
-        AnyPort::Queue(port)
     }
 }

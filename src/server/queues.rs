@@ -1,23 +1,53 @@
 //! Queues that are read past the sockets: opened before the workers start, left
 //! before they end, and counted in between and afterwards.
 
+use std::convert::Infallible;
+use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
+use crossbeam_channel::{Receiver, RecvTimeoutError};
 use serde::{Deserialize, Serialize};
 
-use super::Server;
 use super::config::{Config, Xdp};
 use super::order::Order;
 use super::ports::AnyPort;
-use crate::sys::xdp::{Interface, Options, Passed, Queue, QueuePort, QueueTotals, XdpError};
+use super::{Server, StartError, worker};
+use crate::sys::xdp::{
+    Interface, Options, Passed, Prepared, Queue, QueuePort, QueueTotals, XdpError,
+};
+
+/// How long a queue may stay busy that somebody has left just now, as a server that was
+/// killed: the kernel frees it some 40 ms later, or when it has freed all else.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// The same where whoever left it may have had much to answer.
+const PATIENCE_AFTER_ANOTHER: Duration = Duration::from_secs(5);
+/// How long workers may take until they have left their queues: longer than they answer
+/// what lies there.
+const LEAVING: Duration = Duration::from_millis(500);
+const _: () = assert!(LEAVING.as_millis() > worker::DRAIN.as_millis());
+/// What is waited for as long as this is told.
+const LONG: Duration = Duration::from_secs(1);
 
 /// Interfaces with their queues.
-#[derive(Default)]
 pub struct Queues {
     open: Vec<Interface>,
-    /// What was counted of those that are not open any more.
+    /// What was counted of those that are not open any more, here and by servers before
+    /// this one.
     ended: Vec<InterfaceTotals>,
+    /// Disconnected when every worker has left its queues.
+    left: Receiver<Infallible>,
+}
+
+impl Default for Queues {
+    fn default() -> Queues {
+        Queues {
+            open: Vec::new(),
+            ended: Vec::new(),
+            left: crossbeam_channel::never(),
+        }
+    }
 }
 
 /// What was counted of an interface.
@@ -32,6 +62,8 @@ pub struct InterfaceTotals {
     pub queues: Vec<QueueCounts>,
     /// Frames that went on to the kernel, by the reason, where there were any.
     pub passed: Vec<(String, u64)>,
+    /// Times that it was removed from the system while it was read.
+    pub gone: u64,
 }
 
 /// A queue, and what was counted of it.
@@ -49,39 +81,109 @@ pub struct QueueCounts {
     pub totals: QueueTotals,
 }
 
+/// Who reads interfaces past the sockets that are wanted here.
+pub struct Readers<'r> {
+    /// The interfaces, by name.
+    pub interfaces: &'r [String],
+    /// Has them left.
+    pub leave: Box<dyn FnMut() -> io::Result<()> + 'r>,
+}
+
+impl Readers<'_> {
+    /// Nobody.
+    pub fn nobody() -> Readers<'static> {
+        Readers {
+            interfaces: &[],
+            leave: Box::new(|| Ok(())),
+        }
+    }
+}
+
+/// Interfaces with the ports that read them, in the order of the configuration.
+pub type Opened = Vec<(Interface, Vec<QueuePort>)>;
+
+/// Sees whether the queues that `config` asks for can be had, as far as that can be told
+/// while somebody else reads them.
+///
+/// # Errors
+///
+/// A sentence for the first thing that is in the way.
+pub fn check(config: &Config) -> Result<(), XdpError> {
+    let Some(Xdp { interfaces, .. }) = &config.xdp else {
+        return Ok(());
+    };
+    let options = options(config, 1);
+    let mut interfaces = interfaces.iter();
+    interfaces.try_for_each(|interface| Interface::check(interface, &options))
+}
+
 /// Opens the queues that `config` asks for, one a worker, and returns the ports, by
-/// interface.
+/// interface. Who reads them until then is told to leave them when all else is there.
 pub fn open(
     config: &Config,
     workers: usize,
     served: &[SocketAddr],
-) -> Result<Vec<(Interface, Vec<QueuePort>)>, XdpError> {
-    let Some(Xdp { interfaces, mode }) = &config.xdp else {
+    readers: &mut Readers<'_>,
+) -> Result<Opened, StartError> {
+    let Some(Xdp { interfaces, .. }) = &config.xdp else {
         return Ok(Vec::new());
     };
-    let options = Options {
-        mode: *mode,
+    let options = options(config, workers);
+    let prepared = interfaces
+        .iter()
+        .map(|interface| Interface::prepare(interface, served, &options))
+        .collect::<Result<Vec<Prepared>, _>>()?;
+    let is_held = |one: &Prepared| {
+        let is_read = readers.interfaces.iter().any(|name| name == one.name());
+        // What they lack of memory may be what the other one takes.
+        is_read || !(readers.interfaces.is_empty() || one.has_memory())
+    };
+    // What nobody reads first: if that cannot be had, nobody has left anything for it.
+    let (held, free): (Vec<_>, Vec<_>) = prepared.into_iter().partition(is_held);
+    let open = |patience| move |one: Prepared| one.open(patience);
+    let mut opened = free
+        .into_iter()
+        .map(open(PATIENCE))
+        .collect::<Result<Opened, _>>()?;
+    if !held.is_empty() {
+        (readers.leave)().map_err(|error| StartError::System {
+            what: "past the sockets".into(),
+            error,
+        })?;
+        for one in held {
+            opened.push(one.open(PATIENCE_AFTER_ANOTHER)?);
+        }
+    }
+    let place = |(one, _): &(Interface, _)| interfaces.iter().position(|name| *name == one.name);
+    opened.sort_by_key(place);
+    // Nothing is taken from the sockets before all is there.
+    for (interface, ports) in &opened {
+        interface.enter(ports)?;
+    }
+    Ok(opened)
+}
+
+fn options(config: &Config, workers: usize) -> Options {
+    Options {
+        mode: config.xdp.as_ref().map(|xdp| xdp.mode).unwrap_or_default(),
         readers: workers,
         width: config.batch,
         reply: config.settings.edns_size.into(),
-    };
-    interfaces
-        .iter()
-        .map(|interface| Interface::open(interface, served, &options))
-        .collect()
+    }
 }
 
 impl Queues {
     /// Keeps the interfaces and deals out the ports, to each worker its own of each.
-    pub fn deal(
-        opened: Vec<(Interface, Vec<QueuePort>)>,
-        workers: usize,
-    ) -> (Queues, Vec<Vec<AnyPort>>) {
+    pub fn deal(opened: Opened, workers: usize) -> (Queues, Vec<Vec<AnyPort>>) {
         let mut dealt: Vec<Vec<AnyPort>> = (0..workers).map(|_| Vec::new()).collect();
-        let mut queues = Queues::default();
+        let (hold, left) = crossbeam_channel::bounded(0);
+        let mut queues = Queues {
+            left,
+            ..Queues::default()
+        };
         for (interface, ports) in opened {
             for (hand, port) in dealt.iter_mut().zip(ports) {
-                hand.push(port.into());
+                hand.push(AnyPort::Queue(port, hold.clone()));
             }
             queues.open.push(interface);
         }
@@ -106,24 +208,102 @@ impl Queues {
         self.open.iter_mut().for_each(Interface::detach);
     }
 
+    /// The interfaces that are read, by name.
+    pub fn names(&self) -> Vec<String> {
+        self.open.iter().map(|one| one.name.clone()).collect()
+    }
+
+    /// Looks at the interfaces once more, which may have gone or have another MTU by now;
+    /// returns what there is to say, a sentence for each.
+    pub fn follow(&mut self) -> Vec<String> {
+        let mut said = Vec::new();
+        for one in &mut self.open {
+            if one.has_gone() {
+                said.push(format!(
+                    "{} was removed while it was read past the sockets; this server goes on over \
+                        the sockets, also where an interface of this name comes back, until it is \
+                        started anew or taken over from",
+                    one.name
+                ));
+            } else if let Err(error) = one.follow_mtu() {
+                said.push(format!(
+                    "{error}; its datagrams go over the sockets from now on"
+                ));
+            }
+        }
+        said
+    }
+
+    /// Waits until every worker has left its queues, which they do after an order, or
+    /// until that has taken too long; false then.
+    fn wait_until_left(&self) -> bool {
+        self.left.recv_timeout(LEAVING) == Err(RecvTimeoutError::Disconnected)
+    }
+
     /// Closes what the workers have left, and keeps what was counted.
     pub fn end(&mut self) {
-        let ended = self.open.drain(..).map(|interface| totals(&interface));
-        self.ended.extend(ended);
+        for interface in self.open.drain(..) {
+            add(&mut self.ended, &totals(&interface));
+        }
+    }
+
+    /// Goes on from what a server before this one has counted, with so many workers.
+    pub fn carry_on(&mut self, counted: &[InterfaceTotals], workers: usize) {
+        for interface in counted {
+            let mut interface = interface.clone();
+            for queue in &mut interface.queues {
+                queue.worker %= workers.max(1) as u32;
+            }
+            add(&mut self.ended, &interface);
+        }
     }
 
     /// What was counted, by interface.
     pub fn totals(&self) -> Vec<InterfaceTotals> {
-        let open = self.open.iter().map(totals);
-        self.ended.iter().cloned().chain(open).collect()
+        let mut all = Vec::new();
+        // As they are read now, and after them what was read before.
+        let now = self.open.iter().map(totals);
+        now.for_each(|interface| add(&mut all, &interface));
+        let ended = self.ended.iter();
+        ended.for_each(|interface| add(&mut all, interface));
+        all
     }
 
     /// Datagrams that were lost on the queues of a worker.
     pub fn lost(&self, worker: usize) -> u64 {
         let open = self.open.iter().filter_map(|one| one.queues.get(worker));
-        let ended = self.ended.iter().filter_map(|one| one.queues.get(worker));
         let open = open.map(|queue| queue.totals().lost());
+        let ended = self.ended.iter().flat_map(|one| &one.queues);
+        let ended = ended.filter(|queue| queue.worker as usize == worker);
         open.chain(ended.map(|queue| queue.totals.lost())).sum()
+    }
+}
+
+/// Adds what was counted of an interface to what was counted of it already.
+fn add(all: &mut Vec<InterfaceTotals>, more: &InterfaceTotals) {
+    match all.iter_mut().find(|one| one.interface == more.interface) {
+        Some(known) => known.add(more),
+        None => all.push(more.clone()),
+    }
+}
+
+impl InterfaceTotals {
+    /// Adds what was counted of the same interface, by whoever read it.
+    fn add(&mut self, more: &InterfaceTotals) {
+        for queue in &more.queues {
+            match self.queues.iter_mut().find(|own| own.queue == queue.queue) {
+                Some(own) => own.totals = own.totals.plus(&queue.totals),
+                None => self.queues.push(*queue),
+            }
+        }
+        self.queues.sort_by_key(|queue| queue.queue);
+        for (reason, frames) in &more.passed {
+            match self.passed.iter_mut().find(|(own, _)| own == reason) {
+                Some((_, own)) => *own += frames,
+                None => self.passed.push((reason.clone(), *frames)),
+            }
+        }
+        self.gone += more.gone;
     }
 }
 
@@ -138,23 +318,29 @@ impl Server {
         self.queues.totals()
     }
 
-    /// Looks at interfaces that are read past the sockets once more, whose MTU may be
-    /// another by now; returns what there is to say, a sentence for each.
+    /// The interfaces that are read past the sockets now, by name.
+    pub fn open_interfaces(&self) -> Vec<String> {
+        self.queues.names()
+    }
+
+    /// Looks at interfaces that are read past the sockets once more, which may have gone
+    /// or have another MTU by now; returns what there is to say, a sentence for each.
     pub fn follow_interfaces(&mut self) -> Vec<String> {
-        let open = self.queues.open.iter_mut();
-        open.filter_map(|interface| interface.follow_mtu().err())
-            .map(|error| format!("{error}; its datagrams go over the sockets from now on"))
-            .collect()
+        self.queues.follow()
     }
 
     /// Has everything go over the sockets from now on, and leaves the interfaces to
-    /// whoever opens them next. What lies in queues is answered.
-    pub fn leave_queues(&mut self) {
-        if self.queues.are_open() {
-            self.queues.detach();
-            self.give(Order::LeaveQueues);
-            self.queues.end();
+    /// whoever opens them next. What lies in queues is answered. False where a worker
+    /// has not left its own within half a second.
+    pub fn leave_queues(&mut self) -> bool {
+        if !self.queues.are_open() {
+            return true;
         }
+        self.queues.detach();
+        self.give(Order::LeaveQueues);
+        let is_left = self.queues.wait_until_left();
+        self.queues.end();
+        is_left
     }
 }
 
@@ -174,6 +360,7 @@ fn totals(interface: &Interface) -> InterfaceTotals {
             .filter(|(_, frames)| *frames > 0)
             .map(|((_, reason), frames)| ((*reason).to_owned(), frames))
             .collect(),
+        gone: interface.is_gone().into(),
     }
 }
 
@@ -208,6 +395,10 @@ fn told(interface: &Interface, workers: usize) -> String {
         if let Some(command) = command(workers) {
             sentence += &format!(" (`{command}` makes more where the card has them)");
         }
+    }
+    if interface.waited > LONG {
+        let seconds = interface.waited.as_secs_f64();
+        sentence += &format!("; it was free of who read it before after {seconds:.1} s");
     }
     sentence
 }

@@ -91,6 +91,7 @@ impl<R: Responder> Worker<R> {
             let wait = self.exchange.idle.wait(&self.ports);
             if !self.exchange_all(wait) {
                 self.exchange.responder.idle();
+                self.ports.iter_mut().for_each(AnyPort::push_rest);
             }
         }
     }
@@ -117,7 +118,7 @@ impl<R: Responder> Worker<R> {
             if self.exchange.idle.is_ready(number) {
                 any |= match port {
                     AnyPort::Socket(port) => self.exchange.batch(number, port, wait),
-                    AnyPort::Queue(port) => self.exchange.batch(number, port, wait),
+                    AnyPort::Queue(port, _) => self.exchange.batch(number, port, wait),
                 };
             }
         }
@@ -125,13 +126,27 @@ impl<R: Responder> Worker<R> {
     }
 
     /// Answers what is queued already on the ports that are meant, a batch of each
-    /// in turn, so that a flood on one does not use up the time of the others.
+    /// in turn, so that a flood on one does not use up the time of the others, and sees
+    /// the replies off.
     fn drain(&mut self, is_meant: impl Fn(&AnyPort) -> bool) {
         let end = Instant::now() + DRAIN;
         self.exchange.idle.look_at(self.ports.iter().map(is_meant));
         while self.exchange.idle.is_any_ready() && Instant::now() < end {
             self.exchange_all(Wait::No);
         }
+        while self.is_sending() && Instant::now() < end {
+            std::thread::yield_now();
+        }
+    }
+
+    /// True where replies are still on their way. Every port is asked, since asking has
+    /// it go on sending.
+    fn is_sending(&mut self) -> bool {
+        let mut any = false;
+        for port in &mut self.ports {
+            any |= port.is_sending();
+        }
+        any
     }
 
     /// Goes on over the sockets alone.

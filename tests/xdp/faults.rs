@@ -1,6 +1,8 @@
 //! Interfaces that cannot be read past the sockets: each has a sentence that says
 //! what to do.
 
+use std::time::Duration;
+
 use shardns::server::Server;
 use shardns::sys::xdp::{Interface, Mode, Options};
 
@@ -101,7 +103,8 @@ fn a_queue_that_somebody_reads_is_said_to_be_taken() {
             width: 1,
             reply: 512,
         };
-        let (mut interface, ports) = Interface::open(ENDS[0], &[served], &options).unwrap();
+        let prepared = Interface::prepare(ENDS[0], &[served], &options).unwrap();
+        let (mut interface, ports) = prepared.open(Duration::ZERO).unwrap();
         interface.detach();
         (interface, ports)
     };

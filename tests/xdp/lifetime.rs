@@ -4,7 +4,6 @@
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender};
@@ -16,29 +15,29 @@ use shardns::sys::xdp::Mode;
 
 use super::support::query;
 use super::support::running::Running;
-use super::wire::{ENDS, SERVER, Wire};
+use super::wire::{CLIENT, ENDS, SERVER, Wire};
 use super::{PATIENCE, client, config, demo, receive, taken, wire};
 
-pub(super) fn has_program(wire: &Wire) -> bool {
+pub fn has_program(wire: &Wire) -> bool {
     let link = super::wire::ip(&format!("-n {} -d link show {}", wire.server, ENDS[0]));
     link.contains("prog/xdp")
 }
 
 /// The program past the sockets, in the server's namespace, with more arguments.
-pub(super) fn serve(wire: &Wire, arguments: &[&str]) -> Running {
+pub fn serve(wire: &Wire, arguments: &[&str]) -> Running {
     serve_over_sockets(wire, &[&["--xdp", ENDS[0]], arguments].concat())
 }
 
-fn serve_over_sockets(wire: &Wire, arguments: &[&str]) -> Running {
+pub fn serve_over_sockets(wire: &Wire, arguments: &[&str]) -> Running {
     Running::spawn(&mut command(wire, arguments))
 }
 
-fn command(wire: &Wire, arguments: &[&str]) -> Command {
+pub fn command(wire: &Wire, arguments: &[&str]) -> Command {
     command_by(wire, &[], &[&["--workers", "2"], arguments].concat())
 }
 
 /// The same, started by this command.
-fn command_by(wire: &Wire, starter: &[&str], arguments: &[&str]) -> Command {
+pub fn command_by(wire: &Wire, starter: &[&str], arguments: &[&str]) -> Command {
     let listen = SERVER.map(|address| format!("--listen={}", bracketed(address)));
     let mut command = Command::new("ip");
     command
@@ -76,11 +75,11 @@ fn three_capabilities_are_enough() {
 }
 
 /// A server's address with its port.
-pub(super) fn server_address(address: &str) -> SocketAddr {
+pub fn server_address(address: &str) -> SocketAddr {
     bracketed(address).parse().unwrap()
 }
 
-fn bracketed(address: &str) -> String {
+pub fn bracketed(address: &str) -> String {
     match address.contains(':') {
         true => format!("[{address}]:5300"),
         false => format!("{address}:5300"),
@@ -88,7 +87,7 @@ fn bracketed(address: &str) -> String {
 }
 
 /// Datagrams that all queues received, by the table that is shown at the end.
-fn received(table: &str) -> u64 {
+pub fn received(table: &str) -> u64 {
     let rows = table.lines().map(str::split_whitespace);
     let mut rows = rows.skip_while(|row| row.clone().next() != Some("queue"));
     assert_eq!(rows.next().unwrap().nth(2), Some("received"));
@@ -96,7 +95,7 @@ fn received(table: &str) -> u64 {
     numbers.sum()
 }
 
-fn ask(wire: &Wire) {
+pub fn ask(wire: &Wire) {
     wire.at_client(|| {
         for address in SERVER {
             let socket = client(server_address(address));
@@ -118,12 +117,69 @@ fn a_process_that_is_killed_leaves_nothing_behind() {
     while has_program(&wire) {
         assert!(begin.elapsed() < PATIENCE, "the program stays");
     }
-    // The queues are free again, after a moment that the next one waits for.
-    let next = serve(&wire, &[]);
+}
+
+/// The kernel frees the queues, and takes the program off, some time after a process has
+/// ended; the next one waits for that.
+#[test]
+fn a_server_starts_as_soon_as_another_was_killed() {
+    let Some(wire) = wire("again") else { return };
+    let mut server = serve(&wire, &[]);
+    for _ in 0..5 {
+        server.signal("KILL");
+        server.end();
+        server = serve(&wire, &[]);
+    }
     ask(&wire);
-    next.signal("TERM");
-    let table = next.end().1;
+    server.signal("TERM");
+    let table = server.end().1;
     assert_eq!(received(&table), 2, "{table}");
+}
+
+/// CPU time of a process, in hundredths of a second.
+fn cpu_time(process: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .unwrap()
+        .split_whitespace()
+        .collect();
+    // utime and stime, of which the first one is the 14th field, as the name is the 2nd.
+    fields[11..13]
+        .iter()
+        .map(|time| time.parse::<u64>().unwrap())
+        .sum()
+}
+
+#[test]
+fn an_interface_that_goes_is_told_and_the_sockets_go_on() {
+    let Some(wire) = wire("gone") else { return };
+    let mut server = serve(&wire, &["--metrics", "127.0.0.1:0"]);
+    ask(&wire);
+    super::wire::ip(&format!("-n {} link del {}", wire.server, ENDS[0]));
+    server.until("xdp-server was removed while it was read past the sockets");
+    let before = cpu_time(server.child.id());
+    let begin = Instant::now();
+    std::thread::sleep(Duration::from_millis(300));
+    let busy = (cpu_time(server.child.id()) - before) as f64 / 100.0;
+    let share = busy / begin.elapsed().as_secs_f64();
+    assert!(share < 0.5, "{share} of a CPU for nothing");
+    // One of the same name is another one.
+    wire.connect(ENDS, [SERVER, CLIENT]);
+    ask(&wire);
+    let address = server.log.split("metrics at http://").nth(1).unwrap();
+    let metrics = get(&wire, address.split('/').next().unwrap(), "/metrics");
+    let gone = "shardns_interface_gone_total{interface=\"xdp-server\"} 1";
+    assert!(metrics.contains(gone), "{metrics}");
+    server.signal("TERM");
+    let table = server.end().1;
+    assert_eq!(received(&table), 2, "{table}");
+    assert_eq!(
+        table.matches("removed while").count(),
+        0,
+        "told once: {table}"
+    );
 }
 
 /// What an HTTP server at this address of the server's network says.
@@ -188,19 +244,6 @@ fn what_lies_in_queues_is_answered_before_a_server_stops() {
     }
 }
 
-/// Asks one question after another until it is told to stop, and returns how many
-/// had an answer. Each has to.
-fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
-    let socket = client(server_address(address));
-    let mut answered = 0;
-    while !stop.load(Ordering::Relaxed) {
-        socket.send(&query("www.example.com", 1)).unwrap();
-        receive(&socket);
-        answered += 1;
-    }
-    answered
-}
-
 /// Around what answers: tells that there is a batch, and waits for leave to answer it.
 pub(super) struct Held<R> {
     pub inner: R,
@@ -258,53 +301,30 @@ fn an_order_that_comes_while_queues_are_left_is_followed() {
     }
 }
 
-/// A server past the sockets is taken over from by another, which `serve_next` starts, while
-/// clients ask, and for some time more. Returns the other one, and how many queries were
-/// answered, which is all of them.
-fn taken_over(
-    wire: &Wire,
-    serve_next: fn(&Wire, &[&str]) -> Running,
-    more: Duration,
-) -> (Running, u64) {
-    let folder = tempfile::tempdir().unwrap();
-    let control = folder.path().join("control");
-    let control = control.to_str().unwrap();
-    // The folder is root's alone.
-    let options = ["--control", control, "--user", "root"];
-    let first = serve(wire, &options);
-    let stop = AtomicBool::new(false);
-    let stop = &stop;
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = SERVER
-            .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
-            .into();
-        let second = serve_next(wire, &[&options[..], &["--takeover"]].concat());
-        let (code, _) = first.end();
-        assert_eq!(code, Some(0));
-        std::thread::sleep(more);
-        stop.store(true, Ordering::Relaxed);
-        let answered = clients.into_iter().map(|one| one.join().unwrap()).sum();
-        (second, answered)
-    })
-}
-
+/// What a worker has in hand when it is to leave its queue is counted, too.
 #[test]
-fn a_takeover_by_a_server_without_queues_loses_nothing() {
-    let Some(wire) = wire("plain") else { return };
-    let (second, answered) = taken_over(&wire, serve_over_sockets, Duration::ZERO);
-    assert!(answered > 0);
-    assert!(!has_program(&wire));
-    drop(second);
-}
-
-#[test]
-fn a_takeover_loses_nothing_and_goes_on_past_the_sockets() {
-    let Some(wire) = wire("takeover") else { return };
-    // Long enough for some to be asked of the second one alone.
-    let (second, answered) = taken_over(&wire, serve, Duration::from_millis(100));
-    assert!(answered > 100, "{answered}");
-    assert!(has_program(&wire));
-    second.signal("TERM");
-    let table = second.end().1;
-    assert!(received(&table) > 0, "{table}");
+fn queues_are_counted_when_they_have_been_left() {
+    let Some(wire) = wire("counted") else { return };
+    let (begun, begins) = crossbeam_channel::unbounded();
+    let (keep, leave) = crossbeam_channel::unbounded();
+    let hold = |inner| Held {
+        inner,
+        begun: begun.clone(),
+        leave: leave.clone(),
+    };
+    let config = config(Mode::Native, 1);
+    let server = wire.at_server(|| Server::start_with(&config, demo(), hold));
+    let mut server = server.unwrap();
+    let socket = wire.at_client(|| client(server.addresses()[0]));
+    socket.send(&query("www.example.com", 1)).unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    // The worker may go on some time after it was told to leave.
+    let allow = std::thread::spawn(move || {
+        std::thread::sleep(Duration::from_millis(100));
+        keep.send(())
+    });
+    assert!(server.leave_queues());
+    assert_eq!(server.interfaces()[0].queues[0].totals.sent, 1);
+    receive(&socket);
+    allow.join().unwrap().unwrap();
 }

@@ -4,6 +4,7 @@
 
 mod counters;
 mod faults;
+mod handover;
 mod hostile;
 mod lifetime;
 mod mtu;

@@ -23,6 +23,7 @@ use crate::daemon::reload::{self, Keeper, Renewed};
 use crate::daemon::signals::Caught;
 use crate::daemon::takeover::Takeover;
 use crate::daemon::{Daemon, Equipment, activation, stderr};
+use crate::server::queues::{self, Readers};
 use crate::server::{Bound, Config, Server, placement};
 use crate::sys::limits;
 use crate::zone::collection::{Collection, Report};
@@ -118,13 +119,22 @@ impl Serve {
         config: &Config,
         handed: Option<activation::Handed>,
     ) -> anyhow::Result<(Bound, Option<Takeover>, Equipment)> {
+        // Before anybody is asked for anything.
+        queues::check(config)?;
         let Some(handed) = handed else {
             let Predecessor {
                 inherited,
-                takeover,
+                mut takeover,
                 equipment,
             } = self.control.open(None, None)?;
-            let bound = Bound::bind_beside(config, inherited)?;
+            let interfaces = takeover.as_ref().map(|one| one.offer.interfaces.clone());
+            let leave = || takeover.as_mut().map_or(Ok(()), Takeover::leave_queues);
+            let mut readers = Readers {
+                interfaces: &interfaces.unwrap_or_default(),
+                leave: Box::new(leave),
+            };
+            let bound = Bound::bind_beside(config, inherited, &mut readers)?;
+            drop(readers);
             return Ok((bound, takeover, equipment));
         };
         let metrics = handed.metrics.into_iter().next();

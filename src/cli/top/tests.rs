@@ -120,6 +120,7 @@ fn queues_stand_below_the_threads() {
                 native: true,
                 queues: vec![queue(0, 3 * received), queue(1, received)],
                 passed: vec![("not_udp".into(), received / 100), ("source".into(), 0)],
+                gone: 0,
             }],
             ..status(seconds, &[3 * received, received])
         }

@@ -18,6 +18,7 @@ use super::status::Status;
 use super::takeover::Offer;
 use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
+use crate::server::queues::InterfaceTotals;
 
 pub use client::{ClientError, ask, connect, watch};
 pub use listener::{Control, OpenError, serve};
@@ -52,6 +53,9 @@ pub enum Command {
     },
     /// Takeover: what was offered is wanted.
     Go,
+    /// Takeover: all is there to read interfaces past the sockets that the server
+    /// reads, but for their queues.
+    LeaveQueues,
     /// Takeover: so much has been taken, and is being answered.
     Ready {
         /// How much.
@@ -75,6 +79,8 @@ pub enum Reply {
     Stopping,
     /// Takeover: what there is to be had.
     Offer(Offer),
+    /// Takeover: nothing is read past the sockets any more.
+    QueuesLeft,
     /// Takeover: the server that had the sockets reads them no more; what has been
     /// counted until then.
     LetGo(Counted),
@@ -93,6 +99,9 @@ pub struct Counted {
     pub workers: Vec<Totals>,
     /// By the thread that serves TCP.
     pub tcp: Box<Totals>,
+    /// Of interfaces that were read past the sockets.
+    #[serde(default)]
+    pub interfaces: Vec<InterfaceTotals>,
 }
 
 /// A connection on which lines go to and fro.

@@ -49,6 +49,21 @@ impl Families<'_> {
             status,
             |queue| queue.invalid,
         )?;
+        self.of_queues(
+            "shardns_queue_busy",
+            "Times that the kernel would not take replies, and took them later.",
+            status,
+            |queue| queue.busy,
+        )?;
+        let gone = status.interfaces.iter().map(|interface| {
+            let labels: Labels<'_> = vec![("interface", Cow::from(&interface.interface))];
+            (labels, interface.gone)
+        });
+        self.counter(
+            ("shardns_interface_gone", None),
+            "Times that an interface was removed while it was read past the sockets.",
+            gone,
+        )?;
         let passed = status.interfaces.iter().flat_map(|interface| {
             interface.passed.iter().map(|(reason, frames)| {
                 let labels: Labels<'_> = vec![

@@ -11,7 +11,7 @@ use std::marker::PhantomData;
 use std::ops::Range;
 use std::os::fd::RawFd;
 use std::ptr::NonNull;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering, fence};
 
 use libc::{c_int, c_void, off_t};
 
@@ -230,8 +230,17 @@ impl<T: Copy> Ring<T> {
         unsafe { self.consumed.as_ref() }
     }
 
-    /// True where the kernel has to be called to look at the ring.
+    /// True where the kernel has to be called to look at what was published just now.
+    ///
+    /// A driver that finds the ring empty sets the flag and looks once more before it
+    /// goes to sleep; this side publishes and then reads the flag. One of the two sees
+    /// what the other has written only if neither reads before its own write can be
+    /// seen, and a release store lets later loads overtake it, on x86 too. Hence the
+    /// fence, which libxdp does without (`xsk_ring_prod__needs_wakeup`). Not every
+    /// driver looks once more, so that a wake-up can be missed for all that: whoever
+    /// waits in vain asks again (`QueuePort::push_rest`).
     pub fn needs_call(&self) -> bool {
+        fence(Ordering::SeqCst);
         // SAFETY: as for `produced`.
         let flags = unsafe { self.flags.as_ref() };
         flags.load(Ordering::Relaxed) & libc::XDP_RING_NEED_WAKEUP != 0
@@ -257,6 +266,11 @@ impl<T: Copy> Ring<T> {
         // SAFETY: the kernel has written it and does not write it again before
         // `release`.
         unsafe { entry.read() }
+    }
+
+    /// How many entries were put or taken until now.
+    pub fn own(&self) -> u32 {
+        self.own
     }
 
     /// Gives the places of entries that were taken back to the kernel.

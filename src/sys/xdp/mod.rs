@@ -10,6 +10,7 @@
 //! - `port.rs`: all of it as a port.
 //! - `source.rs`: what measurements need beside.
 //! - `interface.rs`: which interfaces this is possible on.
+//! - `opening.rs`: how one is opened, step by step.
 //!
 //! A reply goes back to the station that its request came from, on the same
 //! interface, whatever the routes say. That is right where the route back is the
@@ -21,6 +22,7 @@ mod filter;
 mod frame;
 mod interface;
 mod memory;
+mod opening;
 mod port;
 mod program;
 mod queue;
@@ -28,19 +30,8 @@ pub mod source;
 
 use std::fs;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::OwnedFd;
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
-use bpf::Program;
-use filter::{Filter, MAX_SERVED};
-use interface::{Facts, MIN_MTU};
-use port::{Common, Strangers, frame_size};
-use program::KEY;
-
-use crate::sys::ethtool::{Channels, Ethtool};
-
+pub use opening::{Interface, Prepared};
 pub use port::QueuePort;
 pub use program::Passed;
 pub use queue::{Queue, QueueTotals};
@@ -137,10 +128,19 @@ pub enum XdpError {
     NoPermission(String),
     /// The memory of the frames counts against a limit.
     #[error(
-        "too little memory may be locked for the frames of {0}; raise `ulimit -l`, or give the \
-            program CAP_IPC_LOCK"
+        "too little memory may be locked for the frames of {interface}, {kib} KiB a queue; raise \
+            `ulimit -l` (LimitMEMLOCK= in a unit) or give the program CAP_IPC_LOCK, or use fewer \
+            --workers"
     )]
-    LockedMemory(String),
+    LockedMemory {
+        /// The interface.
+        interface: String,
+        /// What each queue takes.
+        kib: usize,
+    },
+    /// No queue could be had.
+    #[error("{0} has no queue that can be read past the sockets; leave it out")]
+    NoQueue(String),
     /// The program calls what is not there yet.
     #[error("--xdp needs Linux 5.18 or later, and this is {0}; serve without --xdp")]
     OldKernel(String),
@@ -175,7 +175,6 @@ impl XdpError {
             }
             // `EACCES` is a program that the kernel refuses, whoever loads it.
             Some(libc::EPERM) => XdpError::NoPermission(name),
-            Some(libc::ENOBUFS) => XdpError::LockedMemory(name),
             Some(libc::EAFNOSUPPORT) => XdpError::NoSockets,
             _ => XdpError::Kernel {
                 interface: name,
@@ -192,194 +191,6 @@ fn is_too_old(release: &str) -> bool {
     let mut numbers = release.split(|c: char| !c.is_ascii_digit());
     let mut number = || numbers.next()?.parse::<u32>().ok();
     (number(), number()) < (Some(5), Some(18)) && !release.is_empty()
-}
-
-/// An interface whose datagrams are taken before the sockets see them, until this is
-/// dropped. Then they go over the sockets again, but for those that lie in queues.
-pub struct Interface {
-    /// Its name.
-    pub name: String,
-    /// Whether the program runs in the driver.
-    pub native: bool,
-    /// Queues that there are, where the driver tells.
-    pub channels: Option<Channels>,
-    /// Those that are read.
-    pub queues: Vec<Arc<Queue>>,
-    filter: Filter,
-    link: Option<OwnedFd>,
-    /// Whom to ask about it.
-    ethtool: Ethtool,
-    common: Arc<Common>,
-}
-
-impl Interface {
-    /// Takes datagrams to what is `served` from the queues of an interface. Of
-    /// addresses that stand for all, those count that the interface has, and those
-    /// of loopback.
-    ///
-    /// # Errors
-    ///
-    /// A sentence for whatever is in the way; nothing is changed then.
-    pub fn open(
-        name: &str,
-        served: &[SocketAddr],
-        options: &Options,
-    ) -> Result<(Interface, Vec<QueuePort>), XdpError> {
-        let facts = Facts::of(name)?;
-        let failed = |what| move |error| XdpError::new(name, what, error);
-        let addresses = interface::addresses().map_err(failed("list addresses"))?;
-        let keys = keys(&facts.name, served, &addresses);
-        if keys.is_empty() {
-            return Err(XdpError::NothingServed(name.into()));
-        }
-        let common = Arc::new(Common {
-            strangers: strangers(&addresses),
-            mtu: facts.mtu.into(),
-        });
-        let (_, longest) = frame_size((options.reply, facts.mtu));
-        let filter = Filter::new(&keys, facts.station, options.readers, longest);
-        let filter = filter.map_err(failed("load the program"))?;
-        // As long as no socket is in its map, the program passes everything.
-        let (link, native) = attach(&filter.program, &facts, options.mode)?;
-        let ports = open_queues(&facts, native, options, &common)?;
-        for port in &ports {
-            let entered = filter.enter(port.queue().number, port);
-            entered.map_err(failed("enter a queue"))?;
-        }
-        let interface = Interface {
-            name: facts.name,
-            native,
-            channels: facts.channels,
-            queues: ports.iter().map(|port| port.queue().clone()).collect(),
-            filter,
-            link: Some(link),
-            ethtool: facts.ethtool,
-            common,
-        };
-        Ok((interface, ports))
-    }
-
-    /// How many frames went on to the kernel, by the reason, in the order of
-    /// `Passed::ALL`.
-    pub fn passed(&self) -> [u64; Passed::ALL.len()] {
-        self.filter.passed()
-    }
-
-    /// Has all datagrams go over the sockets from now on; those that lie in queues
-    /// can still be taken.
-    pub fn detach(&mut self) {
-        self.link = None;
-    }
-
-    /// Has replies be as long as the interface's MTU allows by now, and as there is room
-    /// for in frames that were laid out at the start.
-    ///
-    /// # Errors
-    ///
-    /// The MTU is too small for replies; nothing is taken from now on.
-    pub fn follow_mtu(&mut self) -> Result<(), XdpError> {
-        // An interface that is gone sends nothing, however long.
-        let Ok(mtu) = self.ethtool.mtu() else {
-            return Ok(());
-        };
-        if mtu >= MIN_MTU {
-            self.common.mtu.store(mtu, Ordering::Relaxed);
-            return Ok(());
-        }
-        match self.link.take() {
-            Some(_) => Err(XdpError::SmallMtu(self.name.clone(), mtu)),
-            None => Ok(()),
-        }
-    }
-}
-
-/// What of `served` can come in on the interface, as keys of the program's map.
-fn keys(name: &str, served: &[SocketAddr], all: &[interface::Address]) -> Vec<[u8; KEY]> {
-    let comes_in = |one: &&interface::Address| one.interface == name || one.is_loopback;
-    let addresses: Vec<IpAddr> = all
-        .iter()
-        .filter(comes_in)
-        .map(|one| one.address)
-        .filter(|address| !address.is_loopback())
-        .collect();
-    let mut keys = Vec::new();
-    for served in served {
-        let is_served = |address: &&IpAddr| match served.ip().is_unspecified() {
-            true => address.is_ipv4() == served.is_ipv4(),
-            false => **address == served.ip(),
-        };
-        let there = addresses.iter().filter(is_served);
-        keys.extend(there.map(|address| program::key((*address, served.port()).into())));
-    }
-    keys.truncate(MAX_SERVED as usize);
-    keys
-}
-
-fn strangers(all: &[interface::Address]) -> Strangers {
-    let own = all.iter().map(|one| one.address);
-    let broadcast = all.iter().filter_map(|one| one.broadcast.map(IpAddr::from));
-    Strangers::new(own.chain(broadcast).collect())
-}
-
-/// Attaches the program, and says whether that was in the driver.
-fn attach(program: &Program, facts: &Facts, mode: Mode) -> Result<(OwnedFd, bool), XdpError> {
-    let name = &facts.name;
-    let refused = |error: io::Error| match queue::is_busy(&error) {
-        true => XdpError::OtherProgram(name.clone()),
-        false => XdpError::new(name, "attach the program", error),
-    };
-    let generic = || {
-        let link = program.attach(facts.index, GENERIC_FLAG);
-        link.map(|link| (link, false)).map_err(refused)
-    };
-    if mode == Mode::Generic {
-        return generic();
-    }
-    match program.attach(facts.index, NATIVE_FLAG) {
-        Ok(link) => Ok((link, true)),
-        Err(error) if queue::is_busy(&error) => Err(refused(error)),
-        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(refused(error)),
-        Err(_) if mode == Mode::Auto => generic(),
-        Err(error) => Err(XdpError::NotNative {
-            interface: name.clone(),
-            error,
-        }),
-    }
-}
-
-fn open_queues(
-    facts: &Facts,
-    native: bool,
-    options: &Options,
-    common: &Arc<Common>,
-) -> Result<Vec<QueuePort>, XdpError> {
-    let there = facts.channels.map(|told| told.receiving as usize);
-    let wanted = there.map_or(options.readers, |there| options.readers.min(there));
-    let mut ports = Vec::new();
-    for queue in 0..wanted as u32 {
-        let place = (facts.index, queue);
-        let (width, reply) = (options.width, options.reply);
-        let open = |copy| QueuePort::open(place, copy, width, reply, common.clone());
-        // A driver may run programs and have no zero copy of its own, or none that
-        // works as it is set up.
-        let opened = match open(!native) {
-            Err(error) if native && !queue::is_busy(&error) => open(true),
-            opened => opened,
-        };
-        match opened {
-            Ok(port) => ports.push(port),
-            // There are no more.
-            Err(error) if queue > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
-            Err(error) if queue::is_busy(&error) => {
-                return Err(XdpError::QueueTaken {
-                    interface: facts.name.clone(),
-                    queue,
-                });
-            }
-            Err(error) => return Err(XdpError::new(&facts.name, "open a queue", error)),
-        }
-    }
-    Ok(ports)
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use super::frame::{self, Headers, IPV6_HEADERS};
 use super::memory::Frames;
@@ -73,6 +74,8 @@ pub struct QueuePort {
     frames: Frames,
     batch: Box<[Slot]>,
     received: usize,
+    /// Frames that had been free when the kernel was last asked about them.
+    shown: u32,
     /// The number of the interface.
     interface: u32,
     /// Octets of the longest reply, and for this batch of the longest frame that leaves.
@@ -97,35 +100,73 @@ struct Slot {
     length: usize,
 }
 
-impl QueuePort {
-    /// Opens the queue of an interface for batches of `width`, with replies of up to
-    /// `reply` octets.
-    pub(super) fn open(
-        (interface, number): (u32, u32),
-        copy: bool,
-        width: usize,
-        reply: usize,
-        common: Arc<Common>,
-    ) -> io::Result<QueuePort> {
+/// A port that has everything but its queue.
+pub(super) struct Unbound {
+    socket: queue::Unbound,
+    frames: Frames,
+    width: usize,
+    /// Octets of the longest reply.
+    reply: usize,
+    common: Arc<Common>,
+}
+
+impl Unbound {
+    /// Makes what a queue needs, for batches of `width`, with replies of up to `reply`
+    /// octets.
+    pub fn new(width: usize, reply: usize, common: Arc<Common>) -> io::Result<Unbound> {
         let mtu = common.mtu.load(Ordering::Relaxed);
         let frames = Frames::new(frame_size((reply, mtu)).0, FRAMES)?;
-        let (queue, mut rings) = queue::open(interface, number, &frames, copy)?;
-        for frame in 0..u64::from(frames.count) {
-            rings.free.put(frame * frames.size as u64);
-        }
-        rings.free.publish();
-        Ok(QueuePort {
-            queue: Arc::new(queue),
-            rings,
+        Ok(Unbound {
+            socket: queue::prepare(&frames)?,
             frames,
-            batch: vec![Slot::default(); width.clamp(1, MAX_WIDTH)].into(),
-            received: 0,
-            interface,
-            limits: (reply, 14 + mtu),
+            width,
+            reply,
             common,
         })
     }
 
+    /// False where the kernel has not taken the frames yet, which are too much beside
+    /// those of another process.
+    pub fn is_registered(&self) -> bool {
+        self.socket.is_registered
+    }
+
+    /// Binds it to a queue, waiting until then for whoever has it. `native` where the
+    /// program runs in the driver.
+    pub fn bind(
+        mut self,
+        place: (u32, u32),
+        native: bool,
+        until: Instant,
+    ) -> io::Result<QueuePort> {
+        // Before the driver looks for the first time.
+        for frame in 0..u64::from(self.frames.count) {
+            self.socket.rings.free.put(frame * self.frames.size as u64);
+        }
+        self.socket.rings.free.publish();
+        let mut bind = |copy| self.socket.bind(&self.frames, place, copy, until);
+        // A driver may run programs and have no zero copy of its own, or none that
+        // works as it is set up.
+        match bind(!native) {
+            Err(error) if native && !queue::is_busy(&error) => bind(true)?,
+            bound => bound?,
+        }
+        let (queue, rings) = self.socket.bound(place.1)?;
+        Ok(QueuePort {
+            queue: Arc::new(queue),
+            rings,
+            frames: self.frames,
+            batch: vec![Slot::default(); self.width.clamp(1, MAX_WIDTH)].into(),
+            received: 0,
+            shown: 0,
+            interface: place.0,
+            limits: (self.reply, 14 + self.common.mtu.load(Ordering::Relaxed)),
+            common: self.common,
+        })
+    }
+}
+
+impl QueuePort {
     /// The queue.
     pub fn queue(&self) -> &Arc<Queue> {
         &self.queue
@@ -148,9 +189,33 @@ impl QueuePort {
             self.rings.sent.release();
             self.rings.free.publish();
         }
+        self.show_free();
+    }
+
+    /// Has the kernel look at frames that were free again since this was called before.
+    fn show_free(&mut self) {
+        let free = self.rings.free.own();
+        if free != self.shown && self.rings.free.needs_call() {
+            self.queue.call_to_fill();
+        }
+        self.shown = free;
+    }
+
+    /// Calls once more for replies that the kernel has not taken, and for frames: it had
+    /// no room for them when it was called, or was not called because it was busy then.
+    /// To be called where there is nothing else to do.
+    pub fn push_rest(&mut self) {
+        self.push(&mut drop);
         if self.rings.free.needs_call() {
             self.queue.call_to_fill();
         }
+    }
+
+    /// True where replies are on their way that this would take back if it were closed.
+    pub fn is_sending(&mut self) -> bool {
+        self.push(&mut drop);
+        self.free_sent();
+        self.rings.to_send.own() != self.rings.sent.own()
     }
 
     /// What lies in a frame that came in.
@@ -190,32 +255,28 @@ impl QueuePort {
     /// Calls until the kernel has taken all that there is to send, or takes no more.
     fn push(&mut self, failed: &mut impl FnMut(io::Error)) {
         for _ in 0..CALLS {
-            if !self.rings.to_send.needs_call() {
-                return;
-            }
             let before = self.rings.to_send.left();
-            if before == 0 {
+            if before == 0 || !self.rings.to_send.needs_call() {
                 return;
             }
             let called = self.queue.call_to_send();
             let is_moving = self.rings.to_send.left() < before;
             match called {
-                Err(error) if !is_moving => return report(error, failed),
+                // That the card is busy is no fault: it goes on by itself, or with the
+                // next call.
+                Err(error) if !is_moving && is_busy(&error) => return self.queue.count_busy(),
+                Err(error) if !is_moving => return failed(error),
                 _ => {}
             }
         }
     }
 }
 
-/// That the card is busy is no fault: it goes on by itself, or with the next call.
-fn report(error: io::Error, failed: &mut impl FnMut(io::Error)) {
-    let is_busy = matches!(
+fn is_busy(error: &io::Error) -> bool {
+    matches!(
         error.raw_os_error(),
         Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR)
-    );
-    if !is_busy {
-        failed(error);
-    }
+    )
 }
 
 impl AsRawFd for QueuePort {

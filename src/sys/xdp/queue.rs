@@ -11,10 +11,7 @@ use libc::{c_int, socklen_t};
 
 use super::memory::{Frames, Ring, Which};
 
-/// How long a queue may stay busy: the workers of a server that is taken over from may
-/// take some time until they leave it, and the kernel frees it some 40 ms after that, or
-/// later where it has much else to free.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// Between two tries to have what somebody else still has.
 const PAUSE: Duration = Duration::from_millis(5);
 /// `XDP_MAX_TX_SKB_BUDGET` (`linux/if_xdp.h`): frames that one call sends where they
 /// are copied.
@@ -31,6 +28,7 @@ pub struct Queue {
     /// Written by the worker alone; `Relaxed`, as in `Counters`.
     pub(super) received: AtomicU64,
     pub(super) sent: AtomicU64,
+    pub(super) busy: AtomicU64,
 }
 
 /// What was counted of a queue.
@@ -51,17 +49,20 @@ pub struct QueueTotals {
     pub ring_full: u64,
     /// Replies that the kernel found no place for, or did not understand.
     pub invalid: u64,
+    /// Times that the kernel would not take what there was to send, and took it later.
+    pub busy: u64,
 }
 
 impl QueueTotals {
     /// A word for each number, in the order of `numbers`.
-    pub const HEADINGS: [&str; 6] = [
+    pub const HEADINGS: [&str; 7] = [
         "received",
         "sent",
         "no frame",
         "ring empty",
         "ring full",
         "invalid",
+        "busy",
     ];
 
     /// All numbers.
@@ -73,12 +74,26 @@ impl QueueTotals {
             self.ring_empty,
             self.ring_full,
             self.invalid,
+            self.busy,
         ]
     }
 
     /// Datagrams that were lost.
     pub fn lost(&self) -> u64 {
         self.no_frame + self.ring_full
+    }
+
+    /// Both together.
+    pub fn plus(&self, other: &QueueTotals) -> QueueTotals {
+        QueueTotals {
+            received: self.received + other.received,
+            sent: self.sent + other.sent,
+            no_frame: self.no_frame + other.no_frame,
+            ring_empty: self.ring_empty + other.ring_empty,
+            ring_full: self.ring_full + other.ring_full,
+            invalid: self.invalid + other.invalid,
+            busy: self.busy + other.busy,
+        }
     }
 }
 
@@ -96,7 +111,21 @@ impl Queue {
             ring_empty: kernel.rx_fill_ring_empty_descs,
             ring_full: kernel.rx_ring_full,
             invalid: kernel.rx_invalid_descs + kernel.tx_invalid_descs,
+            busy: self.busy.load(Ordering::Relaxed),
         }
+    }
+
+    /// True once, when the interface has gone since this was asked before: the kernel
+    /// lets the queue go then, and says so where the socket's error is asked for.
+    pub fn has_gone(&self) -> bool {
+        let mut error: c_int = 0;
+        let asked = get_option_of(
+            self.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ERROR,
+            &mut error,
+        );
+        asked.is_ok() && error == libc::ENETDOWN
     }
 
     /// Has the kernel look at what there is to send; an error says why it did not
@@ -107,6 +136,12 @@ impl Queue {
         let returned =
             unsafe { libc::sendto(self.as_raw_fd(), none, 0, flags, std::ptr::null(), 0) };
         super::super::check(returned as c_int).map(drop)
+    }
+
+    /// The kernel took none of what there was to send.
+    pub(super) fn count_busy(&self) {
+        let count = &self.busy;
+        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
     }
 
     /// Has the kernel look at the frames that are free again.
@@ -137,26 +172,42 @@ pub(super) struct Rings {
     pub free: Ring<u64>,
 }
 
-/// Makes the socket and binds it to the queue of an interface. All four rings are as
-/// long as there are frames, so that none is ever full on this side. `copy` has
-/// frames copied even where the card could do without.
+/// A socket with its rings, which is not bound yet.
+pub(super) struct Unbound {
+    socket: OwnedFd,
+    pub rings: Rings,
+    /// Whether the kernel has the frames.
+    pub is_registered: bool,
+}
+
+/// Makes a socket of this kind, which is not ready for anything.
 ///
 /// # Errors
 ///
-/// What the kernel says: `EINVAL` for a queue that does not exist, `EBUSY` for one
-/// that somebody else has.
-pub(super) fn open(
-    interface: u32,
-    number: u32,
-    frames: &Frames,
-    copy: bool,
-) -> io::Result<(Queue, Rings)> {
+/// What the kernel says: `EPERM` to whoever may not, `EAFNOSUPPORT` where it has none.
+pub(super) fn socket() -> io::Result<OwnedFd> {
     // SAFETY: the call takes no pointer.
     let returned = unsafe { libc::socket(libc::AF_XDP, libc::SOCK_RAW | libc::SOCK_CLOEXEC, 0) };
     let fd = super::super::check(returned)? as c_int;
     // SAFETY: the kernel just gave out `fd`, and nothing else owns it.
-    let socket = unsafe { OwnedFd::from_raw_fd(fd) };
-    set_option(fd, libc::XDP_UMEM_REG, &frames.registration())?;
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+/// Makes the socket of a queue with its rings. All four are as long as there are frames,
+/// so that none is ever full on this side. Frames that are too much for now are left to
+/// `bind`: those of another process of the same user may count beside them.
+///
+/// # Errors
+///
+/// What the kernel says.
+pub(super) fn prepare(frames: &Frames) -> io::Result<Unbound> {
+    let socket = socket()?;
+    let fd = socket.as_raw_fd();
+    let registered = set_option(fd, libc::XDP_UMEM_REG, &frames.registration());
+    let is_registered = match registered {
+        Err(error) if error.raw_os_error() == Some(libc::ENOBUFS) => false,
+        registered => registered.map(|()| true)?,
+    };
     for which in [Which::FREE, Which::SENT, Which::RECEIVED, Which::TO_SEND] {
         set_option(fd, which.option, &frames.count)?;
     }
@@ -171,39 +222,90 @@ pub(super) fn open(
         sent: Ring::new(fd, Which::SENT, &offsets.cr, frames.count)?,
         free: Ring::new(fd, Which::FREE, &offsets.fr, frames.count)?,
     };
-    bind_patiently(fd, interface, number, copy)?;
-    // SAFETY: all zero is a value of a structure of numbers.
-    let mut options: libc::xdp_options = unsafe { zeroed() };
-    get_option(fd, libc::XDP_OPTIONS, &mut options)?;
-    let queue = Queue {
+    Ok(Unbound {
         socket,
-        number,
-        zero_copy: options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0,
-        received: AtomicU64::new(0),
-        sent: AtomicU64::new(0),
-    };
-    Ok((queue, rings))
+        rings,
+        is_registered,
+    })
 }
 
-fn bind_patiently(fd: RawFd, interface: u32, number: u32, copy: bool) -> io::Result<()> {
-    let copied = if copy { libc::XDP_COPY } else { 0 };
-    let address = libc::sockaddr_xdp {
-        sxdp_family: libc::AF_XDP as u16,
-        sxdp_flags: libc::XDP_USE_NEED_WAKEUP | copied,
-        sxdp_ifindex: interface,
-        sxdp_queue_id: number,
-        sxdp_shared_umem_fd: 0,
-    };
-    let end = Instant::now() + PATIENCE;
+impl Unbound {
+    /// Binds the socket to a queue of the interface with this number, waiting until then
+    /// for whoever has it, or has the memory that it needs. `copy` has frames copied even
+    /// where the card could do without.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says: `EINVAL` for a queue that does not exist, `EBUSY` for one
+    /// that somebody else has, `ENOBUFS` where the frames are too much.
+    pub fn bind(
+        &mut self,
+        frames: &Frames,
+        (interface, number): (u32, u32),
+        copy: bool,
+        until: Instant,
+    ) -> io::Result<()> {
+        let fd = self.socket.as_raw_fd();
+        if !self.is_registered {
+            let register = || set_option(fd, libc::XDP_UMEM_REG, &frames.registration());
+            patiently(until, register)?;
+            self.is_registered = true;
+        }
+        let copied = if copy { libc::XDP_COPY } else { 0 };
+        let address = libc::sockaddr_xdp {
+            sxdp_family: libc::AF_XDP as u16,
+            sxdp_flags: libc::XDP_USE_NEED_WAKEUP | copied,
+            sxdp_ifindex: interface,
+            sxdp_queue_id: number,
+            sxdp_shared_umem_fd: 0,
+        };
+        patiently(until, || {
+            let (place, length) = ((&raw const address).cast(), size_of_val(&address));
+            // SAFETY: `place` is an address of `length` octets.
+            let returned = unsafe { libc::bind(fd, place, length as socklen_t) };
+            super::super::check(returned).map(drop)
+        })
+    }
+
+    /// The queue that it has been bound to, and the rings.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn bound(self, number: u32) -> io::Result<(Queue, Rings)> {
+        // SAFETY: all zero is a value of a structure of numbers.
+        let mut options: libc::xdp_options = unsafe { zeroed() };
+        get_option(self.socket.as_raw_fd(), libc::XDP_OPTIONS, &mut options)?;
+        let queue = Queue {
+            socket: self.socket,
+            number,
+            zero_copy: options.flags & libc::XDP_OPTIONS_ZEROCOPY != 0,
+            received: AtomicU64::new(0),
+            sent: AtomicU64::new(0),
+            busy: AtomicU64::new(0),
+        };
+        Ok((queue, self.rings))
+    }
+}
+
+/// Tries until then to have what may still be somebody else's: the kernel frees queues
+/// and programs some 40 ms after they were left, and memory when it comes to that.
+pub(super) fn patiently<T>(
+    until: Instant,
+    mut call: impl FnMut() -> io::Result<T>,
+) -> io::Result<T> {
     loop {
-        let (place, length) = ((&raw const address).cast(), size_of_val(&address));
-        // SAFETY: `place` is an address of `length` octets.
-        let returned = unsafe { libc::bind(fd, place, length as socklen_t) };
-        match super::super::check(returned) {
-            Err(error) if is_busy(&error) && Instant::now() < end => std::thread::sleep(PAUSE),
-            done => return done.map(drop),
+        match call() {
+            Err(error) if may_be_free_soon(&error) && Instant::now() < until => {
+                std::thread::sleep(PAUSE);
+            }
+            done => return done,
         }
     }
+}
+
+fn may_be_free_soon(error: &io::Error) -> bool {
+    is_busy(error) || error.raw_os_error() == Some(libc::ENOBUFS)
 }
 
 /// True where somebody else has what was asked for.
@@ -219,9 +321,13 @@ fn set_option<T>(fd: RawFd, option: c_int, value: &T) -> io::Result<()> {
 }
 
 fn get_option<T>(fd: RawFd, option: c_int, value: &mut T) -> io::Result<()> {
+    get_option_of(fd, libc::SOL_XDP, option, value)
+}
+
+fn get_option_of<T>(fd: RawFd, level: c_int, option: c_int, value: &mut T) -> io::Result<()> {
     let mut length = size_of::<T>() as socklen_t;
     let place = (&raw mut *value).cast();
     // SAFETY: `place` has room for `length` octets; what the kernel writes are numbers.
-    let returned = unsafe { libc::getsockopt(fd, libc::SOL_XDP, option, place, &raw mut length) };
+    let returned = unsafe { libc::getsockopt(fd, level, option, place, &raw mut length) };
     super::super::check(returned).map(drop)
 }

@@ -1,6 +1,8 @@
 //! Frames that somebody made up, run through the program by the kernel
 //! (`BPF_PROG_TEST_RUN`). Only who may load programs can do that.
 
+use std::time::Instant;
+
 use super::super::filter::Filter;
 use super::super::memory::Frames;
 use super::super::queue;
@@ -299,7 +301,9 @@ fn a_queue_with_a_reader_has_its_datagrams_taken() {
     let Some(bench) = Bench::new() else { return };
     let frames = Frames::new(2048, 64).unwrap();
     // Loopback is number 1 in every namespace.
-    let (queue, rings) = queue::open(1, 0, &frames, true).unwrap();
+    let mut socket = queue::prepare(&frames).unwrap();
+    socket.bind(&frames, (1, 0), true, Instant::now()).unwrap();
+    let (queue, rings) = socket.bound(0).unwrap();
     bench.0.enter(0, &queue).unwrap();
     for ipv4 in [true, false] {
         assert_eq!(bench.run(&frame(ipv4, 30)), None);

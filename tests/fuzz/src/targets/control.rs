@@ -29,7 +29,7 @@ fn answer(ask: Ask) {
     let _ = match ask {
         Ask::Status(to) => to.send(Status::default()).is_ok(),
         Ask::Reload(_, to) => to.send(Said::default()).is_ok(),
-        Ask::Stop(to) => to.send(()).is_ok(),
+        Ask::Stop(to) | Ask::LeaveQueues(to) => to.send(()).is_ok(),
         Ask::Watch(_, to) => to.send(Err(std::io::Error::other("none"))).is_ok(),
         Ask::HandOver(to) => to.send(Some(handed())).is_ok(),
         Ask::LetGo(_, _, to) => to.send(Some(Counted::default())).is_ok(),

@@ -1,0 +1,298 @@
+//! How an interface comes to be read past the sockets, in steps: what can be told
+//! beforehand is told before anything is touched; what can be had beside another
+//! process that reads the interface is made; then the program is attached and the
+//! queues are bound; and only when all of that is there, for every interface, are
+//! datagrams taken.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use super::bpf::Program;
+use super::filter::{Filter, MAX_SERVED};
+use super::interface::{self, Facts, MIN_MTU};
+use super::port::{self, Common, FRAMES, QueuePort, Strangers, frame_size};
+use super::program::{self, KEY, Passed};
+use super::queue::{self, Queue};
+use super::{GENERIC_FLAG, Mode, NATIVE_FLAG, Options, XdpError};
+use crate::sys::ethtool::{Channels, Ethtool};
+
+/// An interface whose datagrams are taken before the sockets see them, until this is
+/// dropped. Then they go over the sockets again, but for those that lie in queues.
+pub struct Interface {
+    /// Its name.
+    pub name: String,
+    /// Whether the program runs in the driver.
+    pub native: bool,
+    /// Queues that there are, where the driver tells.
+    pub channels: Option<Channels>,
+    /// Those that are read.
+    pub queues: Vec<Arc<Queue>>,
+    /// How long it took until they were there.
+    pub waited: Duration,
+    filter: Filter,
+    link: Option<OwnedFd>,
+    /// Whom to ask about it.
+    ethtool: Ethtool,
+    common: Arc<Common>,
+    is_gone: bool,
+}
+
+impl Interface {
+    /// Sees whether an interface can be read past the sockets, as far as that can be
+    /// told without touching it: what it is, and whether this process may.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for whatever is in the way.
+    pub fn check(name: &str, options: &Options) -> Result<(), XdpError> {
+        let facts = Facts::of(name)?;
+        let failed = |what| move |error| XdpError::new(name, what, error);
+        drop(queue::socket().map_err(failed("make a socket for a queue"))?);
+        let filter = filter(&facts, &[], options);
+        filter.map_err(failed("load the program")).map(drop)
+    }
+
+    /// Makes all that is needed to take datagrams to what is `served` from the queues of
+    /// an interface, which may still be read by another process. Of addresses that stand
+    /// for all, those count that the interface has, and those of loopback.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for whatever is in the way; nothing is changed then.
+    pub fn prepare(
+        name: &str,
+        served: &[SocketAddr],
+        options: &Options,
+    ) -> Result<Prepared, XdpError> {
+        let facts = Facts::of(name)?;
+        let failed = |what| move |error| XdpError::new(name, what, error);
+        let addresses = interface::addresses().map_err(failed("list addresses"))?;
+        let keys = keys(&facts.name, served, &addresses);
+        if keys.is_empty() {
+            return Err(XdpError::NothingServed(name.into()));
+        }
+        let filter = filter(&facts, &keys, options).map_err(failed("load the program"))?;
+        let there = facts.channels.map(|told| told.receiving as usize);
+        let wanted = there.map_or(options.readers, |there| options.readers.min(there));
+        let common = Arc::new(Common {
+            strangers: strangers(&addresses),
+            mtu: facts.mtu.into(),
+        });
+        let queues = (0..wanted)
+            .map(|_| port::Unbound::new(options.width, options.reply, common.clone()))
+            .collect::<io::Result<_>>();
+        Ok(Prepared {
+            queues: queues.map_err(failed("make a queue"))?,
+            common,
+            mode: options.mode,
+            memory: frame_size((options.reply, facts.mtu)).0 * FRAMES as usize,
+            facts,
+            filter,
+        })
+    }
+
+    /// Takes datagrams from now on. `ports` are those of the interface.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn enter(&self, ports: &[QueuePort]) -> Result<(), XdpError> {
+        let enter = |port: &QueuePort| self.filter.enter(port.queue().number, port);
+        let failed = |error| XdpError::new(&self.name, "enter a queue", error);
+        ports.iter().try_for_each(enter).map_err(failed)
+    }
+
+    /// How many frames went on to the kernel, by the reason, in the order of
+    /// `Passed::ALL`.
+    pub fn passed(&self) -> [u64; Passed::ALL.len()] {
+        self.filter.passed()
+    }
+
+    /// Has all datagrams go over the sockets from now on; those that lie in queues
+    /// can still be taken.
+    pub fn detach(&mut self) {
+        self.link = None;
+    }
+
+    /// Has replies be as long as the interface's MTU allows by now, and as there is room
+    /// for in frames that were laid out at the start.
+    ///
+    /// # Errors
+    ///
+    /// The MTU is too small for replies; nothing is taken from now on.
+    pub fn follow_mtu(&mut self) -> Result<(), XdpError> {
+        // An interface that is gone sends nothing, however long.
+        let Ok(mtu) = self.ethtool.mtu() else {
+            return Ok(());
+        };
+        if mtu >= MIN_MTU {
+            self.common.mtu.store(mtu, Ordering::Relaxed);
+            return Ok(());
+        }
+        match self.link.take() {
+            Some(_) => Err(XdpError::SmallMtu(self.name.clone(), mtu)),
+            None => Ok(()),
+        }
+    }
+
+    /// True once it has gone, and been removed from the system: nothing comes in any
+    /// more, nor does anything if there is one of this name again.
+    pub fn is_gone(&self) -> bool {
+        self.is_gone
+    }
+
+    /// Asks the kernel whether the interface is still there; true if it has gone since
+    /// this was asked before.
+    pub fn has_gone(&mut self) -> bool {
+        let has_gone = self.queues.iter().any(|queue| queue.has_gone());
+        let is_news = has_gone && !self.is_gone;
+        self.is_gone |= has_gone;
+        is_news
+    }
+}
+
+/// An interface with all that is needed to read it, which is not touched yet.
+pub struct Prepared {
+    facts: Facts,
+    filter: Filter,
+    queues: Vec<port::Unbound>,
+    common: Arc<Common>,
+    mode: Mode,
+    /// Octets of the frames of a queue.
+    memory: usize,
+}
+
+impl Prepared {
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.facts.name
+    }
+
+    /// False where another process must leave before there is memory enough.
+    pub fn has_memory(&self) -> bool {
+        self.queues.iter().all(port::Unbound::is_registered)
+    }
+
+    /// Attaches the program and binds the queues, waiting so long at most for whoever
+    /// has left them just now. Nothing is taken before `enter`.
+    ///
+    /// # Errors
+    ///
+    /// A sentence for whatever is in the way; nothing is changed then.
+    pub fn open(self, patience: Duration) -> Result<(Interface, Vec<QueuePort>), XdpError> {
+        let begin = Instant::now();
+        let until = begin + patience;
+        // As long as no socket is in its map, the program passes everything.
+        let (link, native) = attach(&self.filter.program, &self.facts, self.mode, until)?;
+        let Prepared { facts, filter, .. } = self;
+        let mut ports = Vec::new();
+        for (number, queue) in (0..).zip(self.queues) {
+            match queue.bind((facts.index, number), native, until) {
+                Ok(port) => ports.push(port),
+                // There are no more.
+                Err(error) if number > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
+                Err(error) => return Err(not_bound(&facts.name, number, self.memory, error)),
+            }
+        }
+        if ports.is_empty() {
+            return Err(XdpError::NoQueue(facts.name));
+        }
+        let interface = Interface {
+            name: facts.name,
+            native,
+            channels: facts.channels,
+            queues: ports.iter().map(|port| port.queue().clone()).collect(),
+            waited: begin.elapsed(),
+            filter,
+            link: Some(link),
+            ethtool: facts.ethtool,
+            common: self.common,
+            is_gone: false,
+        };
+        Ok((interface, ports))
+    }
+}
+
+fn not_bound(interface: &str, queue: u32, memory: usize, error: io::Error) -> XdpError {
+    let name = interface.to_owned();
+    match error.raw_os_error() {
+        _ if queue::is_busy(&error) => XdpError::QueueTaken {
+            interface: name,
+            queue,
+        },
+        Some(libc::ENOBUFS) => XdpError::LockedMemory {
+            interface: name,
+            kib: memory / 1024,
+        },
+        _ => XdpError::new(interface, "open a queue", error),
+    }
+}
+
+fn filter(facts: &Facts, keys: &[[u8; KEY]], options: &Options) -> io::Result<Filter> {
+    let (_, longest) = frame_size((options.reply, facts.mtu));
+    Filter::new(keys, facts.station, options.readers, longest)
+}
+
+/// What of `served` can come in on the interface, as keys of the program's map.
+fn keys(name: &str, served: &[SocketAddr], all: &[interface::Address]) -> Vec<[u8; KEY]> {
+    let comes_in = |one: &&interface::Address| one.interface == name || one.is_loopback;
+    let addresses: Vec<IpAddr> = all
+        .iter()
+        .filter(comes_in)
+        .map(|one| one.address)
+        .filter(|address| !address.is_loopback())
+        .collect();
+    let mut keys = Vec::new();
+    for served in served {
+        let is_served = |address: &&IpAddr| match served.ip().is_unspecified() {
+            true => address.is_ipv4() == served.is_ipv4(),
+            false => **address == served.ip(),
+        };
+        let there = addresses.iter().filter(is_served);
+        keys.extend(there.map(|address| program::key((*address, served.port()).into())));
+    }
+    keys.truncate(MAX_SERVED as usize);
+    keys
+}
+
+fn strangers(all: &[interface::Address]) -> Strangers {
+    let own = all.iter().map(|one| one.address);
+    let broadcast = all.iter().filter_map(|one| one.broadcast.map(IpAddr::from));
+    Strangers::new(own.chain(broadcast).collect())
+}
+
+/// Attaches the program, and says whether that was in the driver.
+fn attach(
+    program: &Program,
+    facts: &Facts,
+    mode: Mode,
+    until: Instant,
+) -> Result<(OwnedFd, bool), XdpError> {
+    let name = &facts.name;
+    let attach = |flag| queue::patiently(until, || program.attach(facts.index, flag));
+    let refused = |error: io::Error| match queue::is_busy(&error) {
+        true => XdpError::OtherProgram(name.clone()),
+        false => XdpError::new(name, "attach the program", error),
+    };
+    let generic = || {
+        let link = attach(GENERIC_FLAG);
+        link.map(|link| (link, false)).map_err(refused)
+    };
+    if mode == Mode::Generic {
+        return generic();
+    }
+    match attach(NATIVE_FLAG) {
+        Ok(link) => Ok((link, true)),
+        Err(error) if queue::is_busy(&error) => Err(refused(error)),
+        Err(error) if error.kind() == io::ErrorKind::PermissionDenied => Err(refused(error)),
+        Err(_) if mode == Mode::Auto => generic(),
+        Err(error) => Err(XdpError::NotNative {
+            interface: name.clone(),
+            error,
+        }),
+    }
+}

@@ -1,0 +1,256 @@
+//! One server past the sockets takes over from another: nothing is lost, whether it
+//! comes about or not, counting goes on, and what the log says is so.
+
+use std::os::unix::fs::PermissionsExt;
+use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use shardns::daemon::takeover::Takeover;
+use shardns::server::Server;
+use shardns::sys::xdp::Mode;
+
+use super::lifetime::{
+    ask, bracketed, command, command_by, has_program, received, serve, serve_over_sockets,
+};
+use super::support::query;
+use super::support::running::Running;
+use super::wire::{ENDS, SERVER, Wire};
+use super::{client, config, demo, receive, wire};
+
+/// Where the control socket is. The folder is root's alone.
+struct Folder {
+    _folder: tempfile::TempDir,
+    control: String,
+}
+
+impl Folder {
+    fn new() -> Folder {
+        let folder = tempfile::tempdir().unwrap();
+        Folder {
+            control: folder.path().join("control").to_str().unwrap().to_owned(),
+            _folder: folder,
+        }
+    }
+
+    fn options(&self) -> [&str; 4] {
+        ["--control", &self.control, "--user", "root"]
+    }
+}
+
+/// Asks one question after another until it is told to stop, and returns how many
+/// had an answer. Each has to.
+fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
+    let socket = client(bracketed(address).parse().unwrap());
+    let mut answered = 0;
+    while !stop.load(Ordering::Relaxed) {
+        socket.send(&query("www.example.com", 1)).unwrap();
+        receive(&socket);
+        answered += 1;
+    }
+    answered
+}
+
+/// A server past the sockets is taken over from by another, which `serve_next` starts, while
+/// clients ask, and for some time more. Returns the other one, and how many queries were
+/// answered, which is all of them.
+fn taken_over(
+    wire: &Wire,
+    serve_next: fn(&Wire, &[&str]) -> Running,
+    more: Duration,
+) -> (Running, u64) {
+    let folder = Folder::new();
+    let options = folder.options();
+    let first = serve(wire, &options);
+    let stop = AtomicBool::new(false);
+    let stop = &stop;
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = SERVER
+            .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
+            .into();
+        let second = serve_next(wire, &[&options[..], &["--takeover"]].concat());
+        let (code, _) = first.end();
+        assert_eq!(code, Some(0));
+        std::thread::sleep(more);
+        stop.store(true, Ordering::Relaxed);
+        let answered = clients.into_iter().map(|one| one.join().unwrap()).sum();
+        (second, answered)
+    })
+}
+
+#[test]
+fn a_takeover_by_a_server_without_queues_loses_nothing() {
+    let Some(wire) = wire("plain") else { return };
+    let (second, answered) = taken_over(&wire, serve_over_sockets, Duration::ZERO);
+    assert!(answered > 0);
+    assert!(!has_program(&wire));
+    drop(second);
+}
+
+#[test]
+fn a_takeover_loses_nothing_and_goes_on_past_the_sockets() {
+    let Some(wire) = wire("takeover") else { return };
+    // Long enough for some to be asked of the second one alone.
+    let (second, answered) = taken_over(&wire, serve, Duration::from_millis(100));
+    assert!(answered > 100, "{answered}");
+    assert!(has_program(&wire));
+    second.signal("TERM");
+    let table = second.end().1;
+    assert!(received(&table) > 0, "{table}");
+}
+
+/// Does something while clients ask, every one of whom gets every answer.
+fn while_clients_ask(wire: &Wire, work: impl FnOnce()) {
+    let stop = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = SERVER
+            .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
+            .into();
+        work();
+        stop.store(true, Ordering::Relaxed);
+        let answered: u64 = clients.into_iter().map(|one| one.join().unwrap()).sum();
+        assert!(answered > 0);
+    });
+}
+
+/// Ends a server, whose queues have received so many more than before `work`.
+fn received_at_end(server: Running) -> u64 {
+    server.signal("TERM");
+    let (code, table) = server.end();
+    assert_eq!(code, Some(0), "{table}");
+    received(&table)
+}
+
+#[test]
+fn counting_goes_on_in_the_next_server() {
+    let Some(wire) = wire("counting") else { return };
+    for serve_next in [serve, serve_over_sockets] {
+        let folder = Folder::new();
+        let options = folder.options();
+        let first = serve(&wire, &options);
+        ask(&wire);
+        let second = serve_next(&wire, &[&options[..], &["--takeover"]].concat());
+        assert_eq!(first.end().0, Some(0));
+        ask(&wire);
+        let past = if has_program(&wire) { 4 } else { 2 };
+        assert_eq!(received_at_end(second), past);
+    }
+}
+
+/// Nothing is asked of the server that runs, which goes on past the sockets.
+#[test]
+fn a_takeover_that_cannot_be_is_none() {
+    let Some(wire) = wire("misspelled") else {
+        return;
+    };
+    let folder = Folder::new();
+    let options = folder.options();
+    let first = serve(&wire, &options);
+    while_clients_ask(&wire, || {
+        let arguments = [&options[..], &["--takeover", "--xdp", "xdp-sever"]].concat();
+        let output = command(&wire, &arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        assert!(said.contains("there is no interface `xdp-sever`"), "{said}");
+    });
+    assert!(has_program(&wire));
+    first.signal("TERM");
+    let rest = first.end().1;
+    assert!(!rest.contains("another process"), "{rest}");
+}
+
+/// What the new server needs beside what the other one reads, it has to have first.
+#[test]
+fn a_takeover_that_fails_on_another_interface_leaves_the_first_one() {
+    let Some(wire) = wire("other") else { return };
+    let second = ["xdp-server2", "xdp-client2"];
+    let addresses = ["198.19.0.1", "fd00:19::1"];
+    wire.connect(second, [addresses, ["198.19.0.2", "fd00:19::2"]]);
+    let mut busy = config(Mode::Native, 1);
+    busy.xdp.as_mut().unwrap().interfaces = vec![second[0].into()];
+    for (listen, address) in busy.listen.iter_mut().zip(addresses) {
+        listen.address.set_ip(address.parse().unwrap());
+    }
+    let _busy = wire.at_server(|| Server::start(&busy, demo())).unwrap();
+    let folder = Folder::new();
+    let options = folder.options();
+    let mut first = serve(&wire, &options);
+    while_clients_ask(&wire, || {
+        let both = format!("{},{}", ENDS[0], second[0]);
+        let listen = "--listen=198.19.0.1:5300";
+        let arguments = ["--takeover", "--xdp", &both, listen];
+        let arguments = [&options[..], &arguments].concat();
+        let output = command(&wire, &arguments).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(said.contains("attached to xdp-server2"), "{said}");
+        first.until("the other process did not get ready; this one goes on as before");
+    });
+    assert!(has_program(&wire));
+    assert!(received_at_end(first) > 0);
+}
+
+/// One that goes when the queues were left for it: what the log says then is so.
+#[test]
+fn a_server_that_has_left_its_queues_goes_on_over_its_sockets() {
+    let Some(wire) = wire("left") else { return };
+    let folder = Folder::new();
+    let options = folder.options();
+    let mut first = serve(&wire, &options);
+    while_clients_ask(&wire, || {
+        let begun = Takeover::begin(folder.control.as_ref()).unwrap();
+        let (mut takeover, handed) = begun.unwrap();
+        assert_eq!(takeover.offer.interfaces, [ENDS[0]]);
+        assert!(has_program(&wire), "not before it is told");
+        takeover.leave_queues().unwrap();
+        assert!(!has_program(&wire));
+        drop((takeover, handed));
+        first.until("goes on over its sockets alone, and past them on xdp-server no more");
+    });
+    ask(&wire);
+    let second = serve(&wire, &[&options[..], &["--takeover"]].concat());
+    assert_eq!(first.end().0, Some(0));
+    assert!(has_program(&wire));
+    drop(second);
+}
+
+/// The frames of both servers count for their user, who may lock those of one.
+#[test]
+fn a_takeover_waits_for_memory_that_may_be_locked() {
+    let Some(wire) = wire("memory") else { return };
+    let folder = Folder::new();
+    let path = std::path::Path::new(&folder.control).parent().unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
+    let capabilities = "+net_raw,+net_admin,+bpf";
+    let inherited = format!("--inh-caps={capabilities}");
+    let ambient = format!("--ambient-caps={capabilities}");
+    // Nobody else's frames count with those of this user.
+    let user = ["--reuid=65533", "--regid=65533", "--clear-groups"];
+    let limited = |kib: u32, more: &[&str]| {
+        let limit = format!("--memlock={}", kib * 1024);
+        let starter = [
+            &["prlimit", &limit, "setpriv"],
+            &user[..],
+            &[&inherited, &ambient],
+        ];
+        let options = [
+            "--control",
+            &folder.control,
+            "--xdp",
+            ENDS[0],
+            "--workers",
+            "2",
+        ];
+        command_by(&wire, &starter.concat(), &[&options[..], more].concat())
+    };
+    let first = Running::spawn(&mut limited(8192, &[]));
+    let second = Running::spawn(&mut limited(8192, &["--takeover"]));
+    assert_eq!(first.end().0, Some(0));
+    ask(&wire);
+    assert_eq!(received_at_end(second), 2);
+    let output: std::process::Output = Command::output(&mut limited(8191, &[])).unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(
+        said.contains("4096 KiB a queue; raise `ulimit -l`"),
+        "{said}"
+    );
+}
