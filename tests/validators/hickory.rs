@@ -40,7 +40,7 @@ async fn ask(zone: &Signed, server: SocketAddr) -> Verdict {
     for (name, rtype, proof) in questions(zone) {
         let rtype: RecordType = rtype.parse().unwrap();
         let query = Query::query(Name::from_ascii(format!("{name}.")).unwrap(), rtype);
-        if takes(zone, &name) {
+        if takes(zone, &name, rtype) {
             let found = judgement(&validating, query.clone()).await;
             let accepted = proof.accepts(zone, found == Found::Secure, found == Found::Insecure);
             verdict.note(accepted, || format!("hickory {name} {rtype}: {found:?}"));
@@ -55,12 +55,13 @@ async fn ask(zone: &Signed, server: SocketAddr) -> Verdict {
 }
 
 /// Proofs that it takes for what they are; others' validators take all.
-fn takes(zone: &Signed, name: &str) -> bool {
+fn takes(zone: &Signed, name: &str, rtype: RecordType) -> bool {
     let is = |names: &[&str]| names.iter().any(|known| name.starts_with(known));
     // It looks in them for the name that was asked for, not for the one aliases lead to.
-    let of_alias = is(&["through.", "x.d.", "nowhere."]);
+    let of_alias =
+        is(&["through.", "x.d.", "nowhere."]) || rtype == RecordType::TXT && is(&["alias."]);
     // It wants the wildcard itself covered, which exists.
-    let of_wildcard = zone.denial == Denial::Nsec && is(&["x.w.", "x.alias."]);
+    let of_wildcard = zone.denial == Denial::Nsec && is(&["x.w.", "x.alias.", "q.hollow."]);
     // It knows none for an empty non-terminal that opt-out passes over.
     let of_passed = zone.denial == Denial::OptOut && is(&["onlyinsecure."]);
     !of_alias && !of_wildcard && !of_passed

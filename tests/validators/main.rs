@@ -16,7 +16,7 @@ use support::running::{Running, skip};
 
 /// Questions, and whether their proofs are as good where insecure delegations are left
 /// out of the chain: what such a span covers is not secure (RFC 5155 §12.2).
-const QUESTIONS: [(&str, &str, Proof); 25] = [
+const QUESTIONS: [(&str, &str, Proof); 29] = [
     ("mail", "A", Proof::Secure),
     ("@", "MX", Proof::Secure),
     ("@", "DNSKEY", Proof::Secure),
@@ -38,6 +38,10 @@ const QUESTIONS: [(&str, &str, Proof); 25] = [
     ("secure", "DS", Proof::Secure),
     ("insecure", "DS", Proof::SecureUnlessOptOut),
     ("onlyinsecure", "A", Proof::SecureUnlessOptOut),
+    ("alias", "CNAME", Proof::Secure),
+    ("alias", "TXT", Proof::Secure),
+    ("d", "DNAME", Proof::Secure),
+    ("q.hollow", "A", Proof::SecureUnlessOptOut),
     ("www.secure", "A", Proof::Secure),
     ("www.secure", "TXT", Proof::Secure),
     ("away", "A", Proof::Secure),
@@ -85,7 +89,7 @@ struct Validator {
     insecure: &'static str,
     arguments: fn(&Signed, port: &str, name: &str, rtype: &str) -> Vec<String>,
     /// Questions that it can answer at all.
-    takes: fn(name: &str, rtype: &str) -> bool,
+    takes: fn(&Signed, name: &str) -> bool,
 }
 
 fn strings(words: &[&str]) -> Vec<String> {
@@ -130,11 +134,14 @@ const VALIDATORS: [Validator; 3] = [
                 rtype,
             ])
         },
-        // It looks for a signature of the CNAME that a DNAME makes, follows no referral,
-        // and knows no proof for an empty non-terminal that opt-out passes over.
-        takes: |name, _| {
-            let known = ["mail.", "nothere.", "x.w.", "b.c.", "secure.", "insecure."];
-            known.iter().any(|known| name.starts_with(known))
+        takes: |zone, name| {
+            // It looks for a signature of the CNAME that a DNAME makes, and follows no
+            // referral.
+            let is_beyond = name.starts_with("x.d.") || name.starts_with("www.insecure.");
+            // Of an empty non-terminal it wants an NSEC3 of its own, or an NSEC that covers a
+            // wildcard too.
+            let is_hidden = zone.denial != Denial::Nsec3 && name.starts_with("onlyinsecure.");
+            !is_beyond && !is_hidden
         },
     },
     Validator {
@@ -142,7 +149,9 @@ const VALIDATORS: [Validator; 3] = [
         secure: "(secure)",
         insecure: "(insecure)",
         arguments: |_, _, name, rtype| strings(&["-v", "-C", "unbound.conf", "-t", rtype, name]),
-        takes: |_, _| true,
+        // Of a wildcard without data it takes an NSEC of its own alone, and not the one
+        // that leads below it.
+        takes: |zone, name| zone.denial != Denial::Nsec || !name.starts_with("q.hollow."),
     },
 ];
 
@@ -205,7 +214,7 @@ fn ask_all(zone: &Signed, validator: &Validator, port: u16) -> Option<Verdict> {
     let port = port.to_string();
     let mut verdict = Verdict::default();
     for (name, rtype, proof) in questions(zone) {
-        if !(validator.takes)(&name, rtype) {
+        if !(validator.takes)(zone, &name) {
             continue;
         }
         let arguments = (validator.arguments)(zone, &port, &name, rtype);

@@ -41,6 +41,7 @@ ns.insecure A 127.0.0.2
 *.insecure.ent TXT \"x\"
 one.onlyinsecure NS ns
 Upper.Case A 192.0.2.9
+e.*.hollow A 192.0.2.10
 ";
 
 const CHILD: &str = "\
