@@ -93,14 +93,18 @@ fn explain_additional(
 }
 
 /// Why the response code is another, given what came of the same question over TCP.
-pub fn explain_code(compared: &Compared, whole: &Compared, _: usize) -> Option<&'static str> {
+pub fn explain_code(compared: &Compared, whole: &Compared, _: &Question) -> Option<&'static str> {
     (is_cut_off_chain(&compared.own) && whole.unexplained().is_empty())
         .then_some("a chain of aliases is cut off before it is known what it ends with")
 }
 
 /// Why this server cuts off what two references do not, or the other way round, given
 /// what came of the same question over TCP.
-pub fn explain_length(compared: &Compared, whole: &Compared, limit: usize) -> Option<&'static str> {
+pub fn explain_length(
+    compared: &Compared,
+    whole: &Compared,
+    question: &Question,
+) -> Option<&'static str> {
     let own = &compared.own;
     if !whole.unexplained().is_empty() {
         return None;
@@ -110,7 +114,7 @@ pub fn explain_length(compared: &Compared, whole: &Compared, limit: usize) -> Op
         return (contents(own) == contents(&whole.own) && glue(&whole.own).all(is_there))
             .then_some("RFC 9471 §3.1: no TC where all fits but addresses not below the cut");
     }
-    if whole.own.octets <= limit {
+    if whole.own.octets <= question.limit() {
         return None;
     }
     if !agree_on_contents(whole) {
@@ -125,10 +129,14 @@ pub fn explain_length(compared: &Compared, whole: &Compared, limit: usize) -> Op
         .filter(|(_, view)| contents(view) == contents(&whole.own));
     let least = like.map(|(_, view)| view.octets).min()?;
     // Not all point at the same names, and not all names may be pointed at (RFC 3597 §4).
-    // The targets of aliases are never shortened here, since what follows points at them.
-    let targets = whole.own.sections[0]
-        .iter()
-        .filter(|line| word(line, 3) == "cname");
+    // The targets of aliases are never shortened here, since what follows points at them,
+    // and servers not to the question, which is not known when a referral is composed.
+    let asked = question.name.to_string().to_lowercase();
+    let [answer, authority, _] = &whole.own.sections;
+    let targets = answer.iter().chain(authority).filter(|line| {
+        let is_asked = word(line, 3) == "ns" && word(line, 4) == asked;
+        word(line, 3) == "cname" || is_asked
+    });
     let targets: usize = targets.map(|line| word(line, 4).len()).sum();
     (whole.own.octets <= least + MORE_OCTETS + targets)
         .then_some("the same reply takes more octets here than there is room for")
@@ -138,10 +146,10 @@ pub fn explain_length(compared: &Compared, whole: &Compared, limit: usize) -> Op
 pub fn explain_left_out(
     compared: &Compared,
     whole: &Compared,
-    limit: usize,
+    question: &Question,
 ) -> Option<&'static str> {
     let is_part = only(&compared.own.sections[2], &whole.own.sections[2]).is_empty();
-    (whole.own.octets > limit && is_part && whole.unexplained().is_empty()).then_some(
+    (whole.own.octets > question.limit() && is_part && whole.unexplained().is_empty()).then_some(
         "the first addresses beside an answer that do not fit are the last, not so for all",
     )
 }

@@ -101,6 +101,16 @@ impl Subject {
         })
     }
 
+    /// Whether a name is at the apex or below.
+    pub fn encloses(&self, name: &Name) -> bool {
+        name.to_lower().is_within(&self.apex.to_lower())
+    }
+
+    /// Octets of the apex: more of them, further down.
+    pub fn depth(&self) -> usize {
+        self.apex.as_wire().len()
+    }
+
     /// Whether a name, in lower case, owns something.
     pub fn owns(&self, name: &str) -> bool {
         self.owners.contains(name)

@@ -12,7 +12,7 @@ use super::sign;
 use super::support::running::skip;
 
 /// Parts that depend on the room there is, and what may be said of them.
-type Length = fn(&Compared, &Compared, usize) -> Option<&'static str>;
+type Length = fn(&Compared, &Compared, &Question) -> Option<&'static str>;
 const LENGTHS: [(Part, Length); 3] = [
     (Part::Header, explain_code),
     (Part::Truncated, explain_length),
@@ -103,7 +103,7 @@ impl World {
                 };
                 let whole = self.ask_once(zone, &[question_by_tcp]).remove(0);
                 let whole = whole.ok();
-                let reason = whole.and_then(|whole| explain(compared, &whole, question.limit()));
+                let reason = whole.and_then(|whole| explain(compared, &whole, question));
                 compared.set_reason(part, reason);
             }
         }
@@ -118,9 +118,19 @@ impl World {
             let others: Vec<_> = running
                 .map(|(running, replies)| (running.reference, replies[n].as_deref()))
                 .collect();
-            compare(question, &zone.subject, own[n].as_deref(), &others)
+            let subject = self.subject(zone, question);
+            compare(question, subject, own[n].as_deref(), &others)
         });
         each.collect()
+    }
+
+    /// Of the zone and its children the one that the name is in.
+    fn subject<'w>(&'w self, zone: &'w Zone, question: &Question) -> &'w Subject {
+        let subjects = self.zones.iter().map(|zone| &zone.subject);
+        let above = subjects.filter(|subject| subject.encloses(&question.name));
+        above
+            .max_by_key(|subject| subject.depth())
+            .unwrap_or(&zone.subject)
     }
 }
 
