@@ -195,7 +195,7 @@ fn adds_extended_error(own: &View, majority: &View) -> bool {
 /// A chain of aliases that did not fit.
 fn is_cut_off_chain(view: &View) -> bool {
     let mut answer = view.sections[0].iter();
-    view.is_truncated && answer.any(|line| word(line, 3) == "cname")
+    view.is_truncated && answer.any(|line| matches!(word(line, 3), "cname" | "dname"))
 }
 
 /// Two references have the same response code, answer and authority section.
