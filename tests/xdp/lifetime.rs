@@ -10,8 +10,9 @@ use crossbeam_channel::{Receiver, Sender};
 use shardns::server::Server;
 use shardns::server::answerer::Responder;
 use shardns::server::order::Order;
+use shardns::server::worker;
 use shardns::sys::port::Port;
-use shardns::sys::xdp::Mode;
+use shardns::sys::xdp::{Interface, Mode, Options, QueueTotals, XdpError};
 
 use super::support::query;
 use super::support::running::Running;
@@ -125,7 +126,7 @@ fn a_process_that_is_killed_leaves_nothing_behind() {
 fn a_server_starts_as_soon_as_another_was_killed() {
     let Some(wire) = wire("again") else { return };
     let mut server = serve(&wire, &[]);
-    for _ in 0..5 {
+    for _ in 0..3 {
         server.signal("KILL");
         server.end();
         server = serve(&wire, &[]);
@@ -301,6 +302,13 @@ fn an_order_that_comes_while_queues_are_left_is_followed() {
     }
 }
 
+/// What was counted of all queues, of which a flow is in one.
+fn all_queues(server: &Server) -> QueueTotals {
+    let interfaces = server.interfaces();
+    let queues = interfaces.iter().flat_map(|interface| &interface.queues);
+    queues.fold(QueueTotals::default(), |sum, queue| sum.plus(&queue.totals))
+}
+
 /// What a worker has in hand when it is to leave its queue is counted, too.
 #[test]
 fn queues_are_counted_when_they_have_been_left() {
@@ -312,7 +320,7 @@ fn queues_are_counted_when_they_have_been_left() {
         begun: begun.clone(),
         leave: leave.clone(),
     };
-    let config = config(Mode::Native, 1);
+    let config = config(Mode::Native, 2);
     let server = wire.at_server(|| Server::start_with(&config, demo(), hold));
     let mut server = server.unwrap();
     let socket = wire.at_client(|| client(server.addresses()[0]));
@@ -324,7 +332,66 @@ fn queues_are_counted_when_they_have_been_left() {
         keep.send(())
     });
     assert!(server.leave_queues());
-    assert_eq!(server.interfaces()[0].queues[0].totals.sent, 1);
+    assert_eq!(all_queues(&server).sent, 1);
     receive(&socket);
     allow.join().unwrap().unwrap();
+}
+
+/// A worker that has no time left leaves what it has not read, which is lost, and counted.
+#[test]
+fn what_is_not_read_any_more_is_counted() {
+    let Some(wire) = wire("unread") else { return };
+    let (begun, begins) = crossbeam_channel::unbounded();
+    let (allow, leave) = crossbeam_channel::unbounded();
+    let hold = |inner| Held {
+        inner,
+        begun: begun.clone(),
+        leave: leave.clone(),
+    };
+    let mut config = config(Mode::Native, 2);
+    config.batch = 1;
+    let server = wire.at_server(|| Server::start_with(&config, demo(), hold));
+    let mut server = server.unwrap();
+    let socket = wire.at_client(|| client(server.addresses()[0]));
+    for _ in 0..3 {
+        socket.send(&query("www.example.com", 1)).unwrap();
+    }
+    begins.recv_timeout(PATIENCE).unwrap();
+    server.give(Order::Stop);
+    allow.send(()).unwrap();
+    begins.recv_timeout(PATIENCE).unwrap();
+    // The second one takes all the time that there is for what is queued.
+    std::thread::sleep(worker::DRAIN);
+    allow.send(()).unwrap();
+    server.stop();
+    let totals = all_queues(&server);
+    assert_eq!((totals.received, totals.unread), (2, 1));
+    let workers = server.totals();
+    assert_eq!(workers.iter().map(|worker| worker.drops).sum::<u64>(), 1);
+}
+
+/// As after a server that was killed, whose program the kernel takes off some time later.
+#[test]
+fn an_interface_is_waited_for() {
+    let Some(wire) = wire("waited") else { return };
+    let options = Options {
+        mode: Mode::Auto,
+        readers: 2,
+        width: 64,
+        reply: 1232,
+    };
+    let served = [bracketed(SERVER[0]).parse().unwrap()];
+    let prepare = || wire.at_server(|| Interface::prepare(ENDS[0], &served, &options).unwrap());
+    let first = prepare().open(Duration::ZERO).unwrap();
+    let error = prepare().open(Duration::ZERO).err().unwrap();
+    assert!(matches!(error, XdpError::OtherProgram(_)), "{error}");
+    let second = prepare();
+    let (opened, opens) = crossbeam_channel::bounded(1);
+    let waiting = std::thread::spawn(move || opened.send(second.open(PATIENCE)).is_ok());
+    let long = Duration::from_millis(100);
+    assert!(opens.recv_timeout(long).is_err(), "it does not wait");
+    drop(first);
+    let (interface, ports) = opens.recv_timeout(PATIENCE).unwrap().unwrap();
+    assert!(interface.waited > long / 2 && ports.len() == 2);
+    assert!(waiting.join().unwrap());
 }

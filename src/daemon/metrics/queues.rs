@@ -55,6 +55,12 @@ impl Families<'_> {
             status,
             |queue| queue.busy,
         )?;
+        self.of_queues(
+            "shardns_queue_unread",
+            "Datagrams lost because there was no time left for them when the queue was closed.",
+            status,
+            |queue| queue.unread,
+        )?;
         let gone = status.interfaces.iter().map(|interface| {
             let labels: Labels<'_> = vec![("interface", Cow::from(&interface.interface))];
             (labels, interface.gone)

@@ -272,6 +272,14 @@ impl QueuePort {
     }
 }
 
+impl Drop for QueuePort {
+    /// What nobody reads any more is counted as lost.
+    fn drop(&mut self) {
+        let unread = self.rings.received.waiting();
+        self.queue.unread.store(unread.into(), Ordering::Relaxed);
+    }
+}
+
 fn is_busy(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),

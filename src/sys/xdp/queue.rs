@@ -29,6 +29,7 @@ pub struct Queue {
     pub(super) received: AtomicU64,
     pub(super) sent: AtomicU64,
     pub(super) busy: AtomicU64,
+    pub(super) unread: AtomicU64,
 }
 
 /// What was counted of a queue.
@@ -51,6 +52,8 @@ pub struct QueueTotals {
     pub invalid: u64,
     /// Times that the kernel would not take what there was to send, and took it later.
     pub busy: u64,
+    /// Datagrams lost because there was no time left for them when the queue was closed.
+    pub unread: u64,
 }
 
 impl QueueTotals {
@@ -80,7 +83,7 @@ impl QueueTotals {
 
     /// Datagrams that were lost.
     pub fn lost(&self) -> u64 {
-        self.no_frame + self.ring_full
+        self.no_frame + self.ring_full + self.unread
     }
 
     /// Both together.
@@ -93,6 +96,7 @@ impl QueueTotals {
             ring_full: self.ring_full + other.ring_full,
             invalid: self.invalid + other.invalid,
             busy: self.busy + other.busy,
+            unread: self.unread + other.unread,
         }
     }
 }
@@ -112,6 +116,7 @@ impl Queue {
             ring_full: kernel.rx_ring_full,
             invalid: kernel.rx_invalid_descs + kernel.tx_invalid_descs,
             busy: self.busy.load(Ordering::Relaxed),
+            unread: self.unread.load(Ordering::Relaxed),
         }
     }
 
@@ -283,6 +288,7 @@ impl Unbound {
             received: AtomicU64::new(0),
             sent: AtomicU64::new(0),
             busy: AtomicU64::new(0),
+            unread: AtomicU64::new(0),
         };
         Ok((queue, self.rings))
     }
@@ -330,4 +336,28 @@ fn get_option_of<T>(fd: RawFd, level: c_int, option: c_int, value: &mut T) -> io
     // SAFETY: `place` has room for `length` octets; what the kernel writes are numbers.
     let returned = unsafe { libc::getsockopt(fd, level, option, place, &raw mut length) };
     super::super::check(returned).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_free_soon_is_waited_for_and_nothing_else() {
+        let soon = Instant::now() + Duration::from_secs(20);
+        let until = |until, errors: &[i32]| {
+            let mut errors = errors.iter();
+            let answer = patiently(until, || match errors.next() {
+                Some(error) => Err(io::Error::from_raw_os_error(*error)),
+                None => Ok(()),
+            });
+            answer.map_err(|error| error.raw_os_error())
+        };
+        let passing = [libc::EBUSY, libc::EEXIST, libc::ENOBUFS];
+        assert_eq!(until(soon, &passing), Ok(()));
+        assert_eq!(until(soon, &[libc::EINVAL]), Err(Some(libc::EINVAL)));
+        for error in passing {
+            assert_eq!(until(Instant::now(), &[error]), Err(Some(error)));
+        }
+    }
 }
