@@ -263,6 +263,7 @@ mod tests {
                     ring_full: 3,
                     invalid: 0,
                     busy: 2,
+                    unread: 1,
                 },
             }],
             passed: vec![("not_udp".into(), 12), ("elsewhere".into(), 1)],
@@ -275,8 +276,8 @@ mod tests {
             [
                 "",
                 "eth0, past the sockets",
-                " queue  worker  received  sent  no frame  ring empty  ring full  invalid  busy",
-                " 1           2        70    60         5           4          3        0     2",
+                " queue  worker  received  sent  no frame  ring empty  ring full  invalid  busy  unread",
+                " 1           2        70    60         5           4          3        0     2       1",
                 "passed on to the kernel: 12 not udp, 1 elsewhere",
             ]
         );

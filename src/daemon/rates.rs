@@ -353,7 +353,7 @@ mod tests {
             rates.interfaces,
             [InterfaceRates {
                 interface: "eth0".into(),
-                queues: vec![(3, 0, [500.0, 0.0, 0.0, 0.0, 5.0, 0.0, 0.0])],
+                queues: vec![(3, 0, [500.0, 0.0, 0.0, 0.0, 5.0, 0.0, 0.0, 0.0])],
                 passed: vec![("elsewhere".into(), 50.0)],
             }]
         );

@@ -58,7 +58,7 @@ pub struct QueueTotals {
 
 impl QueueTotals {
     /// A word for each number, in the order of `numbers`.
-    pub const HEADINGS: [&str; 7] = [
+    pub const HEADINGS: [&str; 8] = [
         "received",
         "sent",
         "no frame",
@@ -66,6 +66,7 @@ impl QueueTotals {
         "ring full",
         "invalid",
         "busy",
+        "unread",
     ];
 
     /// All numbers.
@@ -78,6 +79,7 @@ impl QueueTotals {
             self.ring_full,
             self.invalid,
             self.busy,
+            self.unread,
         ]
     }
 
