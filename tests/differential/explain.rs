@@ -41,7 +41,9 @@ pub fn explain(
         Part::Truncated if lacks_glue(own) && has_like(compared) => {
             Some("RFC 9471 §3.1: TC where addresses below the cut do not fit, here as by another")
         }
-        Part::Answer | Part::Authority if !agree_on_contents(compared) && has_like(compared) => {
+        Part::Header | Part::Answer | Part::Authority
+            if !agree_on_contents(compared) && has_like(compared) =>
+        {
             Some("no two references say the same in code, answer and authority, one says this")
         }
         Part::Authority if proves_wildcard(own, majority, subject) => Some(
