@@ -89,10 +89,13 @@ impl Ordered {
         let length = suffix.len() + 1 + label.len();
         let is_before = |at: &NodeRef| {
             let other = store.node(*at).name();
-            match self.label_below(other, suffix) {
-                Some(beside) if beside == label => other.len() == length,
-                Some(beside) => beside < label,
-                None => marked.order_of(other).is_le(),
+            let beside = self.label_below(other, suffix);
+            match beside.map(|beside| beside.cmp(label)) {
+                Some(Ordering::Less) => true,
+                Some(Ordering::Equal) => other.len() == length,
+                Some(Ordering::Greater) => false,
+                // The apex is before all.
+                None => other.len() == self.apex || marked.order_of(other).is_le(),
             }
         };
         let behind = from + between.partition_point(is_before);
