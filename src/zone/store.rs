@@ -116,7 +116,7 @@ impl Store {
     /// The node whose name is the suffix of `name` that begins with `label`.
     #[inline(always)]
     pub fn find(&self, name: &LookupName, label: usize) -> Option<Node<'_>> {
-        let slot = first_slot(name.hash_of(label), self.slots.len());
+        let slot = first_slot(name.hash_of_deep(label), self.slots.len());
         let (slot, node) = self.probe(slot, name, label)?;
         if octets::equal(node.name(), name.suffix(label)) {
             return Some(node);
@@ -142,7 +142,7 @@ impl Store {
     /// node.
     #[inline(always)]
     fn probe(&self, mut slot: usize, name: &LookupName, label: usize) -> Option<(usize, Node<'_>)> {
-        let tag = name.hash_of(label) as u32;
+        let tag = name.hash_of_deep(label) as u32;
         loop {
             let Some(&found) = self.slots.get(slot) else {
                 // Behind the last one. There are always some.
