@@ -45,7 +45,8 @@
 //! new set. What proves that something does not exist is in `src/zone/proof.rs`,
 //! found by `src/zone/denial.rs`. `src/zone/hashes.rs` finds a zone's NSEC3 chain,
 //! `src/zone/keys.rs` its keys, and `src/zone/verify.rs` verifies signatures, for
-//! `check --dnssec` alone. `src/zone/pieces.rs` has all CPUs look at a large zone.
+//! `check --dnssec` alone. `src/zone/pieces.rs` has all CPUs look at a large zone, by way
+//! of `src/zone/ahead.rs`.
 //!
 //! What surrounds a running server is a third: `src/daemon/mod.rs` is the control
 //! thread, which owns the server and waits for whatever may come,

@@ -1,6 +1,7 @@
 //! The ports of a worker: sockets, and behind them queues.
 
 use std::os::fd::{AsRawFd, RawFd};
+use std::time::Instant;
 
 use crossbeam_channel::Sender;
 
@@ -43,7 +44,7 @@ impl AnyPort {
     }
 
     /// True where replies of a queue are still on their way, and would be lost if it
-    /// were left.
+    /// were left. To ask has them go on.
     pub fn is_sending(&mut self) -> bool {
         match self {
             AnyPort::Socket(_) => false,
@@ -58,6 +59,17 @@ impl AnyPort {
             AnyPort::Socket(port) => port.close(),
             AnyPort::Queue(..) => None,
         }
+    }
+}
+
+/// Waits until the replies of all queues have been sent, or until then at most.
+pub fn see_off(ports: &mut [AnyPort], until: Instant) {
+    let mut are_sending = || {
+        let sending = ports.iter_mut().map(AnyPort::is_sending);
+        sending.fold(false, |any, is| any | is)
+    };
+    while are_sending() && Instant::now() < until {
+        std::thread::yield_now();
     }
 }
 

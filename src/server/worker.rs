@@ -10,7 +10,7 @@ use super::answerer::Responder;
 use super::counters::Counters;
 use super::idle::Idle;
 use super::order::{Order, Orders};
-use super::ports::AnyPort;
+use super::ports::{self, AnyPort};
 use crate::sys::limits;
 use crate::sys::port::{Port, Wait};
 
@@ -134,19 +134,7 @@ impl<R: Responder> Worker<R> {
         while self.exchange.idle.is_any_ready() && Instant::now() < end {
             self.exchange_all(Wait::No);
         }
-        while self.is_sending() && Instant::now() < end {
-            std::thread::yield_now();
-        }
-    }
-
-    /// True where replies are still on their way. Every port is asked, since asking has
-    /// it go on sending.
-    fn is_sending(&mut self) -> bool {
-        let mut any = false;
-        for port in &mut self.ports {
-            any |= port.is_sending();
-        }
-        any
+        ports::see_off(&mut self.ports, end);
     }
 
     /// Goes on over the sockets alone.

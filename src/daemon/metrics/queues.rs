@@ -8,59 +8,60 @@ use super::exported::{Families, Labels};
 use crate::daemon::status::Status;
 use crate::sys::xdp::QueueTotals;
 
+type Count = fn(&QueueTotals) -> u64;
+
+/// What is exported of each queue.
+const OF_QUEUES: [(&str, &str, Count); 8] = [
+    (
+        "shardns_queue_received",
+        "Datagrams taken past the sockets.",
+        |queue| queue.received,
+    ),
+    (
+        "shardns_queue_sent",
+        "Replies given to the kernel past the sockets.",
+        |queue| queue.sent,
+    ),
+    (
+        "shardns_queue_no_frame",
+        "Datagrams lost because no frame was free for them.",
+        |queue| queue.no_frame,
+    ),
+    (
+        "shardns_queue_ring_empty",
+        "Times that the kernel found no free frame in their ring.",
+        |queue| queue.ring_empty,
+    ),
+    (
+        "shardns_queue_ring_full",
+        "Datagrams lost because the ring of received ones was full.",
+        |queue| queue.ring_full,
+    ),
+    (
+        "shardns_queue_invalid",
+        "Frames that the kernel did not take.",
+        |queue| queue.invalid,
+    ),
+    (
+        "shardns_queue_busy",
+        "Times that the kernel would not take replies, and took them later.",
+        |queue| queue.busy,
+    ),
+    (
+        "shardns_queue_unread",
+        "Datagrams lost because there was no time left for them when the queue was closed.",
+        |queue| queue.unread,
+    ),
+];
+
 impl Families<'_> {
     pub(super) fn queues(&mut self, status: &Status) -> fmt::Result {
         if status.interfaces.is_empty() {
             return Ok(());
         }
-        self.of_queues(
-            "shardns_queue_received",
-            "Datagrams taken past the sockets.",
-            status,
-            |queue| queue.received,
-        )?;
-        self.of_queues(
-            "shardns_queue_sent",
-            "Replies given to the kernel past the sockets.",
-            status,
-            |queue| queue.sent,
-        )?;
-        self.of_queues(
-            "shardns_queue_no_frame",
-            "Datagrams lost because no frame was free for them.",
-            status,
-            |queue| queue.no_frame,
-        )?;
-        self.of_queues(
-            "shardns_queue_ring_empty",
-            "Times that the kernel found no free frame in their ring.",
-            status,
-            |queue| queue.ring_empty,
-        )?;
-        self.of_queues(
-            "shardns_queue_ring_full",
-            "Datagrams lost because the ring of received ones was full.",
-            status,
-            |queue| queue.ring_full,
-        )?;
-        self.of_queues(
-            "shardns_queue_invalid",
-            "Frames that the kernel did not take.",
-            status,
-            |queue| queue.invalid,
-        )?;
-        self.of_queues(
-            "shardns_queue_busy",
-            "Times that the kernel would not take replies, and took them later.",
-            status,
-            |queue| queue.busy,
-        )?;
-        self.of_queues(
-            "shardns_queue_unread",
-            "Datagrams lost because there was no time left for them when the queue was closed.",
-            status,
-            |queue| queue.unread,
-        )?;
+        for (name, help, count) in OF_QUEUES {
+            self.of_queues(name, help, status, count)?;
+        }
         let gone = status.interfaces.iter().map(|interface| {
             let labels: Labels<'_> = vec![("interface", Cow::from(&interface.interface))];
             (labels, interface.gone)
@@ -86,13 +87,7 @@ impl Families<'_> {
         )
     }
 
-    fn of_queues(
-        &mut self,
-        name: &str,
-        help: &str,
-        status: &Status,
-        count: impl Fn(&QueueTotals) -> u64,
-    ) -> fmt::Result {
+    fn of_queues(&mut self, name: &str, help: &str, status: &Status, count: Count) -> fmt::Result {
         let series = status.interfaces.iter().flat_map(|interface| {
             interface.queues.iter().map(|queue| {
                 let labels: Labels<'_> = vec![
