@@ -163,6 +163,11 @@ fn hand(lines: &mut Lines, handed: Handed, asks: &Asks) -> io::Result<(Taken, u3
     loop {
         match lines.receive()? {
             Some(Command::LeaveQueues) => {
+                // Whoever has gone meanwhile, as when this process stood still, shall not
+                // have them: they cannot be taken back. Who has not says nothing now.
+                if poll::readable(lines.stream().as_fd(), Some(Duration::ZERO))? {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
                 // Without a word where the server is ending: it leaves them then, too.
                 asks.leave_queues().ok_or(io::ErrorKind::UnexpectedEof)?;
                 lines.send(&Reply::QueuesLeft)?;

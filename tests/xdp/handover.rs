@@ -1,13 +1,17 @@
 //! One server past the sockets takes over from another: nothing is lost, whether it
 //! comes about or not, counting goes on, and what the log says is so.
 
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use shardns::daemon::control::Reply;
 use shardns::daemon::takeover::Takeover;
 use shardns::server::Server;
+use shardns::sys::unix::receive_descriptors;
 use shardns::sys::xdp::Mode;
 
 use super::lifetime::{
@@ -16,7 +20,7 @@ use super::lifetime::{
 use super::support::query;
 use super::support::running::Running;
 use super::wire::{ENDS, SERVER, Wire};
-use super::{client, config, demo, receive, wire};
+use super::{PATIENCE, client, config, demo, receive, wire};
 
 /// Where the control socket is. The folder is root's alone.
 struct Folder {
@@ -211,6 +215,46 @@ fn a_server_that_has_left_its_queues_goes_on_over_its_sockets() {
     assert_eq!(first.end().0, Some(0));
     assert!(has_program(&wire));
     drop(second);
+}
+
+/// One that gives up on a server that stands still. What it has asked for is not done for
+/// nobody later on.
+#[test]
+fn a_server_that_stood_still_keeps_its_queues() {
+    let Some(wire) = wire("still") else { return };
+    let folder = Folder::new();
+    let mut first = serve(&wire, &folder.options());
+    let stream = UnixStream::connect(&folder.control).unwrap();
+    let mut lines = BufReader::new(&stream);
+    let say = |line: &str| (&stream).write_all(line.as_bytes()).unwrap();
+    say("{\"command\":\"takeover\"}\n");
+    let mut line = String::new();
+    lines.read_line(&mut line).unwrap();
+    let Ok(Reply::Offer(offer)) = serde_json::from_str(&line) else {
+        panic!("{line}");
+    };
+    say("{\"command\":\"go\"}\n");
+    let sockets = offer.groups.iter().sum::<usize>() + offer.listeners;
+    let descriptors = receive_descriptors(&stream, sockets + 1).unwrap();
+    first.signal("STOP");
+    let begin = Instant::now();
+    while !is_stopped(first.child.id()) {
+        assert!(begin.elapsed() < PATIENCE);
+    }
+    say("{\"command\":\"leave-queues\"}\n");
+    drop((descriptors, stream));
+    first.signal("CONT");
+    let said = first.until("the other process did not get ready");
+    assert!(said.contains("this one goes on as before"), "{said}");
+    assert!(has_program(&wire));
+    ask(&wire);
+    assert_eq!(received_at_end(first), 2);
+}
+
+/// True for a process that a signal has stopped.
+fn is_stopped(process: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap();
+    stat.rsplit(") ").next().unwrap().starts_with('T')
 }
 
 /// The frames of both servers count for their user, who may lock those of one.
