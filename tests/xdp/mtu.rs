@@ -8,7 +8,7 @@ use shardns::sys::xdp::Mode;
 
 use super::lifetime::{has_program, serve, server_address};
 use super::support::query;
-use super::wire::{ENDS, SERVER, Wire};
+use super::wire::{CLIENT, ENDS, SERVER, Wire};
 use super::{PATIENCE, client, config, demo, receive, taken, wire};
 
 /// What the whole answer has room in.
@@ -80,6 +80,20 @@ fn replies_follow_the_mtu() {
         }
         assert_eq!(taken(&server), (6, 0));
     }
+}
+
+/// An interface that is gone has no MTU, and another one of its name has its own.
+#[test]
+fn the_mtu_of_another_interface_says_nothing() {
+    let Some(wire) = wire("another") else { return };
+    let config = config(Mode::Native, 2);
+    let mut server = wire.at_server(|| Server::start(&config, demo())).unwrap();
+    super::wire::ip(&format!("-n {} link del {}", wire.server, ENDS[0]));
+    let said = server.follow_interfaces();
+    assert!(said[0].contains("was removed"), "{said:?}");
+    wire.connect(ENDS, [SERVER, CLIENT]);
+    set_mtu(&wire, 500);
+    assert_eq!(server.follow_interfaces(), [] as [String; 0]);
 }
 
 /// Under the sandbox, without privileges; and where replies have no room at all, the

@@ -125,7 +125,11 @@ impl Interface {
     ///
     /// The MTU is too small for replies; nothing is taken from now on.
     pub fn follow_mtu(&mut self) -> Result<(), XdpError> {
-        // An interface that is gone sends nothing, however long.
+        // An interface that is gone sends nothing, however long; one that has its name by
+        // now is another one.
+        if self.is_gone {
+            return Ok(());
+        }
         let Ok(mtu) = self.ethtool.mtu() else {
             return Ok(());
         };
