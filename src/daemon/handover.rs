@@ -124,13 +124,14 @@ impl Daemon {
 
     /// Leaves to the other process what it has taken, and reads the rest on.
     pub(super) fn let_go(&mut self, taken: &Taken, successor: u32) -> Option<Counted> {
-        let Stage::Handed(_) = self.stage else {
+        let Stage::Handed(left) = &self.stage else {
             return None;
         };
+        let said = as_before(left);
         let mut kept = match self.keep(taken, successor) {
             Ok(kept) => kept,
             Err(error) => {
-                error!("cannot let go of the sockets: {error}");
+                error!("cannot let go of the sockets: {error}; this one goes on {said}");
                 self.stage = Stage::None;
                 return None;
             }
