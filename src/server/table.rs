@@ -45,6 +45,13 @@ pub fn past_sockets(interfaces: &[InterfaceTotals]) -> String {
             interface.interface,
             queues(interface)
         );
+        if interface.gone > 0 {
+            let _ = writeln!(
+                text,
+                "times that it was removed from the system: {}",
+                interface.gone
+            );
+        }
         if !interface.passed.is_empty() {
             let passed = interface.passed.iter();
             let passed: Vec<String> = passed
