@@ -110,12 +110,17 @@ impl Bound {
     /// Takes the sockets that a service manager has bound, in the place of those
     /// that `config` would listen on. Each gets a worker, at least. Where there
     /// are to be more workers, sockets are added to the groups that let them in,
-    /// and those of others are read by several workers.
+    /// and those of others are read by several workers. Interfaces that somebody reads
+    /// past the sockets he leaves when all else is there.
     ///
     /// # Errors
     ///
     /// Descriptors of something else or none, or no place for the workers.
-    pub fn complete(config: &Config, sockets: Sockets) -> Result<Bound, StartError> {
+    pub fn complete(
+        config: &Config,
+        sockets: Sockets,
+        readers: &mut Readers<'_>,
+    ) -> Result<Bound, StartError> {
         let mut held = inherited::hold(sockets).map_err(|error| StartError::System {
             what: "on the sockets that the service manager handed in".into(),
             error,
@@ -135,7 +140,7 @@ impl Bound {
             queues: Vec::new(),
             taken: Taken::default(),
         };
-        bound.open_queues(&mut Readers::nobody())?;
+        bound.open_queues(readers)?;
         Ok(bound)
     }
 

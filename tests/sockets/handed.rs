@@ -3,6 +3,7 @@
 
 use super::*;
 use shardns::server::Bound;
+use shardns::server::queues::Readers;
 use shardns::sys::socket::{UdpOptions, UdpSocket as Socket};
 
 /// So many sockets of one group, or one that lets nobody join, and what a service
@@ -31,7 +32,7 @@ fn bound(sockets: usize, grouped: bool) -> (SocketAddr, Sockets) {
 /// answer.
 fn serve(address: SocketAddr, sockets: Sockets, workers: usize) -> (Vec<String>, usize) {
     let config = config(&[], workers);
-    let bound = Bound::complete(&config, sockets).unwrap();
+    let bound = Bound::complete(&config, sockets, &mut Readers::nobody()).unwrap();
     let mut server = bound.start(Arc::new(support::demo())).unwrap();
     assert_eq!(server.addresses(), [address]);
     let request = query("www.example.com", 1);

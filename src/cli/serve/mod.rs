@@ -121,33 +121,27 @@ impl Serve {
     ) -> anyhow::Result<(Bound, Option<Takeover>, Equipment)> {
         // Before anybody is asked for anything.
         queues::check(config)?;
-        let Some(handed) = handed else {
-            let Predecessor {
-                inherited,
-                mut takeover,
-                equipment,
-            } = self.control.open(None, None)?;
-            let interfaces = takeover.as_ref().map(|one| one.offer.interfaces.clone());
-            let leave = || takeover.as_mut().map_or(Ok(()), Takeover::leave_queues);
-            let mut readers = Readers {
-                interfaces: &interfaces.unwrap_or_default(),
-                leave: Box::new(leave),
-            };
-            let bound = Bound::bind_beside(config, inherited, &mut readers)?;
-            drop(readers);
-            return Ok((bound, takeover, equipment));
+        let (sockets, control, metrics) = match handed {
+            Some(handed) => (Some(handed.sockets), handed.control, handed.metrics),
+            None => Default::default(),
         };
-        let metrics = handed.metrics.into_iter().next();
         let Predecessor {
-            takeover,
+            inherited,
+            mut takeover,
             equipment,
-            ..
-        } = self.control.open(handed.control, metrics)?;
-        Ok((
-            Bound::complete(config, handed.sockets)?,
-            takeover,
-            equipment,
-        ))
+        } = self.control.open(control, metrics.into_iter().next())?;
+        let interfaces = takeover.as_ref().map(|one| one.offer.interfaces.clone());
+        let leave = || takeover.as_mut().map_or(Ok(()), Takeover::leave_queues);
+        let mut readers = Readers {
+            interfaces: &interfaces.unwrap_or_default(),
+            leave: Box::new(leave),
+        };
+        let bound = match sockets {
+            Some(sockets) => Bound::complete(config, sockets, &mut readers)?,
+            None => Bound::bind_beside(config, inherited, &mut readers)?,
+        };
+        drop(readers);
+        Ok((bound, takeover, equipment))
     }
 
     /// What is read and written while the server runs.
