@@ -2,6 +2,8 @@
 //! comes about or not, counting goes on, and what the log says is so.
 
 use std::io::{BufRead, BufReader, Write};
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::process::Command;
@@ -16,9 +18,10 @@ use shardns::sys::xdp::Mode;
 
 use super::lifetime::{
     ask, bracketed, command, command_by, has_program, received, serve, serve_over_sockets,
+    server_address,
 };
 use super::support::query;
-use super::support::running::Running;
+use super::support::running::{PROGRAM, Running};
 use super::wire::{ENDS, SERVER, Wire};
 use super::{PATIENCE, client, config, demo, receive, wire};
 
@@ -212,6 +215,32 @@ fn a_server_that_has_left_its_queues_goes_on_over_its_sockets() {
     });
     ask(&wire);
     let second = serve(&wire, &[&options[..], &["--takeover"]].concat());
+    assert_eq!(first.end().0, Some(0));
+    assert!(has_program(&wire));
+    drop(second);
+}
+
+/// The sockets are those of a service manager, of which both servers have copies.
+#[test]
+fn a_server_that_a_manager_starts_takes_over_past_the_sockets() {
+    let Some(wire) = wire("manager") else { return };
+    let folder = Folder::new();
+    let address = server_address(SERVER[0]);
+    let socket = wire.at_server(|| UdpSocket::bind(address)).unwrap();
+    let started = |more: &[&str]| {
+        let script = "exec 3<&0; export LISTEN_PID=$$; exec \"$0\" serve \"$@\"";
+        let mut command = Command::new("ip");
+        command
+            .args(["netns", "exec", &wire.server, "sh", "-c", script])
+            .args([PROGRAM, "--workers", "1", "--no-tcp", "--xdp", ENDS[0]])
+            .args(folder.options())
+            .args(more)
+            .envs([("LISTEN_FDS", "1"), ("LISTEN_FDNAMES", "dns")])
+            .stdin(OwnedFd::from(socket.try_clone().unwrap()));
+        Running::spawn(&mut command)
+    };
+    let first = started(&[]);
+    let second = started(&["--takeover"]);
     assert_eq!(first.end().0, Some(0));
     assert!(has_program(&wire));
     drop(second);
