@@ -116,6 +116,27 @@ fn faults_of_the_file_have_their_places() {
         assert_eq!(output.status.code(), Some(1), "{stderr}");
         assert!(stderr.contains(said), "{stderr}");
     }
+    // What two are wrong with alike, or with each other, is said of one of them.
+    for (text, said) in [
+        (
+            "workers = 2\nrate-limit-slip = 2\nrate-limit-entries = 1024\n",
+            "x.toml:2:1: rate-limit-slip: the following required arguments were not provided: ",
+        ),
+        (
+            "version-text = \"x\"\nhide-version = true\n",
+            "x.toml:2:1: hide-version: the argument '",
+        ),
+        (
+            "hide-version = true\nversion-text = \"x\"\n",
+            "x.toml:2:1: version-text: the argument '",
+        ),
+    ] {
+        files.write("x.toml", text);
+        let output = run(&["serve", "--config", &files.path("x.toml")]);
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{stderr}");
+        assert!(stderr.contains(said), "{stderr}");
+    }
     let missing = run(&["check", "--config", &files.path("none.toml")]);
     let said = String::from_utf8(missing.stderr).unwrap();
     assert!(said.contains("cannot read the configuration"), "{said}");

@@ -132,19 +132,16 @@ fn parse_together(
     Cli::command().try_get_matches_from(arguments)
 }
 
-/// The place of the option in the file without which this would not be said, where
-/// there is one.
+/// The place of the first option in the file that has this said, with those before it,
+/// where the command line alone does not.
 fn blame(path: &Path, line: Halves<'_>, options: &[&Given], error: clap::Error) -> ConfigError {
     let said = sentence(&error);
-    let is_to_blame = |option: &&&Given| {
-        let others = options.iter().filter(|other| other.id != option.id);
-        let others: Vec<&Given> = others.copied().collect();
-        match parse_together(line, &others) {
-            Ok(_) => true,
-            Err(error) => sentence(&error) != said,
-        }
+    let is_said = |count: &usize| {
+        let matches = parse_together(line, &options[..*count]);
+        matches.is_err_and(|error| sentence(&error) == said)
     };
-    match options.iter().find(is_to_blame) {
+    let count = (0..=options.len()).find(is_said).unwrap_or_default();
+    match count.checked_sub(1).and_then(|last| options.get(last)) {
         Some(option) => ConfigError::Wrong(vec![Wrong {
             path: path.into(),
             line: option.place.0,
@@ -240,6 +237,7 @@ fn read_text(path: &Path, text: &str) -> Result<Vec<Given>, ConfigError> {
         all_wrong.sort_by_key(|wrong| (wrong.line, wrong.column));
         return Err(ConfigError::Wrong(all_wrong));
     }
+    given.sort_by_key(|given| given.place);
     Ok(given)
 }
 
