@@ -188,7 +188,7 @@ impl Checker<'_> {
     /// True for a set that the zone signs: at a delegation, only what is of the parent
     /// side (RFC 4035 §2.2).
     pub(super) fn is_own(&self, is_cut: bool, rtype: RrType) -> bool {
-        !is_cut || [RrType::DS, RrType::NSEC].contains(&rtype)
+        !is_cut || [RrType::DS, RrType::NSEC, RrType::NSEC3].contains(&rtype)
     }
 }
 

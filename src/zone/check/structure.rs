@@ -61,6 +61,7 @@ impl Checker<'_> {
             RrType::DS,
             RrType::RRSIG,
             RrType::NSEC,
+            RrType::NSEC3,
             RrType::DNAME,
             RrType::CNAME,
         ];
