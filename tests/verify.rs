@@ -4,6 +4,7 @@
 mod support;
 
 use std::fs;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
@@ -391,13 +392,24 @@ fn each_chain_of_hashes_is_whole_and_has_no_record_twice() {
             "signed.test. 300 IN NSEC mail.signed.test. A".into(),
             "warning: the chain of NSEC is not whole, and not proved with",
         ),
+        (
+            parameters_of(1..=8),
+            "error: more than 8 NSEC3PARAM; of chains, only the one that is proved with ",
+        ),
     ] {
-        fs::write(&path, format!("{text}{more}\n")).unwrap();
+        let text = format!("{text}{more}\n");
+        fs::write(&path, &text).unwrap();
         let (_, said) = check(&path);
-        let place = format!("{}:{}:", path.display(), text.lines().count() + 1);
+        let place = format!("{}:{}:", path.display(), text.lines().count());
         let is_told = |line: &str| line.starts_with(&place) && line.contains(told);
         assert!(said.lines().any(is_told), "{place} … {told}\n{said}");
     }
+}
+
+/// Records that tell of chains, each with a salt of its own.
+fn parameters_of(salts: RangeInclusive<u8>) -> String {
+    let records = salts.map(|salt| format!("signed.test. 3600 IN NSEC3PARAM 1 0 0 {salt:02x}"));
+    records.collect::<Vec<_>>().join("\n")
 }
 
 /// Signed by two keys of an algorithm, which make up for each other: nothing that is

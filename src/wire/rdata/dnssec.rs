@@ -135,6 +135,9 @@ impl<'r> Nsec<'r> {
 pub struct Nsec3<'r> {
     /// True where it passes over insecure delegations (RFC 5155 §6).
     pub opt_out: bool,
+    /// True with flags that mean nothing yet: whoever validates passes over such a record
+    /// (RFC 5155 §8.2).
+    pub has_unknown_flags: bool,
     /// The hash of the next name.
     pub next: &'r [u8],
     /// The types at this one.
@@ -151,6 +154,7 @@ impl<'r> Nsec3<'r> {
         let length = rest.u8()?;
         Some(Nsec3 {
             opt_out: flags & 1 != 0,
+            has_unknown_flags: flags & !1 != 0,
             next: rest.take(length.into())?,
             types: rest.rest(),
         })

@@ -12,16 +12,21 @@ use super::super::records::{Faults, Provenance, Record};
 use super::Checker;
 use super::signed::Tally;
 use crate::wire::RrType;
+use crate::wire::rdata::dnssec::Nsec3;
 
 /// The most chains of NSEC3 that are looked at, each of which takes a hash for every
 /// name of the zone. A zone has one, or two for a time.
 const MAX_CHAINS: usize = 8;
+/// A field of NSEC3.
+const FLAGS: usize = 1;
 
 /// What the records of all chains are looked through for.
 #[derive(Default)]
 struct Seen {
     /// NSEC3 records of no chain.
     strays: Tally,
+    /// Those of chains that have unknown flags.
+    flagged: Tally,
     /// Whether a name has NSEC.
     is_named: bool,
 }
@@ -40,11 +45,14 @@ impl Checker<'_> {
                 "more than {MAX_CHAINS} NSEC3PARAM; of chains, only the one that is proved with \
                 is looked at"
             );
-            return faults.warning(record.from, sentence);
+            return self.invalid(faults, record.from, sentence);
         }
         let seen = self.chained_records(faults, &listed);
         if let Some((from, sentence)) = seen.strays.into_told() {
             faults.warning(from, sentence);
+        }
+        if let Some((from, sentence)) = seen.flagged.into_told() {
+            self.invalid(faults, from, sentence);
         }
         // Another server of the zone may prove with any chain that is said to be whole.
         for (record, parameters) in listed {
@@ -82,7 +90,7 @@ impl Checker<'_> {
             let (mut faults, mut seen) = (Faults::of_part(), Seen::default());
             for id in ids(piece) {
                 seen.is_named |= self.in_chain(id);
-                self.nsec3_records(&mut faults, id, listed, &mut seen.strays);
+                self.nsec3_records(&mut faults, id, listed, &mut seen);
             }
             (faults, seen)
         };
@@ -90,6 +98,7 @@ impl Checker<'_> {
         in_turn(self.sorted.records.names.len(), look, |(part, seen)| {
             faults.append(part);
             all.strays.append(seen.strays);
+            all.flagged.append(seen.flagged);
             all.is_named |= seen.is_named;
         });
         all
@@ -101,7 +110,7 @@ impl Checker<'_> {
         faults: &mut Faults,
         id: NameId,
         listed: &[(&Record, Parameters)],
-        strays: &mut Tally,
+        seen: &mut Seen,
     ) {
         let sorted = self.sorted;
         let Some(set) = sorted.set(id, RrType::NSEC3) else {
@@ -112,6 +121,15 @@ impl Checker<'_> {
             let data = sorted.records.rdata(record);
             let chain = listed.iter().position(|(_, known)| known.are_of(data));
             match chain.map(|chain| std::mem::replace(&mut met[chain], true)) {
+                Some(false) if Nsec3::read(data).is_some_and(|data| data.has_unknown_flags) => {
+                    seen.flagged.add(record.from.field(FLAGS), || {
+                        format!(
+                            "the NSEC3 of {} has flags other than 0 and 1, for which validators \
+                            pass over it (RFC 5155 §8.2)",
+                            self.shown(id)
+                        )
+                    });
+                }
                 Some(false) => {}
                 Some(true) => {
                     let sentence = format!(
@@ -120,7 +138,7 @@ impl Checker<'_> {
                     );
                     self.invalid(faults, record.from, sentence);
                 }
-                None => strays.add(record.from, || {
+                None => seen.strays.add(record.from, || {
                     format!(
                         "the NSEC3 of {} proves nothing: {} has no NSEC3PARAM with its parameters \
                         and without flags (RFC 5155 §4)",
