@@ -102,7 +102,6 @@ fn parse_with(arguments: Vec<OsString>, matches: ArgMatches) -> Result<Cli, Conf
             && given.value_source(&option.id) == Some(ValueSource::CommandLine);
         known && !given
     });
-    let options: Vec<&Given> = options.iter().collect();
     let line = arguments.split_at(1 + usize::from(named.is_some()));
     let matches = parse_together(line, &options);
     let matches = matches.map_err(|error| blame(path, line, &options, error))?;
@@ -115,7 +114,7 @@ type Halves<'l> = (&'l [OsString], &'l [OsString]);
 /// Has clap read the command line with these options of the file.
 fn parse_together(
     (before, behind): Halves<'_>,
-    options: &[&Given],
+    options: &[Given],
 ) -> Result<ArgMatches, clap::Error> {
     let (zones, options): (Vec<&Given>, Vec<&Given>) =
         options.iter().partition(|option| option.key == ZONES);
@@ -134,7 +133,7 @@ fn parse_together(
 
 /// The place of the first option in the file that has this said, with those before it,
 /// where the command line alone does not.
-fn blame(path: &Path, line: Halves<'_>, options: &[&Given], error: clap::Error) -> ConfigError {
+fn blame(path: &Path, line: Halves<'_>, options: &[Given], error: clap::Error) -> ConfigError {
     let said = sentence(&error);
     let is_said = |count: &usize| {
         let matches = parse_together(line, &options[..*count]);

@@ -140,10 +140,9 @@ pub fn open(
     };
     // What nobody reads first: if that cannot be had, nobody has left anything for it.
     let (held, free): (Vec<_>, Vec<_>) = prepared.into_iter().partition(is_held);
-    let open = |patience| move |one: Prepared| one.open(patience);
     let mut opened = free
         .into_iter()
-        .map(open(PATIENCE))
+        .map(|one| one.open(PATIENCE))
         .collect::<Result<Opened, _>>()?;
     if !held.is_empty() {
         (readers.leave)().map_err(|error| StartError::System {

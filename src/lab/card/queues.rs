@@ -48,12 +48,7 @@ impl Queues {
 
     pub(super) fn count(&self) -> Reading {
         match (self.channels(), self.receive_queues()) {
-            (
-                Some(Channels {
-                    receiving, most, ..
-                }),
-                _,
-            ) => Reading::Is(format!("{receiving} of {most}")),
+            (Some(told), _) => Reading::Is(format!("{} of {}", told.receiving, told.most)),
             (None, Ok(queues)) => Reading::Is(queues.len().to_string()),
             (None, Err(unknown)) => unknown,
         }
