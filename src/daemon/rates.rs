@@ -19,8 +19,6 @@ pub struct Rates {
     pub tcp: Option<ThreadRates>,
     /// All of them.
     pub total: ThreadRates,
-    /// Requests that were taken past the sockets; `None` where none can be.
-    pub past_sockets: Option<f64>,
     /// Interfaces whose requests can be taken past the sockets.
     pub interfaces: Vec<InterfaceRates>,
     /// The shares between which chance alone would leave a worker, where it is
@@ -86,22 +84,19 @@ impl Rates {
             seconds,
             restarted,
             total: total(&workers, tcp.as_ref(), mean_batch(before, after)),
-            past_sockets: past_sockets(before, after, seconds),
             interfaces: interfaces(before, after, seconds),
             workers,
             tcp,
             band: band(&after.workers),
         }
     }
-}
 
-fn past_sockets(before: Option<&Status>, after: &Status, seconds: f64) -> Option<f64> {
-    let taken = |status: &Status| -> u64 {
-        let queues = status.interfaces.iter().flat_map(|one| &one.queues);
-        queues.map(|queue| queue.totals.received).sum()
-    };
-    let more = taken(after).saturating_sub(before.map_or(0, taken));
-    (!after.interfaces.is_empty()).then(|| ratio(more as f64, seconds).unwrap_or(0.0))
+    /// Requests that were taken past the sockets; `None` where none can be.
+    pub fn past_sockets(&self) -> Option<f64> {
+        let queues = self.interfaces.iter().flat_map(|one| &one.queues);
+        let received = queues.map(|(_, _, [received, ..])| received);
+        (!self.interfaces.is_empty()).then(|| received.sum())
+    }
 }
 
 fn interfaces(before: Option<&Status>, after: &Status, seconds: f64) -> Vec<InterfaceRates> {

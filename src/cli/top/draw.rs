@@ -152,7 +152,7 @@ fn totals(status: &Status, rates: &Rates, look: Look) -> Line<'static> {
     let bold = Style::new().add_modifier(Modifier::BOLD);
     parts.push(Span::styled(number(total.queries), bold));
     parts.push(Span::raw(" queries/s  "));
-    if let Some(rate) = rates.past_sockets {
+    if let Some(rate) = rates.past_sockets() {
         parts.push(format!("{} past the sockets/s  ", number(rate)).into());
     }
     parts.push(alarming(total.drops, "drops/s", look));
