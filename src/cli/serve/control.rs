@@ -76,6 +76,11 @@ impl ControlOptions {
         Ok(predecessor)
     }
 
+    /// True where the sockets of another server are to be had.
+    pub fn takes_over(&self) -> bool {
+        self.takeover
+    }
+
     /// The control socket's path.
     pub fn path(&self) -> Option<PathBuf> {
         self.control.clone()

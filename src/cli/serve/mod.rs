@@ -119,8 +119,10 @@ impl Serve {
         config: &Config,
         handed: Option<activation::Handed>,
     ) -> anyhow::Result<(Bound, Option<Takeover>, Equipment)> {
-        // Before anybody is asked for anything.
-        queues::check(config)?;
+        // Before anybody is asked for anything; where nobody is, opening tells as much.
+        if self.control.takes_over() {
+            queues::check(config)?;
+        }
         let (sockets, control, metrics) = match handed {
             Some(handed) => (Some(handed.sockets), handed.control, handed.metrics),
             None => Default::default(),
