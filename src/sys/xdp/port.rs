@@ -262,9 +262,9 @@ impl QueuePort {
             let called = self.queue.call_to_send();
             let is_moving = self.rings.to_send.left() < before;
             match called {
-                // That the card is busy is no fault: it goes on by itself, or with the
-                // next call.
-                Err(error) if !is_moving && is_busy(&error) => return self.queue.count_busy(),
+                Err(error) if !is_moving && will_pass(&error) => {
+                    return queue::count(&self.queue.busy, 1);
+                }
                 Err(error) if !is_moving => return failed(error),
                 _ => {}
             }
@@ -280,7 +280,8 @@ impl Drop for QueuePort {
     }
 }
 
-fn is_busy(error: &io::Error) -> bool {
+/// That the card is busy is no fault: it goes on by itself, or with the next call.
+fn will_pass(error: &io::Error) -> bool {
     matches!(
         error.raw_os_error(),
         Some(libc::EAGAIN | libc::EBUSY | libc::ENOBUFS | libc::EINTR)
@@ -313,11 +314,7 @@ impl Port for QueuePort {
         }
         if received > 0 {
             self.rings.received.release();
-            let count = &self.queue.received;
-            count.store(
-                count.load(Ordering::Relaxed) + received as u64,
-                Ordering::Relaxed,
-            );
+            queue::count(&self.queue.received, received as u64);
         }
         self.received = received;
         Ok(received)
@@ -403,8 +400,7 @@ impl Port for QueuePort {
         self.received = 0;
         self.rings.free.publish();
         self.rings.to_send.publish();
-        let count = &self.queue.sent;
-        count.store(count.load(Ordering::Relaxed) + sent, Ordering::Relaxed);
+        queue::count(&self.queue.sent, sent);
         self.push(&mut failed);
     }
 }

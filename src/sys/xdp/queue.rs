@@ -25,7 +25,7 @@ pub struct Queue {
     pub number: u32,
     /// Whether frames go between the card and this process without being copied.
     pub zero_copy: bool,
-    /// Written by the worker alone; `Relaxed`, as in `Counters`.
+    /// Written by the worker alone, by way of `count`; `Relaxed`, as in `Counters`.
     pub(super) received: AtomicU64,
     pub(super) sent: AtomicU64,
     pub(super) busy: AtomicU64,
@@ -145,12 +145,6 @@ impl Queue {
         super::super::check(returned as c_int).map(drop)
     }
 
-    /// The kernel took none of what there was to send.
-    pub(super) fn count_busy(&self) {
-        let count = &self.busy;
-        count.store(count.load(Ordering::Relaxed) + 1, Ordering::Relaxed);
-    }
-
     /// Has the kernel look at the frames that are free again.
     pub(super) fn call_to_fill(&self) {
         let (none, flags) = (std::ptr::null_mut(), libc::MSG_DONTWAIT);
@@ -159,6 +153,11 @@ impl Queue {
         // The call says that nothing is there, or that the card is busy.
         let _ = unsafe { libc::recvfrom(self.as_raw_fd(), none, 0, flags, nobody, nobody.cast()) };
     }
+}
+
+/// Counts what its worker alone counts.
+pub(super) fn count(counter: &AtomicU64, more: u64) {
+    counter.store(counter.load(Ordering::Relaxed) + more, Ordering::Relaxed);
 }
 
 impl AsRawFd for Queue {
