@@ -17,12 +17,11 @@ use shardns::sys::unix::receive_descriptors;
 use shardns::sys::xdp::Mode;
 
 use super::lifetime::{
-    ask, bracketed, command, command_by, has_program, received, serve, serve_over_sockets,
-    server_address,
+    ask, command, command_by, has_program, received, serve, serve_over_sockets, server_address,
 };
 use super::support::query;
 use super::support::running::{PROGRAM, Running};
-use super::wire::{ENDS, SERVER, Wire};
+use super::wire::{ENDS, SECOND_ENDS, SECOND_SERVER, SERVER, Wire};
 use super::{PATIENCE, client, config, demo, receive, wire};
 
 /// Where the control socket is. The folder is root's alone.
@@ -48,7 +47,7 @@ impl Folder {
 /// Asks one question after another until it is told to stop, and returns how many
 /// had an answer. Each has to.
 fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
-    let socket = client(bracketed(address).parse().unwrap());
+    let socket = client(server_address(address));
     let mut answered = 0;
     while !stop.load(Ordering::Relaxed) {
         socket.send(&query("www.example.com", 1)).unwrap();
@@ -56,6 +55,22 @@ fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
         answered += 1;
     }
     answered
+}
+
+/// Does something while clients ask, every one of whom gets every answer. Returns what
+/// comes of it, and how many there were.
+fn while_clients_ask<T>(wire: &Wire, work: impl FnOnce() -> T) -> (T, u64) {
+    let stop = &AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = SERVER
+            .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
+            .into();
+        let done = work();
+        stop.store(true, Ordering::Relaxed);
+        let answered = clients.into_iter().map(|one| one.join().unwrap()).sum();
+        assert!(answered > 0);
+        (done, answered)
+    })
 }
 
 /// A server past the sockets is taken over from by another, which `serve_next` starts, while
@@ -69,19 +84,12 @@ fn taken_over(
     let folder = Folder::new();
     let options = folder.options();
     let first = serve(wire, &options);
-    let stop = AtomicBool::new(false);
-    let stop = &stop;
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = SERVER
-            .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
-            .into();
+    while_clients_ask(wire, || {
         let second = serve_next(wire, &[&options[..], &["--takeover"]].concat());
         let (code, _) = first.end();
         assert_eq!(code, Some(0));
         std::thread::sleep(more);
-        stop.store(true, Ordering::Relaxed);
-        let answered = clients.into_iter().map(|one| one.join().unwrap()).sum();
-        (second, answered)
+        second
     })
 }
 
@@ -101,26 +109,10 @@ fn a_takeover_loses_nothing_and_goes_on_past_the_sockets() {
     let (second, answered) = taken_over(&wire, serve, Duration::from_millis(100));
     assert!(answered > 100, "{answered}");
     assert!(has_program(&wire));
-    second.signal("TERM");
-    let table = second.end().1;
-    assert!(received(&table) > 0, "{table}");
+    assert!(received_at_end(second) > 0);
 }
 
-/// Does something while clients ask, every one of whom gets every answer.
-fn while_clients_ask(wire: &Wire, work: impl FnOnce()) {
-    let stop = &AtomicBool::new(false);
-    std::thread::scope(|scope| {
-        let clients: Vec<_> = SERVER
-            .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
-            .into();
-        work();
-        stop.store(true, Ordering::Relaxed);
-        let answered: u64 = clients.into_iter().map(|one| one.join().unwrap()).sum();
-        assert!(answered > 0);
-    });
-}
-
-/// Ends a server, whose queues have received so many more than before `work`.
+/// Ends a server, and returns what its queues have received.
 fn received_at_end(server: Running) -> u64 {
     server.signal("TERM");
     let (code, table) = server.end();
@@ -170,12 +162,10 @@ fn a_takeover_that_cannot_be_is_none() {
 #[test]
 fn a_takeover_that_fails_on_another_interface_leaves_the_first_one() {
     let Some(wire) = wire("other") else { return };
-    let second = ["xdp-server2", "xdp-client2"];
-    let addresses = ["198.19.0.1", "fd00:19::1"];
-    wire.connect(second, [addresses, ["198.19.0.2", "fd00:19::2"]]);
+    wire.connect_second();
     let mut busy = config(Mode::Native, 1);
-    busy.xdp.as_mut().unwrap().interfaces = vec![second[0].into()];
-    for (listen, address) in busy.listen.iter_mut().zip(addresses) {
+    busy.xdp.as_mut().unwrap().interfaces = vec![SECOND_ENDS[0].into()];
+    for (listen, address) in busy.listen.iter_mut().zip(SECOND_SERVER) {
         listen.address.set_ip(address.parse().unwrap());
     }
     let _busy = wire.at_server(|| Server::start(&busy, demo())).unwrap();
@@ -183,9 +173,9 @@ fn a_takeover_that_fails_on_another_interface_leaves_the_first_one() {
     let options = folder.options();
     let mut first = serve(&wire, &options);
     while_clients_ask(&wire, || {
-        let both = format!("{},{}", ENDS[0], second[0]);
-        let listen = "--listen=198.19.0.1:5300";
-        let arguments = ["--takeover", "--xdp", &both, listen];
+        let both = format!("{},{}", ENDS[0], SECOND_ENDS[0]);
+        let listen = format!("--listen={}", server_address(SECOND_SERVER[0]));
+        let arguments = ["--takeover", "--xdp", &both, &listen];
         let arguments = [&options[..], &arguments].concat();
         let output = command(&wire, &arguments).output().unwrap();
         let said = String::from_utf8(output.stderr).unwrap();

@@ -6,18 +6,16 @@ use std::net::{SocketAddr, TcpStream};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender};
 use shardns::server::Server;
-use shardns::server::answerer::Responder;
 use shardns::server::order::Order;
 use shardns::server::worker;
-use shardns::sys::port::Port;
 use shardns::sys::xdp::{Interface, Mode, Options, QueueTotals, XdpError};
 
+use super::held::Held;
 use super::support::query;
 use super::support::running::Running;
 use super::wire::{CLIENT, ENDS, SERVER, Wire};
-use super::{PATIENCE, client, config, demo, receive, taken, wire};
+use super::{PATIENCE, client, config, demo, queues, receive, taken, wire};
 
 pub fn has_program(wire: &Wire) -> bool {
     let link = super::wire::ip(&format!("-n {} -d link show {}", wire.server, ENDS[0]));
@@ -247,44 +245,16 @@ fn what_lies_in_queues_is_answered_before_a_server_stops() {
     }
 }
 
-/// Around what answers: tells that there is a batch, and waits for leave to answer it.
-pub(super) struct Held<R> {
-    pub inner: R,
-    pub begun: Sender<()>,
-    pub leave: Receiver<()>,
-}
-
-impl<R: Responder> Responder for Held<R> {
-    fn answer<P: Port>(&mut self, port: &mut P, received: usize) {
-        self.begun.send(()).unwrap();
-        let _ = self.leave.recv_timeout(PATIENCE);
-        self.inner.answer(port, received);
-    }
-
-    fn idle(&mut self) {
-        self.inner.idle();
-    }
-}
-
 /// A worker that is told to end while it answers what lies in a queue that it leaves
 /// ends.
 #[test]
 fn an_order_that_comes_while_queues_are_left_is_followed() {
     let Some(wire) = wire("orders") else { return };
     for order in [Order::Stop, Order::LetGo] {
-        let (begun, begins) = crossbeam_channel::unbounded();
-        let (allow, leave) = crossbeam_channel::unbounded();
-        let hold = |inner| Held {
-            inner,
-            begun: begun.clone(),
-            leave: leave.clone(),
-        };
-        let config = config(Mode::Native, 1);
-        let server = wire.at_server(|| Server::start_with(&config, demo(), hold));
-        let mut server = server.unwrap();
-        let socket = wire.at_client(|| client(server.addresses()[0]));
+        let held = Held::start(&wire, &config(Mode::Native, 1));
+        let (mut server, begins, allow) = (held.server, held.begins, held.allow);
         let ask = || {
-            socket.send(&query("www.example.com", 1)).unwrap();
+            held.client.send(&query("www.example.com", 1)).unwrap();
         };
         ask();
         begins.recv_timeout(PATIENCE).unwrap();
@@ -306,36 +276,25 @@ fn an_order_that_comes_while_queues_are_left_is_followed() {
 
 /// What was counted of all queues, of which a flow is in one.
 fn all_queues(server: &Server) -> QueueTotals {
-    let interfaces = server.interfaces();
-    let queues = interfaces.iter().flat_map(|interface| &interface.queues);
-    queues.fold(QueueTotals::default(), |sum, queue| sum.plus(&queue.totals))
+    let queues = queues(server).into_iter();
+    queues.fold(QueueTotals::default(), |sum, queue| sum.plus(&queue))
 }
 
 /// What a worker has in hand when it is to leave its queue is counted, too.
 #[test]
 fn queues_are_counted_when_they_have_been_left() {
     let Some(wire) = wire("counted") else { return };
-    let (begun, begins) = crossbeam_channel::unbounded();
-    let (keep, leave) = crossbeam_channel::unbounded();
-    let hold = |inner| Held {
-        inner,
-        begun: begun.clone(),
-        leave: leave.clone(),
-    };
-    let config = config(Mode::Native, 2);
-    let server = wire.at_server(|| Server::start_with(&config, demo(), hold));
-    let mut server = server.unwrap();
-    let socket = wire.at_client(|| client(server.addresses()[0]));
-    socket.send(&query("www.example.com", 1)).unwrap();
-    begins.recv_timeout(PATIENCE).unwrap();
+    let mut held = Held::start(&wire, &config(Mode::Native, 2));
+    held.client.send(&query("www.example.com", 1)).unwrap();
+    held.begins.recv_timeout(PATIENCE).unwrap();
     // The worker may go on some time after it was told to leave.
     let allow = std::thread::spawn(move || {
         std::thread::sleep(Duration::from_millis(100));
-        keep.send(())
+        held.allow.send(())
     });
-    assert!(server.leave_queues());
-    assert_eq!(all_queues(&server).sent, 1);
-    receive(&socket);
+    assert!(held.server.leave_queues());
+    assert_eq!(all_queues(&held.server).sent, 1);
+    receive(&held.client);
     allow.join().unwrap().unwrap();
 }
 
@@ -343,32 +302,23 @@ fn queues_are_counted_when_they_have_been_left() {
 #[test]
 fn what_is_not_read_any_more_is_counted() {
     let Some(wire) = wire("unread") else { return };
-    let (begun, begins) = crossbeam_channel::unbounded();
-    let (allow, leave) = crossbeam_channel::unbounded();
-    let hold = |inner| Held {
-        inner,
-        begun: begun.clone(),
-        leave: leave.clone(),
-    };
     let mut config = config(Mode::Native, 2);
     config.batch = 1;
-    let server = wire.at_server(|| Server::start_with(&config, demo(), hold));
-    let mut server = server.unwrap();
-    let socket = wire.at_client(|| client(server.addresses()[0]));
+    let mut held = Held::start(&wire, &config);
     for _ in 0..3 {
-        socket.send(&query("www.example.com", 1)).unwrap();
+        held.client.send(&query("www.example.com", 1)).unwrap();
     }
-    begins.recv_timeout(PATIENCE).unwrap();
-    server.give(Order::Stop);
-    allow.send(()).unwrap();
-    begins.recv_timeout(PATIENCE).unwrap();
+    held.begins.recv_timeout(PATIENCE).unwrap();
+    held.server.give(Order::Stop);
+    held.allow.send(()).unwrap();
+    held.begins.recv_timeout(PATIENCE).unwrap();
     // The second one takes all the time that there is for what is queued.
     std::thread::sleep(worker::DRAIN);
-    allow.send(()).unwrap();
-    server.stop();
-    let totals = all_queues(&server);
+    held.allow.send(()).unwrap();
+    held.server.stop();
+    let totals = all_queues(&held.server);
     assert_eq!((totals.received, totals.unread), (2, 1));
-    let workers = server.totals();
+    let workers = held.server.totals();
     assert_eq!(workers.iter().map(|worker| worker.drops).sum::<u64>(), 1);
 }
 

@@ -5,6 +5,7 @@
 mod counters;
 mod faults;
 mod handover;
+mod held;
 mod hostile;
 mod lifetime;
 mod mtu;
@@ -17,12 +18,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shardns::server::{Config, Listen, Server, Xdp};
-use shardns::sys::xdp::Mode;
+use shardns::sys::xdp::{Mode, QueueTotals};
 use shardns::zone::Zones;
 use support::cases::{self, CaseFile};
 use support::running::{is_root, skip};
 use support::{UDP, query, receive, without_server_cookie};
-use wire::{CLIENT, ENDS, SERVER, Wire};
+use wire::{CLIENT, ENDS, SECOND_ENDS, SECOND_SERVER, SERVER, Wire};
 
 /// Long enough for any machine; what takes as long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -64,11 +65,16 @@ fn client(server: SocketAddr) -> UdpSocket {
     socket
 }
 
-/// Datagrams that were taken past the sockets, and those that went over them.
-fn taken(server: &Server) -> (u64, u64) {
+/// What was counted of each queue.
+fn queues(server: &Server) -> Vec<QueueTotals> {
     let interfaces = server.interfaces();
     let queues = interfaces.iter().flat_map(|interface| &interface.queues);
-    let taken = queues.map(|queue| queue.totals.received).sum();
+    queues.map(|queue| queue.totals).collect()
+}
+
+/// Datagrams that were taken past the sockets, and those that went over them.
+fn taken(server: &Server) -> (u64, u64) {
+    let taken = queues(server).iter().map(|queue| queue.received).sum();
     let workers = server.totals();
     let all: u64 = workers.iter().map(|worker| worker.received).sum();
     (taken, all - taken)
@@ -283,9 +289,7 @@ fn a_queue_without_a_worker_and_a_worker_without_a_queue() {
 #[test]
 fn two_interfaces_and_addresses_that_stand_for_all() {
     let Some(wire) = wire("two") else { return };
-    let second = ["198.19.0.1", "fd00:19::1"];
-    let ends = ["xdp-server2", "xdp-client2"];
-    wire.connect(ends, [second, ["198.19.0.2", "fd00:19::2"]]);
+    wire.connect_second();
     let mut config = config(Mode::Auto, 2);
     config
         .listen
@@ -295,10 +299,10 @@ fn two_interfaces_and_addresses_that_stand_for_all() {
             listen.address = all.parse().unwrap();
         });
     let xdp = config.xdp.as_mut().unwrap();
-    xdp.interfaces.push(ends[0].into());
+    xdp.interfaces.push(SECOND_ENDS[0].into());
     let server = wire.at_server(|| Server::start(&config, demo())).unwrap();
     wire.at_client(|| {
-        for address in SERVER.into_iter().chain(second) {
+        for address in SERVER.into_iter().chain(SECOND_SERVER) {
             let ip: std::net::IpAddr = address.parse().unwrap();
             let port = server.addresses()[usize::from(ip.is_ipv6())].port();
             let socket = match ip.is_ipv4() {

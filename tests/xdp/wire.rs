@@ -17,6 +17,10 @@ pub const ENDS: [&str; 2] = ["xdp-server", "xdp-client"];
 /// The server's addresses, and those of the client in the same networks.
 pub const SERVER: [&str; 2] = ["198.18.0.1", "fd00:18::1"];
 pub const CLIENT: [&str; 2] = ["198.18.0.2", "fd00:18::2"];
+/// The same of a second pair of interfaces, where a test has one.
+pub const SECOND_ENDS: [&str; 2] = ["xdp-server2", "xdp-client2"];
+pub const SECOND_SERVER: [&str; 2] = ["198.19.0.1", "fd00:19::1"];
+const SECOND_CLIENT: [&str; 2] = ["198.19.0.2", "fd00:19::2"];
 
 impl Wire {
     /// Makes the wire; `name` is for this test alone.
@@ -32,6 +36,11 @@ impl Wire {
         }
         wire.connect(ENDS, [SERVER, CLIENT]);
         wire
+    }
+
+    /// Adds the second pair of interfaces.
+    pub fn connect_second(&self) {
+        self.connect(SECOND_ENDS, [SECOND_SERVER, SECOND_CLIENT]);
     }
 
     /// One more pair of interfaces.
