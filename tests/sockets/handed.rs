@@ -1,6 +1,8 @@
 //! Sockets that somebody else has bound: each has a reader, and workers beyond
 //! their number get sockets of their own where others may join.
 
+use std::net::TcpListener;
+
 use super::*;
 use shardns::server::Bound;
 use shardns::server::queues::Readers;
@@ -14,7 +16,13 @@ fn bound(sockets: usize, grouped: bool) -> (SocketAddr, Sockets) {
         receive_buffer: 1 << 16,
         timeout: PATIENCE,
     };
-    let first = Socket::bind("127.0.0.1:0".parse().unwrap(), &options, &mut Vec::new()).unwrap();
+    // Its number may be that of a connection that has ended, which the server's listener,
+    // of the same number, cannot have yet.
+    let is_free = |socket: &Socket| TcpListener::bind(socket.local()).is_ok();
+    let first = std::iter::repeat_with(|| {
+        Socket::bind("127.0.0.1:0".parse().unwrap(), &options, &mut Vec::new()).unwrap()
+    });
+    let first = first.take(100).find(is_free).unwrap();
     let address = first.local();
     let mut group = vec![first.copy_descriptor().unwrap()];
     for _ in 1..sockets {
