@@ -12,6 +12,9 @@ use tempfile::TempDir;
 /// A browser may take its time to start, on a machine with other work.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How often a driver is started before its end is believed.
+const ATTEMPTS: usize = 40;
+
 /// A browser, until it is dropped.
 pub struct Browser {
     driver: Child,
@@ -21,9 +24,13 @@ pub struct Browser {
     _profile: TempDir,
 }
 
-impl Browser {
-    /// Starts one; `None` where there is no chromedriver or no Chromium.
-    pub fn start() -> Option<Browser> {
+/// Starts chromedriver, and gives the port that it listens on; `None` where there is none.
+///
+/// It takes any free port of ::1, and ends if 127.0.0.1 has this port in use: so do a lot of
+/// sockets of the tests that run beside. Then it is started anew.
+fn start_driver() -> Option<(Child, u16)> {
+    let mut said = String::new();
+    for _ in 0..ATTEMPTS {
         let spawned = Command::new("chromedriver")
             .arg("--port=0")
             .stdout(Stdio::piped())
@@ -34,20 +41,27 @@ impl Browser {
             spawned => spawned.unwrap(),
         };
         let mut out = BufReader::new(driver.stdout.take().unwrap());
-        let mut line = String::new();
-        let port: u16 = loop {
-            line.clear();
-            assert!(
-                out.read_line(&mut line).unwrap() > 0,
-                "chromedriver has ended"
-            );
-            if let Some((_, port)) = line
-                .trim_end_matches(['.', '\n'])
-                .split_once("successfully on port ")
-            {
-                break port.parse().unwrap();
+        said.clear();
+        loop {
+            let start = said.len();
+            if out.read_line(&mut said).unwrap() == 0 {
+                break;
             }
-        };
+            let line = said[start..].trim_end_matches(['.', '\n']);
+            if let Some((_, port)) = line.split_once("successfully on port ") {
+                return Some((driver, port.parse().unwrap()));
+            }
+        }
+        driver.wait().unwrap();
+        assert!(said.contains("port not available"), "chromedriver: {said}");
+    }
+    panic!("chromedriver has ended {ATTEMPTS} times: {said}");
+}
+
+impl Browser {
+    /// Starts one; `None` where there is no chromedriver or no Chromium.
+    pub fn start() -> Option<Browser> {
+        let (driver, port) = start_driver()?;
         let mut browser = Browser {
             driver,
             address: ([127, 0, 0, 1], port).into(),
