@@ -143,8 +143,10 @@ fn a_wildcard_socket_answers_from_the_address_that_was_asked() {
 
 #[test]
 fn port_zero_without_tcp_and_with_every_batch_width() {
+    // Where nobody else listens for connections, whatever the port.
+    const ALONE: &str = "127.77.0.1:0";
     for batch in [1, 7, 128] {
-        let mut config = config(&["127.0.0.1:0"], 2);
+        let mut config = config(&[ALONE], 2);
         config.batch = batch;
         config.tcp = None;
         let server = Server::start(&config, Arc::new(support::demo())).unwrap();

@@ -333,17 +333,20 @@ fn an_interface_is_waited_for() {
         reply: 1232,
     };
     let served = [bracketed(SERVER[0]).parse().unwrap()];
-    let prepare = || wire.at_server(|| Interface::prepare(ENDS[0], &served, &options).unwrap());
-    let first = prepare().open(Duration::ZERO).unwrap();
-    let error = prepare().open(Duration::ZERO).err().unwrap();
+    let open = |patience| {
+        let prepare = || Interface::prepare(ENDS[0], &served, &options);
+        wire.at_server(|| prepare().unwrap().open(patience))
+    };
+    let first = open(Duration::ZERO).unwrap();
+    let error = open(Duration::ZERO).err().unwrap();
     assert!(matches!(error, XdpError::OtherProgram(_)), "{error}");
-    let second = prepare();
     let (opened, opens) = crossbeam_channel::bounded(1);
-    let waiting = std::thread::spawn(move || opened.send(second.open(PATIENCE)).is_ok());
-    let long = Duration::from_millis(100);
-    assert!(opens.recv_timeout(long).is_err(), "it does not wait");
-    drop(first);
-    let (interface, ports) = opens.recv_timeout(PATIENCE).unwrap().unwrap();
-    assert!(interface.waited > long / 2 && ports.len() == 2);
-    assert!(waiting.join().unwrap());
+    std::thread::scope(|scope| {
+        scope.spawn(|| opened.send(open(PATIENCE)).unwrap());
+        let long = Duration::from_millis(100);
+        assert!(opens.recv_timeout(long).is_err(), "it does not wait");
+        drop(first);
+        let (interface, ports) = opens.recv_timeout(PATIENCE).unwrap().unwrap();
+        assert!(interface.waited > long / 2 && ports.len() == 2);
+    });
 }
