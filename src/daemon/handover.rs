@@ -12,6 +12,7 @@ use super::control::Counted;
 use super::takeover::{Handed, Offer};
 use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
+use crate::server::leaving::Leaving;
 use crate::server::{Config, Server, Sockets};
 
 /// How far a takeover has come.
@@ -45,6 +46,8 @@ pub struct Kept {
     metrics: Option<TcpListener>,
     /// Who reads what was not taken.
     surplus: Option<Server>,
+    /// What was.
+    taken: Taken,
     /// The process that has taken over.
     successor: u32,
     /// What the TCP thread had counted when it let go.
@@ -171,6 +174,7 @@ impl Daemon {
             sockets: self.server.hand_over()?,
             metrics: metrics.transpose()?,
             surplus,
+            taken: taken.clone(),
             successor,
             counted: Box::default(),
             left: Vec::new(),
@@ -206,6 +210,10 @@ impl Daemon {
             workers.extend(surplus.to_carry().0);
         }
         server.carry_on(&workers, &tcp, &self.server.interfaces());
+        // The other process may have put a program of its own on the groups.
+        if let Err(error) = server.steer(&self.config) {
+            error!("{error}");
+        }
         // Connections that are open stay with their thread.
         let before = std::mem::replace(&mut self.server, server);
         self.retired.push(before);
@@ -224,9 +232,13 @@ impl Daemon {
         let Stage::LetGo(kept) = std::mem::take(&mut self.stage) else {
             return;
         };
-        drop(kept.sockets);
         let mut surplus = Vec::new();
         if let Some(mut server) = kept.surplus {
+            // Until it is dropped, which must be after the last of them is closed.
+            let leaving = Leaving::begin(kept.sockets, &kept.taken);
+            if let Err(error) = &leaving {
+                warn!("what comes in while sockets are closed may be lost: {error}");
+            }
             server.stop();
             surplus = server.totals();
         }

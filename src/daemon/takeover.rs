@@ -14,6 +14,7 @@
 //!                                   what was not taken it reads on
 //! old: let go, counters    ◀─  the new one reads them
 //!            (a second)        if the new one is gone by then, the old one goes on
+//! old: leaves what was not taken: nothing more comes to it, it is drained and closed
 //! old: finished, counters  ◀─  its last connection has ended, and so does it
 //! ```
 //!

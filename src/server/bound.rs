@@ -51,7 +51,7 @@ impl Bound {
         let mut bound = Bound::take(config, inherited)?;
         bound.open_queues(readers)?;
         // Whoever had the sockets before may still need its own program.
-        if bound.taken == Taken::default() {
+        if bound.taken.groups.is_empty() {
             bind::steer(config, &bound.held.groups, &bound.seats)?;
         }
         Ok(bound)
@@ -98,7 +98,10 @@ impl Bound {
             seats,
             held,
             queues: Vec::new(),
-            taken: inherited.taken().clone(),
+            taken: Taken {
+                hashed: config.steer.is_none(),
+                ..inherited.taken().clone()
+            },
         })
     }
 

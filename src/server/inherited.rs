@@ -29,6 +29,10 @@ pub struct Taken {
     pub groups: Vec<usize>,
     /// Of each listener, whether.
     pub listeners: Vec<bool>,
+    /// Whether the kernel's hash is to choose among the sockets of a group from now on;
+    /// else somebody has put a program of his own there.
+    #[serde(default)]
+    pub hashed: bool,
 }
 
 impl Sockets {
@@ -93,6 +97,7 @@ impl Inherited {
             taken: Taken {
                 groups: vec![0; groups.len()],
                 listeners: vec![false; listeners.len()],
+                hashed: false,
             },
             groups,
             listeners,

@@ -8,6 +8,7 @@ pub mod counters;
 pub mod flows;
 pub mod idle;
 pub mod inherited;
+pub mod leaving;
 pub mod order;
 pub mod placement;
 pub mod ports;

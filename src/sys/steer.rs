@@ -28,6 +28,9 @@ pub enum Steer {
 /// Instructions that one program may have (`BPF_MAXINSNS`).
 pub(super) const MAX_INSTRUCTIONS: usize = 4096;
 
+/// `linux/membarrier.h`.
+const MEMBARRIER_CMD_GLOBAL: libc::c_int = 1;
+
 /// Puts the program on the group that `socket` belongs to. `cpus[i]` is the
 /// CPU that the worker of socket `i` is pinned to.
 ///
@@ -138,4 +141,22 @@ pub fn detach(socket: &UdpSocket) {
     // The kernel refuses where there is none.
     let fd = socket.as_raw_fd();
     let _ = set_option(fd, libc::SOL_SOCKET, libc::SO_DETACH_REUSEPORT_BPF, 0);
+}
+
+/// Waits until all datagrams are queued for which the choice was made by what was on
+/// their group before this was called: that happens in one read-side section of RCU
+/// (`net/ipv4/udp.c`), and the call waits for all of these (`membarrier(2)`). Takes some
+/// hundredths of a second.
+///
+/// # Errors
+///
+/// `EINVAL` where some CPUs have no tick of the clock (`nohz_full`), `ENOSYS` where the
+/// kernel was built without it.
+pub fn settle() -> io::Result<()> {
+    // SAFETY: the call takes three numbers and touches no memory of the process.
+    let returned = unsafe { libc::syscall(libc::SYS_membarrier, MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    match returned {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
 }

@@ -132,7 +132,8 @@ fn another_number_of_workers_answers_all_the_same() {
     let folder = Folder::new();
     folder.zone("a.test.", 1, 1);
     let mut running = controlled(&folder, "127.0.0.1:0", &["--workers", "2"]);
-    for workers in ["3", "1", "4", "2"] {
+    let load = Load::start(&running);
+    for workers in ["3", "1", "4", "1", "4", "2"] {
         let next = successor(&folder, &running, &["--workers", workers]);
         assert_eq!(running.end().0, Some(0));
         for client in (0..32).map(|_| next.client()) {
@@ -140,6 +141,8 @@ fn another_number_of_workers_answers_all_the_same() {
         }
         running = next;
     }
+    let (sent, lost) = load.end();
+    assert_eq!(lost, 0, "of {sent}");
 }
 
 #[test]

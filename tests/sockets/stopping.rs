@@ -1,5 +1,8 @@
 //! Stopping, and handing sockets over: what is queued is answered.
 
+use shardns::server::inherited::Taken;
+use shardns::server::leaving::Leaving;
+
 use super::*;
 
 #[test]
@@ -172,4 +175,50 @@ fn a_stop_under_a_flood_answers_what_is_queued_elsewhere() {
     stopping.join().unwrap();
     over.store(true, std::sync::atomic::Ordering::Relaxed);
     flood.join().unwrap();
+}
+
+/// As long as the sockets of worker 1 are leaving, all datagrams are worker 0's.
+#[test]
+fn sockets_that_leave_their_group_get_nothing_more() {
+    let addresses = &["127.0.0.1:0", "[::1]:0"];
+    let server = Server::start(&config(addresses, 2), Arc::new(support::demo())).unwrap();
+    let mut before = [0, 0];
+    let mut received = || {
+        for address in server.addresses() {
+            for client in (0..64).map(|_| client(address)) {
+                client.send(&query("www.example.com", 1)).unwrap();
+                receive(&client);
+            }
+        }
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let now = server.totals();
+            let more = [0, 1].map(|worker| now[worker].received - before[worker]);
+            if more.iter().sum::<u64>() == 128 {
+                before = [0, 1].map(|worker| now[worker].received);
+                return more;
+            }
+            assert!(Instant::now() < end, "{more:?}");
+            std::thread::yield_now();
+        }
+    };
+    let begin = |groups: [usize; 2], hashed| {
+        let taken = Taken {
+            groups: groups.to_vec(),
+            listeners: Vec::new(),
+            hashed,
+        };
+        Leaving::begin(server.hand_over().unwrap(), &taken).unwrap()
+    };
+    assert!(!received().contains(&0), "the hash spreads them");
+    let leaving = begin([1, 1], true);
+    assert_eq!(received(), [128, 0]);
+    drop(leaving);
+    assert!(!received().contains(&0), "the hash spreads them again");
+    // Nobody stays, everybody stays, or a program of another process chooses.
+    for (groups, hashed) in [([0, 2], true), ([1, 1], false)] {
+        let leaving = begin(groups, hashed);
+        assert!(!received().contains(&0), "{groups:?}");
+        drop(leaving);
+    }
 }
