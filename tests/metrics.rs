@@ -9,11 +9,12 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use shardns::daemon::metrics::Metrics;
 use shardns::daemon::status::{self, Shares, Status, ZoneStatus};
+use shardns::server::flows::WINDOW;
 use shardns::server::{Config, Listen, Server};
 use support::query;
 
@@ -117,11 +118,27 @@ fn sum(text: &str, name: &str, words: &str) -> f64 {
     wanted.map(|(_, value)| value.parse::<f64>().unwrap()).sum()
 }
 
+/// A server that was asked from as many ports in one minute by the clock, by which flows
+/// are counted; one that has seen a minute end is left alone.
+fn asked_in_one_minute(ports: u64) -> Watched {
+    let minute = || {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH);
+        now.unwrap().as_secs() / WINDOW.as_secs()
+    };
+    loop {
+        let begin = minute();
+        let watched = start();
+        ask(watched.address, ports);
+        if minute() == begin {
+            return watched;
+        }
+    }
+}
+
 #[test]
 fn what_is_scraped_is_what_happened() {
-    let watched = start();
+    let watched = asked_in_one_minute(200);
     let scrape = || get(watched.metrics.address(), "/metrics", "");
-    ask(watched.address, 200);
     // A worker counts a little after its reply has been sent.
     let begin = Instant::now();
     while sum(&scrape().1, "shardns_service_time_seconds_count", "") < 2.0 {
