@@ -333,9 +333,14 @@ fn an_interface_is_waited_for() {
         reply: 1232,
     };
     let served = [bracketed(SERVER[0]).parse().unwrap()];
+    let (begun, begins) = crossbeam_channel::unbounded();
     let open = |patience| {
         let prepare = || Interface::prepare(ENDS[0], &served, &options);
-        wire.at_server(|| prepare().unwrap().open(patience))
+        wire.at_server(|| {
+            let prepared = prepare().unwrap();
+            begun.send(()).unwrap();
+            prepared.open(patience)
+        })
     };
     let first = open(Duration::ZERO).unwrap();
     let error = open(Duration::ZERO).err().unwrap();
@@ -343,7 +348,8 @@ fn an_interface_is_waited_for() {
     let (opened, opens) = crossbeam_channel::bounded(1);
     std::thread::scope(|scope| {
         scope.spawn(|| opened.send(open(PATIENCE)).unwrap());
-        let long = Duration::from_millis(100);
+        (0..3).for_each(|_| begins.recv_timeout(PATIENCE).unwrap());
+        let long = Duration::from_millis(300);
         assert!(opens.recv_timeout(long).is_err(), "it does not wait");
         drop(first);
         let (interface, ports) = opens.recv_timeout(PATIENCE).unwrap().unwrap();

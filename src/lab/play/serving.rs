@@ -363,8 +363,8 @@ mod tests {
         assert_eq!(exchange(&client), 2);
 
         // What waits while it is stalled is answered when it is not.
-        second.give(Order::Stall(2, 100)).unwrap();
         let start = Instant::now();
+        second.give(Order::Stall(2, 100)).unwrap();
         assert_eq!(exchange(&client), 2);
         assert!(start.elapsed() >= Duration::from_millis(100));
 

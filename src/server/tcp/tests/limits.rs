@@ -2,6 +2,9 @@
 
 use super::*;
 
+/// Soon over, and enough for who does ask on a machine with other work.
+const IDLE: Duration = Duration::from_millis(500);
+
 #[test]
 fn clients_are_addresses_or_networks_of_64_bits() {
     let same = |one: &str, two: &str| client(one.parse().unwrap()) == client(two.parse().unwrap());
@@ -54,34 +57,32 @@ fn an_idle_connection_holds_no_buffer() {
 
 #[test]
 fn a_connection_without_progress_is_cut_off() {
-    let idle = Duration::from_millis(150);
     let running = run(
         &[LOCAL],
         Limits {
-            idle,
+            idle: IDLE,
             ..Limits::default()
         },
     );
+    let start = Instant::now();
     let mut client = running.connect();
     assert!(client.ask(1));
-    let start = Instant::now();
     assert_eq!(client.receive(), None);
-    assert!(start.elapsed() + Duration::from_millis(50) > idle);
+    assert!(start.elapsed() >= IDLE);
     assert_eq!(running.counters.read().connections_refused, 0);
 }
 
 #[test]
 fn a_trickle_is_no_progress() {
-    let idle = Duration::from_millis(150);
     let running = run(
         &[LOCAL],
         Limits {
-            idle,
+            idle: IDLE,
             ..Limits::default()
         },
     );
-    let mut client = running.connect();
     let start = Instant::now();
+    let mut client = running.connect();
     // The timeout paces the octets: a message that would take minutes.
     client
         .0
@@ -99,16 +100,15 @@ fn a_trickle_is_no_progress() {
         assert!(start.elapsed() < PATIENT, "still connected");
     };
     assert!(matches!(end, Ok(0)) || end.is_err());
-    assert!(start.elapsed() + Duration::from_millis(50) > idle);
+    assert!(start.elapsed() >= IDLE);
 }
 
 #[test]
 fn a_client_that_reads_nothing_is_cut_off() {
-    let idle = Duration::from_millis(150);
     let mut running = run(
         &[LOCAL],
         Limits {
-            idle,
+            idle: IDLE,
             ..Limits::default()
         },
     );
