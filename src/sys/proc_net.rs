@@ -2,7 +2,7 @@
 //! list each socket's local address and its owner, and are always there. What
 //! the kernel tells over netlink besides is in `sock_diag`.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, SocketAddr};
 
 /// Transport protocols that an address can be held in.
@@ -14,15 +14,32 @@ pub enum Protocol {
     Tcp,
 }
 
+/// Times that the files are read for one address: while sockets come and go, one reading
+/// may miss some and have others twice, as the kernel goes on by position from one page to
+/// the next (`udp_get_idx` in `net/ipv4/udp.c`).
+const READS: usize = 3;
+
 /// The users whose sockets stand in the way of `address`, one entry a socket.
 pub fn owners(protocol: Protocol, address: SocketAddr) -> Vec<u32> {
-    let mut listed = listed(protocol);
-    listed.retain(|(held, _)| collide(*held, address));
-    listed.into_iter().map(|(_, user)| user).collect()
+    let read = (0..READS).flat_map(|_| read(protocol));
+    let in_the_way = read.filter(|socket| collide(socket.local, address));
+    let users: BTreeMap<u32, u32> = in_the_way.map(|it| (it.inode, it.user)).collect();
+    users.into_values().collect()
 }
 
-/// The addresses of all sockets, of TCP those that listen, with their owners.
-pub fn listed(protocol: Protocol) -> Vec<(SocketAddr, u32)> {
+/// The addresses of all sockets, of TCP those that listen, as one reading has them.
+pub fn listed(protocol: Protocol) -> Vec<SocketAddr> {
+    read(protocol).iter().map(|socket| socket.local).collect()
+}
+
+/// A line of the files.
+struct Line {
+    local: SocketAddr,
+    user: u32,
+    inode: u32,
+}
+
+fn read(protocol: Protocol) -> Vec<Line> {
     let (name, listening) = match protocol {
         Protocol::Udp => ("udp", None),
         Protocol::Tcp => ("tcp", Some("0A")),
@@ -49,10 +66,10 @@ pub fn pointers() -> HashMap<String, u32> {
     lines.filter_map(pointer).collect()
 }
 
-/// `sl local remote st queues timers retransmits uid …`.
-fn parse(line: &str, state: Option<&str>) -> Option<(SocketAddr, u32)> {
+/// `sl local remote st queues timers retransmits uid timeout inode …`.
+fn parse(line: &str, state: Option<&str>) -> Option<Line> {
     let fields: Vec<&str> = line.split_whitespace().collect();
-    let [_, local, _, found, _, _, _, user, ..] = fields[..] else {
+    let [_, local, _, found, _, _, _, user, _, inode, ..] = fields[..] else {
         return None;
     };
     if state.is_some_and(|state| state != found) {
@@ -60,10 +77,11 @@ fn parse(line: &str, state: Option<&str>) -> Option<(SocketAddr, u32)> {
     }
     let (address, port) = local.split_once(':')?;
     let port = u16::from_str_radix(port, 16).ok()?;
-    Some((
-        SocketAddr::new(parse_address(address)?, port),
-        user.parse().ok()?,
-    ))
+    Some(Line {
+        local: SocketAddr::new(parse_address(address)?, port),
+        user: user.parse().ok()?,
+        inode: inode.parse().ok()?,
+    })
 }
 
 /// Words of 32 bits in the machine's order, each as eight digits.

@@ -50,7 +50,7 @@ impl Listing {
     }
 
     fn read(protocol: Protocol, port: u16) -> Listing {
-        let proc = listed(protocol).into_iter().map(|(local, _)| local);
+        let proc = listed(protocol).into_iter();
         Listing {
             protocol,
             proc: proc.filter(|local| local.port() == port).collect(),
