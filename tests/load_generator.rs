@@ -115,7 +115,8 @@ fn every_request_is_accounted_for_in_the_open_loop() {
 
 #[test]
 fn a_port_where_nobody_listens_is_told() {
-    let nobody = UdpSocket::bind("127.0.0.1:0")
+    // At an address where nobody else binds one, either.
+    let nobody = UdpSocket::bind("127.77.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();

@@ -2,7 +2,7 @@
 //! share with the others switched off, and this server beside them.
 
 use std::fs;
-use std::net::{SocketAddr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -114,7 +114,10 @@ impl Reference {
                 // left alone.
                 let copy = folder.join("named");
                 if !copy.exists() {
-                    fs::copy(program, &copy).unwrap();
+                    // By another process: a descriptor that writes to the copy, inherited by
+                    // what another test starts meanwhile, would keep it from being run.
+                    let copied = Command::new("cp").arg(program).arg(&copy).status();
+                    assert!(copied.unwrap().success());
                 }
                 command.arg(copy).args(["-g", "-n", "1", "-c"])
             }
@@ -231,13 +234,16 @@ impl Drop for Running {
     }
 }
 
-/// A port of 127.0.0.1 that nobody has, neither for UDP nor for TCP.
+/// A port of 127.0.0.1 that nobody has, neither for UDP nor for TCP: half of one that the
+/// kernel chose, as it chooses from high ones, and might give a socket of the tests any
+/// of those before the server has it.
 fn free_port() -> u16 {
     loop {
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        let address = socket.local_addr().unwrap();
-        if TcpListener::bind(address).is_ok() {
-            return address.port();
+        let chosen = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr();
+        let port = chosen.unwrap().port() / 2;
+        let address = (Ipv4Addr::LOCALHOST, port);
+        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
+            return port;
         }
     }
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{measure, rows};
 
 /// A busy machine keeps any worker waiting now and then; not every time.
-const ATTEMPTS: usize = 4;
+const ATTEMPTS: usize = 12;
 
 fn figure(row: &Value, name: &str) -> u64 {
     row[name].as_u64().unwrap()

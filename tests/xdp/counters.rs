@@ -26,7 +26,9 @@ fn datagrams_that_find_no_frame_are_counted() {
         held.server.stop();
         let full = queues(&held.server);
         let full = full.iter().find(|queue| queue.no_frame > 0).unwrap();
-        assert!(full.ring_empty > 0 && full.received > 2000, "{full:?}");
+        // How much of it is read before the end is a matter of time.
+        let lay = full.received + full.unread;
+        assert!(full.ring_empty > 0 && lay > 2000, "{full:?}");
         let drops: u64 = held.server.totals().iter().map(|totals| totals.drops).sum();
         assert!(drops >= full.no_frame, "{drops}: {full:?}");
     }
