@@ -240,33 +240,51 @@ impl Takeover {
     ///
     /// # Errors
     ///
-    /// A server that stands still. One that has died has left it, too.
+    /// A server that stands still, has withdrawn, or says something else. One that has
+    /// died has left it, too.
     pub fn leave_queues(&mut self) -> io::Result<()> {
-        let said = self.lines.send(&Command::LeaveQueues);
-        let _ = self.lines.set_patience(Some(LETTING_GO));
-        match said.and_then(|()| self.lines.receive::<Reply>()) {
-            Err(error) if is_timeout(&error) => Err(io::Error::new(
-                error.kind(),
-                format!(
-                    "process {} does not leave its queues; it stands still",
-                    self.offer.pid
-                ),
-            )),
-            _ => Ok(()),
-        }
+        let process = self.offer.pid;
+        let words = match self.ask(&Command::LeaveQueues) {
+            Ok(Some(Reply::QueuesLeft) | None) => return Ok(()),
+            Ok(Some(Reply::Withdrawn)) => {
+                format!("process {process} keeps its queues; this one took too long to start")
+            }
+            Ok(Some(Reply::Error(words))) => {
+                format!("process {process} keeps its queues: {words}")
+            }
+            Ok(Some(_)) => format!("process {process} does not say that it leaves its queues"),
+            Err(error) if is_timeout(&error) => {
+                format!("process {process} does not leave its queues; it stands still")
+            }
+            Err(error) if error.kind() == io::ErrorKind::InvalidData => {
+                format!("process {process} says nothing that is known of its queues: {error}")
+            }
+            Err(_) => return Ok(()),
+        };
+        Err(io::Error::other(words))
     }
 
     /// Says that so much of what was handed over is being answered.
     pub fn ready(&mut self, taken: &Taken) -> Answer {
         let (taken, process) = (taken.clone(), std::process::id());
-        let said = self.lines.send(&Command::Ready { taken, process });
-        let _ = self.lines.set_patience(Some(LETTING_GO));
-        match said.and_then(|()| self.lines.receive()) {
+        match self.ask(&Command::Ready { taken, process }) {
             Ok(Some(Reply::LetGo(counted))) => Answer::LetGo(counted),
             Ok(Some(_)) => Answer::Withdrawn,
             Err(error) if is_timeout(&error) => Answer::Silent,
             // A process that gives up says so.
             Ok(None) | Err(_) => Answer::Died,
+        }
+    }
+
+    /// Says something, and reads what comes: that is there also where nobody listens any
+    /// more, as of a server that has withdrawn before it was asked.
+    fn ask(&mut self, command: &Command) -> io::Result<Option<Reply>> {
+        let said = self.lines.send(command);
+        let _ = self.lines.set_patience(Some(LETTING_GO));
+        let reply = self.lines.receive()?;
+        match (reply, said) {
+            (None, Err(error)) => Err(error),
+            (reply, _) => Ok(reply),
         }
     }
 
@@ -311,5 +329,71 @@ impl Predecessor {
         line.push(b'\n');
         // It may have ended long ago.
         let _ = (&self.0).write_all(&line);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader, Write};
+    use std::os::unix::net::UnixListener;
+
+    use super::*;
+
+    /// A takeover from a server that says this when it is asked for the first time, or
+    /// before anybody asks it, and goes.
+    fn takeover(said: &'static str, is_asked: bool) -> Takeover {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control");
+        let listener = UnixListener::bind(&path).unwrap();
+        let lines = control::connect(&path).unwrap();
+        let (mut stream, _) = listener.accept().unwrap();
+        let mut answer = move || {
+            if is_asked {
+                let mut line = String::new();
+                BufReader::new(&stream).read_line(&mut line).unwrap();
+            }
+            stream.write_all(said.as_bytes()).unwrap();
+        };
+        match is_asked {
+            true => drop(thread::spawn(answer)),
+            false => answer(),
+        }
+        let offer = Offer {
+            pid: 7,
+            ..Offer::default()
+        };
+        Takeover { lines, offer }
+    }
+
+    #[test]
+    fn queues_are_left_where_that_is_said_or_nobody_has_them_any_more() {
+        for is_asked in [true, false] {
+            for (said, fault) in [
+                ("\"queues-left\"\n", None),
+                ("", None),
+                ("\"withdrawn\"\n", Some("7 keeps its queues; this one took")),
+                ("{\"error\":\"no\"}\n", Some("7 keeps its queues: no")),
+                ("\"stopping\"\n", Some("7 does not say that it leaves")),
+                ("\"of-later\"\n", Some("7 says nothing that is known")),
+            ] {
+                let answer = takeover(said, is_asked).leave_queues();
+                let answer = answer.err().map(|error| error.to_string());
+                match (&answer, fault) {
+                    (None, None) => {}
+                    (Some(answer), Some(fault)) if answer.contains(fault) => {}
+                    _ => panic!("{said:?}: {answer:?}"),
+                }
+            }
+        }
+    }
+
+    /// It reads its sockets on: two servers on them is one too many.
+    #[test]
+    fn a_server_that_has_withdrawn_is_not_dead() {
+        for is_asked in [true, false] {
+            let ready = |said| takeover(said, is_asked).ready(&Taken::default());
+            assert!(matches!(ready("\"withdrawn\"\n"), Answer::Withdrawn));
+            assert!(matches!(ready(""), Answer::Died));
+        }
     }
 }
