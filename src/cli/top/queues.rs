@@ -7,8 +7,6 @@ use super::draw::{Look, clean, number};
 use crate::daemon::rates::InterfaceRates;
 use crate::sys::xdp::QueueTotals;
 
-/// Numbers that are no alarm: what was received, and what was sent.
-const HARMLESS: usize = 2;
 /// The narrowest column of numbers.
 const MIN_WIDTH: usize = 8;
 
@@ -27,10 +25,11 @@ pub(super) fn lines(rates: &InterfaceRates, look: Look) -> Vec<Line<'static>> {
     ];
     for (queue, worker, numbers) in &rates.queues {
         let mut spans = vec![Span::raw(format!("{queue:<5}  {worker:>6}"))];
-        let named = QueueTotals::HEADINGS.iter().zip(numbers).enumerate();
-        spans.extend(named.map(|(at, (heading, rate))| {
+        let named = QueueTotals::HEADINGS.iter().zip(numbers);
+        let told = named.zip(QueueTotals::ARE_LOSSES);
+        spans.extend(told.map(|((heading, rate), is_loss)| {
             let text = pad(heading, &number(*rate));
-            match at >= HARMLESS && *rate > 0.0 {
+            match is_loss && *rate > 0.0 {
                 true => Span::styled(text, look.alarm()),
                 false => text.into(),
             }

@@ -150,6 +150,43 @@ fn queues_stand_below_the_threads() {
     );
 }
 
+/// That the kernel was busy, or looked for a frame in vain, costs nobody an answer.
+#[test]
+fn of_queues_only_what_is_lost_is_an_alarm() {
+    let reading = |seconds: f64, [sent, no_frame, ring_empty, ring_full]: [u64; 4]| Status {
+        interfaces: vec![InterfaceTotals {
+            interface: "eth0".into(),
+            queues: vec![QueueCounts {
+                totals: QueueTotals {
+                    received: 10 * sent,
+                    sent,
+                    no_frame,
+                    ring_empty,
+                    ring_full,
+                    invalid: 5 * ring_full,
+                    busy: 3 * ring_empty,
+                    unread: 7 * ring_full,
+                },
+                ..QueueCounts::default()
+            }],
+            ..InterfaceTotals::default()
+        }],
+        ..status(seconds, &[sent])
+    };
+    let later = reading(11.0, [1000, 2000, 3000, 4000]);
+    let screen = &mut screen(PLAIN, [Ok(reading(10.0, [0; 4])), Ok(later)]);
+    let buffer = buffer(screen, 100, 12);
+    let bold = |cell: &&ratatui::buffer::Cell| cell.modifier.contains(Modifier::BOLD);
+    let row: Vec<_> = (0..100).map(|x| &buffer[(x, 10)]).collect();
+    let all: String = row.iter().map(|cell| cell.symbol()).collect();
+    let numbers = "10,000 1,000 2,000 3,000 4,000 20,000 9,000 28,000";
+    let words = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(words(&all), format!("0 0 {numbers}"));
+    let loud = row.iter().copied().filter(bold);
+    let loud: String = loud.map(|cell| cell.symbol()).collect();
+    assert_eq!(words(&loud), "2,000 4,000 20,000 28,000");
+}
+
 #[test]
 fn what_says_least_goes_first_where_there_is_little_room() {
     let screen = &mut two_workers(PLAIN);

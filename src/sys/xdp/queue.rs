@@ -68,6 +68,10 @@ impl QueueTotals {
         "busy",
         "unread",
     ];
+    /// Which of them count what was lost, requests or replies. The others are what a busy
+    /// server does as well: of datagrams that found no free frame, `no_frame` tells.
+    pub const ARE_LOSSES: [bool; QueueTotals::HEADINGS.len()] =
+        [false, false, true, false, true, true, false, true];
 
     /// All numbers.
     pub fn numbers(&self) -> [u64; QueueTotals::HEADINGS.len()] {
