@@ -175,7 +175,8 @@ impl Bound {
     }
 }
 
-fn seats(config: &Config) -> Result<Vec<Seat>, PlacementError> {
+/// Where the workers run that are asked for.
+pub(super) fn seats(config: &Config) -> Result<Vec<Seat>, PlacementError> {
     placement::plan(
         config.workers,
         config.cpus.as_deref(),

@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use super::config::{Config, Xdp};
 use super::order::Order;
 use super::ports::AnyPort;
-use super::{Server, StartError, worker};
+use super::{Server, StartError, bound, worker};
 use crate::sys::xdp::{
-    Interface, Options, Passed, Prepared, Queue, QueuePort, QueueTotals, XdpError,
+    Interface, Locked, Options, Passed, Prepared, Queue, QueuePort, QueueTotals,
 };
 
 /// How long a queue may stay busy that somebody has left just now, as a server that was
@@ -108,13 +108,14 @@ pub type Opened = Vec<(Interface, Vec<QueuePort>)>;
 /// # Errors
 ///
 /// A sentence for the first thing that is in the way.
-pub fn check(config: &Config) -> Result<(), XdpError> {
+pub fn check(config: &Config) -> Result<(), StartError> {
     let Some(Xdp { interfaces, .. }) = &config.xdp else {
         return Ok(());
     };
-    let options = options(config, 1);
-    let mut interfaces = interfaces.iter();
-    interfaces.try_for_each(|interface| Interface::check(interface, &options))
+    let options = options(config, bound::seats(config)?.len());
+    let checked = interfaces.iter().map(|one| Interface::check(one, &options));
+    let locked: Vec<Locked> = checked.collect::<Result<_, _>>()?;
+    Ok(Locked::check(&locked)?)
 }
 
 /// Opens the queues that `config` asks for, one a worker, and returns the ports, by
@@ -133,6 +134,11 @@ pub fn open(
         .iter()
         .map(|interface| Interface::prepare(interface, served, &options))
         .collect::<Result<Vec<Prepared>, _>>()?;
+    if !prepared.iter().all(Prepared::has_memory) {
+        // Then the limit counts; others may take a part of it, which will be free.
+        let locked = prepared.iter().map(Prepared::locked).cloned();
+        Locked::check_limited(&locked.collect::<Vec<_>>())?;
+    }
     let is_held = |one: &Prepared| {
         let is_read = readers.interfaces.iter().any(|name| name == one.name());
         // What they lack of memory may be what the other one takes.

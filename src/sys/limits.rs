@@ -20,6 +20,20 @@ pub fn raise_open_files() {
     unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) };
 }
 
+/// Octets of memory that the user's processes may lock, as far as this one is concerned.
+pub fn locked_memory() -> u64 {
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: `limit` lives through the call.
+    match unsafe { libc::getrlimit(libc::RLIMIT_MEMLOCK, &mut limit) } {
+        // Without a limit this is the largest number (`RLIM_INFINITY`).
+        0 => limit.rlim_cur,
+        _ => libc::RLIM_INFINITY,
+    }
+}
+
 /// Gives the calling thread, and those that it starts from now on, a ninth of the
 /// weight of others that want the CPU (`sched_prio_to_weight` in
 /// `kernel/sched/core.c`).

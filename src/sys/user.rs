@@ -13,6 +13,8 @@ const MAX_ENTRY: usize = 1 << 20;
 /// The version of `capset` that takes 64 capabilities
 /// (`include/uapi/linux/capability.h`).
 const CAPABILITY_VERSION_3: u32 = 0x2008_0522;
+/// `CAP_IPC_LOCK`.
+const LOCK_MEMORY: u32 = 14;
 
 /// A user, with the group that is its own.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,6 +109,19 @@ pub fn become_user(user: &User) -> io::Result<()> {
     // SAFETY: the call takes no pointer.
     super::check(unsafe { libc::setresuid(uid, uid, uid) })?;
     Ok(())
+}
+
+/// Whether the calling thread may lock memory past all limits; assumed where the kernel
+/// does not say.
+pub fn may_lock_memory() -> bool {
+    let header = [CAPABILITY_VERSION_3, 0];
+    let mut sets = [0u32; 6];
+    let (header, place) = (header.as_ptr(), sets.as_mut_ptr());
+    // SAFETY: header and data are as long as this version has them, and live through
+    // the call.
+    let returned = unsafe { libc::syscall(libc::SYS_capget, header, place) };
+    // The first of them has the effective ones below 32.
+    returned != 0 || sets[0] & (1 << LOCK_MEMORY) != 0
 }
 
 /// Takes the capabilities out of reach of whatever would be executed, where the

@@ -276,44 +276,69 @@ fn is_stopped(process: u32) -> bool {
     stat.rsplit(") ").next().unwrap().starts_with('T')
 }
 
-/// The frames of both servers count for their user, who may lock those of one.
-#[test]
-fn a_takeover_waits_for_memory_that_may_be_locked() {
-    let Some(wire) = wire("memory") else { return };
-    let folder = Folder::new();
+/// The program as a user who has what is needed and may lock so much memory, started by
+/// another command. Nobody else's frames count with those of this user.
+fn limited(wire: &Wire, folder: &Folder, kib: u32, by: &[&str], more: &[&str]) -> Command {
     let path = std::path::Path::new(&folder.control).parent().unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
     let capabilities = "+net_raw,+net_admin,+bpf";
     let inherited = format!("--inh-caps={capabilities}");
     let ambient = format!("--ambient-caps={capabilities}");
-    // Nobody else's frames count with those of this user.
     let user = ["--reuid=65533", "--regid=65533", "--clear-groups"];
-    let limited = |kib: u32, more: &[&str]| {
-        let limit = format!("--memlock={}", kib * 1024);
-        let starter = [
-            &["prlimit", &limit, "setpriv"],
-            &user[..],
-            &[&inherited, &ambient],
-        ];
-        let options = [
-            "--control",
-            &folder.control,
-            "--xdp",
-            ENDS[0],
-            "--workers",
-            "2",
-        ];
-        command_by(&wire, &starter.concat(), &[&options[..], more].concat())
-    };
-    let first = Running::spawn(&mut limited(8192, &[]));
-    let second = Running::spawn(&mut limited(8192, &["--takeover"]));
+    let limit = format!("--memlock={}", kib * 1024);
+    let starter = [
+        &["prlimit", &limit, "setpriv"],
+        &user[..],
+        &[&inherited, &ambient],
+        by,
+    ];
+    let options = ["--control", &folder.control, "--xdp", ENDS[0]];
+    command_by(wire, &starter.concat(), &[&options[..], more].concat())
+}
+
+const NO_MEMORY: &str = "too little memory may be locked for the frames of xdp-server, 4096 KiB a \
+    queue; raise `ulimit -l`";
+
+/// What it says, which does not start.
+fn said_by(mut command: Command) -> String {
+    let output = command.output().unwrap();
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    said
+}
+
+/// The frames of both servers count for their user, who may lock those of one. Where they
+/// can never fit, the other server has not left anything for them. One test, since there is
+/// one user.
+#[test]
+fn a_takeover_waits_for_memory_that_may_be_locked() {
+    let Some(wire) = wire("memory") else { return };
+    let folder = Folder::new();
+    let two = ["--workers", "2"];
+    let three = ["--workers", "2", "--takeover"];
+    let first = Running::spawn(&mut limited(&wire, &folder, 8192, &[], &two));
+    let mut second = Running::spawn(&mut limited(&wire, &folder, 8192, &[], &three));
     assert_eq!(first.end().0, Some(0));
     ask(&wire);
-    assert_eq!(received_at_end(second), 2);
-    let output: std::process::Output = Command::output(&mut limited(8191, &[])).unwrap();
-    let said = String::from_utf8(output.stderr).unwrap();
-    assert!(
-        said.contains("4096 KiB a queue; raise `ulimit -l`"),
-        "{said}"
-    );
+    let said = said_by(limited(&wire, &folder, 8191, &[], &three));
+    assert!(said.contains(NO_MEMORY), "{said}");
+    assert!(has_program(&wire));
+    // Of workers that it does not know of before it has the sockets, it has to ask; a
+    // manager's sockets are as many.
+    let script = "exec 3<&0 4<&0; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
+    let one = ["--workers", "1", "--takeover"];
+    let mut handed = limited(&wire, &folder, 8191, &["sh", "-c", script], &one);
+    let socket = wire.at_server(|| UdpSocket::bind((SERVER[0], 0))).unwrap();
+    handed
+        .envs([("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "dns:dns")])
+        .stdin(OwnedFd::from(socket));
+    let said = said_by(handed);
+    assert!(said.contains(NO_MEMORY), "{said}");
+    let until = second.until("the other process did not get ready");
+    assert!(until.contains("this one goes on as before"), "{until}");
+    assert_eq!(until.matches("another process takes").count(), 1, "{until}");
+    ask(&wire);
+    assert_eq!(received_at_end(second), 4);
+    let said = said_by(limited(&wire, &folder, 8191, &[], &two));
+    assert!(said.contains(NO_MEMORY), "{said}");
 }

@@ -11,6 +11,7 @@
 //! - `source.rs`: what measurements need beside.
 //! - `interface.rs`: which interfaces this is possible on.
 //! - `opening.rs`: how one is opened, step by step.
+//! - `locked.rs`: whether there is memory for it.
 //!
 //! A reply goes back to the station that its request came from, on the same
 //! interface, whatever the routes say. That is right where the route back is the
@@ -21,6 +22,7 @@ mod bpf;
 mod filter;
 mod frame;
 mod interface;
+mod locked;
 mod memory;
 mod opening;
 mod port;
@@ -31,6 +33,7 @@ pub mod source;
 use std::fs;
 use std::io;
 
+pub use locked::Locked;
 pub use opening::{Interface, Prepared};
 pub use port::QueuePort;
 pub use program::Passed;

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use super::bpf::Program;
 use super::filter::{Filter, MAX_SERVED};
 use super::interface::{self, Facts, MIN_MTU};
+use super::locked::Locked;
 use super::port::{self, Common, FRAMES, QueuePort, Strangers, frame_size};
 use super::program::{self, KEY, Passed};
 use super::queue::{self, Queue};
@@ -43,17 +44,19 @@ pub struct Interface {
 
 impl Interface {
     /// Sees whether an interface can be read past the sockets, as far as that can be
-    /// told without touching it: what it is, and whether this process may.
+    /// told without touching it: what it is, and whether this process may. Returns the
+    /// memory that its frames would take.
     ///
     /// # Errors
     ///
     /// A sentence for whatever is in the way.
-    pub fn check(name: &str, options: &Options) -> Result<(), XdpError> {
+    pub fn check(name: &str, options: &Options) -> Result<Locked, XdpError> {
         let facts = Facts::of(name)?;
         let failed = |what| move |error| XdpError::new(name, what, error);
         drop(queue::socket().map_err(failed("make a socket for a queue"))?);
         let filter = filter(&facts, &[], options);
-        filter.map_err(failed("load the program")).map(drop)
+        filter.map_err(failed("load the program"))?;
+        Ok(locked(&facts, options))
     }
 
     /// Makes all that is needed to take datagrams to what is `served` from the queues of
@@ -76,20 +79,19 @@ impl Interface {
             return Err(XdpError::NothingServed(name.into()));
         }
         let filter = filter(&facts, &keys, options).map_err(failed("load the program"))?;
-        let there = facts.channels.map(|told| told.receiving as usize);
-        let wanted = there.map_or(options.readers, |there| options.readers.min(there));
+        let locked = locked(&facts, options);
         let common = Arc::new(Common {
             strangers: strangers(&addresses),
             mtu: facts.mtu.into(),
         });
-        let queues = (0..wanted)
+        let queues = (0..locked.queues)
             .map(|_| port::Unbound::new(options.width, options.reply, common.clone()))
             .collect::<io::Result<_>>();
         Ok(Prepared {
             queues: queues.map_err(failed("make a queue"))?,
             common,
             mode: options.mode,
-            memory: frame_size((options.reply, facts.mtu)).0 * FRAMES as usize,
+            locked,
             facts,
             filter,
         })
@@ -166,8 +168,7 @@ pub struct Prepared {
     queues: Vec<port::Unbound>,
     common: Arc<Common>,
     mode: Mode,
-    /// Octets of the frames of a queue.
-    memory: usize,
+    locked: Locked,
 }
 
 impl Prepared {
@@ -179,6 +180,11 @@ impl Prepared {
     /// False where another process must leave before there is memory enough.
     pub fn has_memory(&self) -> bool {
         self.queues.iter().all(port::Unbound::is_registered)
+    }
+
+    /// The memory that its frames take.
+    pub fn locked(&self) -> &Locked {
+        &self.locked
     }
 
     /// Attaches the program and binds the queues, waiting so long at most for whoever
@@ -199,7 +205,7 @@ impl Prepared {
                 Ok(port) => ports.push(port),
                 // There are no more.
                 Err(error) if number > 0 && error.raw_os_error() == Some(libc::EINVAL) => break,
-                Err(error) => return Err(not_bound(&facts.name, number, self.memory, error)),
+                Err(error) => return Err(not_bound(&self.locked, number, error)),
             }
         }
         if ports.is_empty() {
@@ -221,18 +227,24 @@ impl Prepared {
     }
 }
 
-fn not_bound(interface: &str, queue: u32, memory: usize, error: io::Error) -> XdpError {
-    let name = interface.to_owned();
+fn not_bound(locked: &Locked, queue: u32, error: io::Error) -> XdpError {
     match error.raw_os_error() {
         _ if queue::is_busy(&error) => XdpError::QueueTaken {
-            interface: name,
+            interface: locked.interface.clone(),
             queue,
         },
-        Some(libc::ENOBUFS) => XdpError::LockedMemory {
-            interface: name,
-            kib: memory / 1024,
-        },
-        _ => XdpError::new(interface, "open a queue", error),
+        Some(libc::ENOBUFS) => locked.refused(),
+        _ => XdpError::new(&locked.interface, "open a queue", error),
+    }
+}
+
+/// The memory of a queue's frames for each reader, as far as there are queues.
+fn locked(facts: &Facts, options: &Options) -> Locked {
+    let there = facts.channels.map(|told| told.receiving as usize);
+    Locked {
+        interface: facts.name.clone(),
+        queues: there.map_or(options.readers, |there| options.readers.min(there)),
+        octets: frame_size((options.reply, facts.mtu)).0 * FRAMES as usize,
     }
 }
 
