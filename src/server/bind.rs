@@ -11,7 +11,7 @@ use super::inherited::Inherited;
 use super::placement::Seat;
 use super::{Config, Listen, Sharing, StartError};
 use crate::sys::proc_net::{self, Protocol};
-use crate::sys::socket::{self, UdpOptions, UdpSocket};
+use crate::sys::socket::{self, UdpOptions, UdpSocket, Unbound};
 use crate::sys::{is_out_of_files, steer, user};
 
 /// With port 0 the kernel chooses one for UDP that TCP may not have; so many
@@ -156,8 +156,39 @@ fn needs_interface(address: SocketAddr) -> bool {
     matches!(address, SocketAddr::V6(address) if address.ip().is_unicast_link_local() && address.scope_id() == 0)
 }
 
-/// Binds everything that `config` asks for, but for what is there already.
-pub fn bind(config: &Config, workers: usize, inherited: &mut Inherited) -> Result<Held, BindError> {
+/// Sockets that are to join groups that are there, in the order of the groups. They are
+/// dealt datagrams from the moment that they are bound, and nobody reads them before the
+/// workers start: so they are bound last.
+pub struct Added(Vec<Vec<Unbound>>);
+
+impl Added {
+    /// Binds them, each group's behind those that are there.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says; what would stand in the way for long was seen before.
+    pub fn bind(self, held: &mut Held) -> Result<(), BindError> {
+        for (group, added) in held.groups.iter_mut().zip(self.0) {
+            let address = group[0].local();
+            for socket in added {
+                let socket = socket.bind();
+                let socket =
+                    socket.map_err(|error| BindError::new(Protocol::Udp, address, error))?;
+                group.push(Arc::new(socket));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Binds everything that `config` asks for, but for what is there already, and for what
+/// is to join it.
+pub fn bind(
+    config: &Config,
+    workers: usize,
+    inherited: &mut Inherited,
+) -> Result<(Held, Added), BindError> {
+    let mut added = Vec::new();
     let mut bound = Held {
         groups: Vec::new(),
         listeners: Vec::new(),
@@ -167,8 +198,9 @@ pub fn bind(config: &Config, workers: usize, inherited: &mut Inherited) -> Resul
     let mut notes = BTreeSet::new();
     for listen in &config.listen {
         match address(config, listen, workers, inherited, &mut notes) {
-            Ok((group, listener)) => {
+            Ok((group, others, listener)) => {
                 bound.groups.push(group);
+                added.push(others);
                 bound.listeners.extend(listener);
             }
             Err(error) if listen.required => return Err(error),
@@ -181,10 +213,10 @@ pub fn bind(config: &Config, workers: usize, inherited: &mut Inherited) -> Resul
         return Err(BindError::Nothing);
     }
     bound.notes.extend(notes);
-    Ok(bound)
+    Ok((bound, Added(added)))
 }
 
-type Address = (Vec<Arc<UdpSocket>>, Option<TcpListener>);
+type Address = (Vec<Arc<UdpSocket>>, Vec<Unbound>, Option<TcpListener>);
 
 fn address(
     config: &Config,
@@ -200,7 +232,8 @@ fn address(
             Some(listener) => Some(listener),
             None => listener(config, address)?,
         };
-        return Ok((group(config, address, workers, there, notes)?, listener));
+        let others = others(config, &there, workers, notes)?;
+        return Ok((there, others, listener));
     }
     let attempts = if listen.address.port() == 0 {
         PORT_ATTEMPTS
@@ -217,12 +250,12 @@ fn address(
         } else {
             None
         };
-        let group = group(config, listen.address, workers, Vec::new(), notes)?;
+        let group = group(config, listen.address, workers, notes)?;
         if fixed {
-            return Ok((group, first));
+            return Ok((group, Vec::new(), first));
         }
         match listener(config, group[0].local()) {
-            Ok(listener) => return Ok((group, listener)),
+            Ok(listener) => return Ok((group, Vec::new(), listener)),
             Err(error) => last = Some(error),
         }
     }
@@ -257,24 +290,50 @@ pub fn options(config: &Config) -> UdpOptions {
     }
 }
 
-/// The sockets of one address, in worker order: those that are there, then others.
+/// Sockets for the workers that a group which is there has none for. What would keep them
+/// from being bound is told now.
+fn others(
+    config: &Config,
+    there: &[Arc<UdpSocket>],
+    workers: usize,
+    notes: &mut BTreeSet<String>,
+) -> Result<Vec<Unbound>, BindError> {
+    let address = there[0].local();
+    let failed = |error| BindError::new(Protocol::Udp, address, error);
+    let options = options(config);
+    let lacking = sockets(config, workers).saturating_sub(there.len());
+    let mut own_notes = Vec::new();
+    for socket in there {
+        if lacking > 0 && !socket.is_grouped() {
+            return Err(BindError::NotGrouped(address));
+        }
+        socket.tune(&options, &mut own_notes);
+    }
+    if lacking > 0 {
+        let user = there[0].owner().map_err(failed)?;
+        if user != user::effective() {
+            return Err(BindError::OtherUser { address, user });
+        }
+        socket::may_bind(address).map_err(failed)?;
+    }
+    let others = (0..lacking).map(|_| Unbound::new(address, &options, &mut own_notes));
+    let others = others.collect::<Result<_, _>>().map_err(failed)?;
+    notes.extend(own_notes);
+    Ok(others)
+}
+
+/// The sockets of one address, in worker order.
 fn group(
     config: &Config,
     wanted: SocketAddr,
     workers: usize,
-    mut group: Vec<Arc<UdpSocket>>,
     notes: &mut BTreeSet<String>,
 ) -> Result<Vec<Arc<UdpSocket>>, BindError> {
     let options = options(config);
     let sockets = sockets(config, workers);
+    let mut group: Vec<Arc<UdpSocket>> = Vec::new();
     let mut own_notes = Vec::new();
-    for socket in &group {
-        if sockets > group.len() && !socket.is_grouped() {
-            return Err(BindError::NotGrouped(wanted));
-        }
-        socket.tune(&options, &mut own_notes);
-    }
-    if options.grouped && wanted.port() != 0 && group.is_empty() && !config.join {
+    if options.grouped && wanted.port() != 0 && !config.join {
         let company = proc_net::owners(Protocol::Udp, wanted).len();
         if company > 0 {
             notes.insert(format!(

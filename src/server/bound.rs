@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::answerer::{Answerer, Responder};
-use super::bind::{self, Held};
+use super::bind::{self, Added, Held};
 use super::handed;
 use super::inherited::{self, Inherited, Sockets, Taken};
 use super::placement::{self, PlacementError, Seat};
@@ -48,8 +48,10 @@ impl Bound {
         inherited: Inherited,
         readers: &mut Readers<'_>,
     ) -> Result<Bound, StartError> {
-        let mut bound = Bound::take(config, inherited)?;
+        let (mut bound, added) = Bound::take(config, inherited)?;
         bound.open_queues(readers)?;
+        // Nobody reads these before the workers start.
+        added.bind(&mut bound.held)?;
         // Whoever had the sockets before may still need its own program.
         if bound.taken.groups.is_empty() {
             bind::steer(config, &bound.held.groups, &bound.seats)?;
@@ -90,10 +92,10 @@ impl Bound {
         Ok(())
     }
 
-    fn take(config: &Config, mut inherited: Inherited) -> Result<Bound, StartError> {
+    fn take(config: &Config, mut inherited: Inherited) -> Result<(Bound, Added), StartError> {
         let seats = seats(config)?;
-        let held = bind::bind(config, seats.len(), &mut inherited)?;
-        Ok(Bound {
+        let (held, added) = bind::bind(config, seats.len(), &mut inherited)?;
+        let bound = Bound {
             config: config.clone(),
             seats,
             held,
@@ -102,7 +104,8 @@ impl Bound {
                 hashed: config.steer.is_none(),
                 ..inherited.taken().clone()
             },
-        })
+        };
+        Ok((bound, added))
     }
 
     /// What has been taken of sockets that were there.

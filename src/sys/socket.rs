@@ -2,10 +2,12 @@
 //! required, then its failure is the caller's error, or best effort, then it
 //! becomes a note for the log.
 
+use std::fs::File;
 use std::io;
 use std::mem::size_of;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use libc::{c_int, socklen_t};
@@ -47,27 +49,7 @@ impl UdpSocket {
         options: &UdpOptions,
         notes: &mut Vec<String>,
     ) -> io::Result<UdpSocket> {
-        let address = match (options.grouped, address.port()) {
-            (true, 0) => with_free_port(address)?,
-            _ => address,
-        };
-        let socket = Socket::new(
-            Domain::for_address(address),
-            Type::DGRAM,
-            Some(Protocol::UDP),
-        )?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        // Never SO_REUSEADDR: on UDP it lets a second binder take every
-        // datagram without a word.
-        socket.set_reuse_port(options.grouped)?;
-        socket.set_read_timeout(Some(options.timeout))?;
-        tell_destinations(&socket, address)?;
-        tune(&socket, address, options, notes);
-        socket.bind(&address.into())?;
-        let local = socket.local_addr()?.as_socket().unwrap_or(address);
-        Ok(UdpSocket { socket, local })
+        Unbound::new(address, options, notes)?.bind()
     }
 
     /// Takes a socket that was made and bound elsewhere, with the options that it
@@ -107,6 +89,15 @@ impl UdpSocket {
         self.socket.reuse_port().unwrap_or(false)
     }
 
+    /// The user whose sockets alone may join it: who made it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to `fcntl` and `fstat`.
+    pub fn owner(&self) -> io::Result<u32> {
+        Ok(File::from(self.copy_descriptor()?).metadata()?.uid())
+    }
+
     /// One more descriptor of the socket, for somebody else to adopt.
     ///
     /// # Errors
@@ -144,6 +135,72 @@ impl UdpSocket {
 impl AsRawFd for UdpSocket {
     fn as_raw_fd(&self) -> RawFd {
         self.socket.as_raw_fd()
+    }
+}
+
+/// A UDP socket with all its options, to which no datagram comes before it is bound.
+#[derive(Debug)]
+pub struct Unbound {
+    socket: Socket,
+    address: SocketAddr,
+}
+
+impl Unbound {
+    /// Makes a socket for this address.
+    ///
+    /// # Errors
+    ///
+    /// As `UdpSocket::bind`.
+    pub fn new(
+        address: SocketAddr,
+        options: &UdpOptions,
+        notes: &mut Vec<String>,
+    ) -> io::Result<Unbound> {
+        let address = match (options.grouped, address.port()) {
+            (true, 0) => with_free_port(address)?,
+            _ => address,
+        };
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        // Never SO_REUSEADDR: on UDP it lets a second binder take every
+        // datagram without a word.
+        socket.set_reuse_port(options.grouped)?;
+        socket.set_read_timeout(Some(options.timeout))?;
+        tell_destinations(&socket, address)?;
+        tune(&socket, address, options, notes);
+        Ok(Unbound { socket, address })
+    }
+
+    /// Binds it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn bind(self) -> io::Result<UdpSocket> {
+        let Unbound { socket, address } = self;
+        socket.bind(&address.into())?;
+        let local = socket.local_addr()?.as_socket().unwrap_or(address);
+        Ok(UdpSocket { socket, local })
+    }
+}
+
+/// Sees whether this process may bind sockets to an address that is taken, without taking
+/// a datagram from who has it: a socket of no group is refused for that reason, and for
+/// a lack of permission before (`__inet_bind` in `net/ipv4/af_inet.c`).
+///
+/// # Errors
+///
+/// What else the kernel says.
+pub fn may_bind(address: SocketAddr) -> io::Result<()> {
+    match std::net::UdpSocket::bind(address) {
+        Err(error) if error.kind() != io::ErrorKind::AddrInUse => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -2,7 +2,7 @@
 //! comes about or not, counting goes on, and what the log says is so.
 
 use std::io::{BufRead, BufReader, Write};
-use std::net::UdpSocket;
+use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
@@ -12,7 +12,9 @@ use std::time::{Duration, Instant};
 
 use shardns::daemon::control::Reply;
 use shardns::daemon::takeover::Takeover;
-use shardns::server::Server;
+use shardns::server::inherited::Inherited;
+use shardns::server::queues::Readers;
+use shardns::server::{Bound, Server};
 use shardns::sys::unix::receive_descriptors;
 use shardns::sys::xdp::Mode;
 
@@ -341,4 +343,71 @@ fn a_takeover_waits_for_memory_that_may_be_locked() {
     assert_eq!(received_at_end(second), 4);
     let said = said_by(limited(&wire, &folder, 8191, &[], &two));
     assert!(said.contains(NO_MEMORY), "{said}");
+}
+
+/// UDP sockets that are bound to an address of IPv4.
+fn bound_to(address: SocketAddr) -> usize {
+    let SocketAddr::V4(address) = address else {
+        panic!("{address}")
+    };
+    let ip = u32::from_ne_bytes(address.ip().octets());
+    let local = format!(" {ip:08X}:{:04X} ", address.port());
+    let list = std::fs::read_to_string("/proc/thread-self/net/udp").unwrap();
+    list.lines().filter(|line| line.contains(&local)).count()
+}
+
+/// Of datagrams that come in meanwhile, none waits at a socket that nobody reads yet.
+#[test]
+fn sockets_are_added_when_the_queues_have_been_left() {
+    let Some(wire) = wire("added") else { return };
+    wire.at_server(|| {
+        let mut first = Server::start(&config(Mode::Native, 1), demo()).unwrap();
+        let address = first.addresses()[0];
+        let mut wanted = config(Mode::Native, 2);
+        for (listen, address) in wanted.listen.iter_mut().zip(first.addresses()) {
+            listen.address = address;
+        }
+        let inherited = || Inherited::of(first.hand_over().unwrap()).unwrap();
+        let (one, two) = (inherited(), inherited());
+        let mut bind = |inherited, is_left: bool| {
+            let mut readers = Readers {
+                interfaces: &[ENDS[0].to_owned()],
+                leave: Box::new(|| {
+                    assert_eq!(bound_to(address), 1, "before anything is left");
+                    match is_left {
+                        true => drop(first.leave_queues()),
+                        false => return Err(std::io::ErrorKind::TimedOut.into()),
+                    }
+                    Ok(())
+                }),
+            };
+            Bound::bind_beside(&wanted, inherited, &mut readers)
+        };
+        assert!(bind(one, false).is_err());
+        assert_eq!(bound_to(address), 1);
+        let second = bind(two, true).unwrap();
+        assert_eq!(bound_to(address), 2);
+        drop(second);
+    });
+}
+
+/// A server that may not add sockets finds out beforehand, and the other one goes on.
+#[test]
+fn a_takeover_that_cannot_add_sockets_leaves_the_queues() {
+    let Some(wire) = wire("adding") else { return };
+    let folder = Folder::new();
+    let one = ["--workers", "1"];
+    let two = ["--workers", "2", "--takeover"];
+    let mut first = Running::spawn(&mut limited(&wire, &folder, 8192, &[], &one));
+    let arguments = [&folder.options()[..], &two, &["--xdp", ENDS[0]]].concat();
+    let said = said_by(command_by(&wire, &[], &arguments));
+    assert!(said.contains("another user (uid 65533)"), "{said}");
+    first.until("the other process did not get ready; this one goes on as before");
+    let raise = "sysctl -qw net.ipv4.ip_unprivileged_port_start=6000";
+    super::wire::ip(&format!("netns exec {} {raise}", wire.server));
+    let said = said_by(limited(&wire, &folder, 8192, &[], &two));
+    assert!(said.contains("no permission for port 5300"), "{said}");
+    first.until("the other process did not get ready; this one goes on as before");
+    assert!(has_program(&wire));
+    assert!(received_at_end(first) == 0);
 }
