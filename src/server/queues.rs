@@ -213,13 +213,13 @@ impl Queues {
         self.open.iter_mut().for_each(Interface::detach);
     }
 
-    /// The interfaces that are read, by name.
+    /// The interfaces that are read, by the names that they have by now.
     pub fn names(&self) -> Vec<String> {
-        self.open.iter().map(|one| one.name.clone()).collect()
+        self.open.iter().map(Interface::name_by_now).collect()
     }
 
-    /// Looks at the interfaces once more, which may have gone or have another MTU by now;
-    /// returns what there is to say, a sentence for each.
+    /// Looks at the interfaces once more, which may have gone or have another name or MTU by
+    /// now; returns what there is to say, a sentence for each.
     pub fn follow(&mut self) -> Vec<String> {
         let mut said = Vec::new();
         for one in &mut self.open {
@@ -230,7 +230,18 @@ impl Queues {
                         started anew or taken over from",
                     one.name
                 ));
-            } else if let Err(error) = one.follow_mtu() {
+                continue;
+            }
+            if let Some(before) = one.follow_name() {
+                said.push(format!(
+                    "{before} is named {} by now, and is told of by that name",
+                    one.name
+                ));
+                let counted = self.ended.iter_mut();
+                let counted = counted.filter(|ended| ended.interface == before);
+                counted.for_each(|ended| ended.interface.clone_from(&one.name));
+            }
+            if let Err(error) = one.follow_mtu() {
                 said.push(format!(
                     "{error}; its datagrams go over the sockets from now on"
                 ));
@@ -329,7 +340,8 @@ impl Server {
     }
 
     /// Looks at interfaces that are read past the sockets once more, which may have gone
-    /// or have another MTU by now; returns what there is to say, a sentence for each.
+    /// or have another name or MTU by now; returns what there is to say, a sentence for
+    /// each.
     pub fn follow_interfaces(&mut self) -> Vec<String> {
         self.queues.follow()
     }

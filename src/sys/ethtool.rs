@@ -2,7 +2,7 @@
 //! (netdevice(7), `linux/ethtool.h`). Of the latter a number's place is its offset in the
 //! kernel's structure, in words of 32 bits.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::zeroed;
 use std::os::fd::AsRawFd;
@@ -88,16 +88,35 @@ impl Ethtool {
     ///
     /// A name that no interface can have, or no socket to be had.
     pub fn new(interface: &str) -> io::Result<Ethtool> {
-        let mut name = [0; libc::IFNAMSIZ];
-        if interface.len() >= name.len() {
-            return Err(io::ErrorKind::InvalidInput.into());
-        }
-        for (place, octet) in name.iter_mut().zip(interface.bytes()) {
-            *place = octet as libc::c_char;
-        }
+        let name = in_place(interface)?;
         // Any socket of the network namespace will do.
         let socket = Socket::new(Domain::UNIX, Type::DGRAM, None)?;
         Ok(Ethtool { socket, name })
+    }
+
+    /// The name that the interface with this number has by now.
+    ///
+    /// # Errors
+    ///
+    /// No such interface any more.
+    pub fn name_of(&self, number: u32) -> io::Result<String> {
+        // SAFETY: all zero is a value of this structure of numbers.
+        let mut request: libc::ifreq = unsafe { zeroed() };
+        request.ifr_ifru.ifru_ifindex = number as libc::c_int;
+        let answer = self.ask_about(libc::SIOCGIFNAME, request)?;
+        let octets = answer.ifr_name.map(|octet| octet as u8);
+        let name = CStr::from_bytes_until_nul(&octets).map_err(io::Error::other)?;
+        Ok(name.to_string_lossy().into_owned())
+    }
+
+    /// Asks about the same interface by another name from now on.
+    ///
+    /// # Errors
+    ///
+    /// A name that no interface can have.
+    pub fn rename(&mut self, interface: &str) -> io::Result<()> {
+        self.name = in_place(interface)?;
+        Ok(())
     }
 
     /// Whether it leads back to this machine.
@@ -154,6 +173,10 @@ impl Ethtool {
         // SAFETY: all zero is a value of this structure of numbers.
         let mut request: libc::ifreq = unsafe { zeroed() };
         request.ifr_name = self.name;
+        self.ask_about(what, request)
+    }
+
+    fn ask_about(&self, what: libc::Ioctl, mut request: libc::ifreq) -> io::Result<libc::ifreq> {
         // SAFETY: the request is one for each of these questions, and lives through
         // the call.
         let returned = unsafe { libc::ioctl(self.socket.as_raw_fd(), what, &raw mut request) };
@@ -258,6 +281,18 @@ impl Ethtool {
     }
 }
 
+/// A name as it is given to the kernel, with a zero at its end.
+fn in_place(interface: &str) -> io::Result<[libc::c_char; libc::IFNAMSIZ]> {
+    let mut name = [0; libc::IFNAMSIZ];
+    if interface.len() >= name.len() {
+        return Err(io::ErrorKind::InvalidInput.into());
+    }
+    for (place, octet) in name.iter_mut().zip(interface.bytes()) {
+        *place = octet as libc::c_char;
+    }
+    Ok(name)
+}
+
 fn join(first: u32, second: u32) -> u64 {
     let ([a, b, c, d], [e, f, g, h]) = (first.to_ne_bytes(), second.to_ne_bytes());
     u64::from_ne_bytes([a, b, c, d, e, f, g, h])
@@ -295,5 +330,13 @@ mod tests {
         assert!(loopback.channels().is_err() && loopback.indirection().is_err());
         assert!(Ethtool::new("no-such").unwrap().driver().is_err());
         assert!(Ethtool::new("a-name-that-is-too-long").is_err());
+    }
+
+    #[test]
+    fn an_interface_has_a_number_and_that_a_name() {
+        let asker = Ethtool::new("no-such").unwrap();
+        let number = number("lo").unwrap();
+        assert_eq!(asker.name_of(number).unwrap(), "lo");
+        assert!(asker.name_of(0).is_err());
     }
 }

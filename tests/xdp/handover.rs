@@ -27,13 +27,13 @@ use super::wire::{ENDS, SECOND_ENDS, SECOND_SERVER, SERVER, Wire};
 use super::{PATIENCE, client, config, demo, receive, wire};
 
 /// Where the control socket is. The folder is root's alone.
-struct Folder {
+pub struct Folder {
     _folder: tempfile::TempDir,
     control: String,
 }
 
 impl Folder {
-    fn new() -> Folder {
+    pub fn new() -> Folder {
         let folder = tempfile::tempdir().unwrap();
         Folder {
             control: folder.path().join("control").to_str().unwrap().to_owned(),
@@ -41,7 +41,7 @@ impl Folder {
         }
     }
 
-    fn options(&self) -> [&str; 4] {
+    pub fn options(&self) -> [&str; 4] {
         ["--control", &self.control, "--user", "root"]
     }
 }

@@ -18,7 +18,11 @@ use super::wire::{CLIENT, ENDS, SERVER, Wire};
 use super::{PATIENCE, client, config, demo, queues, receive, taken, wire};
 
 pub fn has_program(wire: &Wire) -> bool {
-    let link = super::wire::ip(&format!("-n {} -d link show {}", wire.server, ENDS[0]));
+    has_program_on(wire, ENDS[0])
+}
+
+pub fn has_program_on(wire: &Wire, interface: &str) -> bool {
+    let link = super::wire::ip(&format!("-n {} -d link show {interface}", wire.server));
     link.contains("prog/xdp")
 }
 

@@ -9,6 +9,7 @@ mod held;
 mod hostile;
 mod lifetime;
 mod mtu;
+mod renamed;
 #[path = "../support/mod.rs"]
 mod support;
 mod wire;

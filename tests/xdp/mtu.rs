@@ -15,7 +15,7 @@ use super::{PATIENCE, client, config, demo, receive, taken, wire};
 const LARGE: usize = 2500;
 
 /// A wire whose ends both have that MTU.
-fn large_wire(name: &str) -> Option<Wire> {
+pub fn large_wire(name: &str) -> Option<Wire> {
     let wire = wire(name)?;
     let client = &wire.client;
     super::wire::ip(&format!("-n {client} link set {} mtu {LARGE}", ENDS[1]));
@@ -25,14 +25,15 @@ fn large_wire(name: &str) -> Option<Wire> {
 
 /// The server's end alone: what is longer than it sends still arrives.
 fn set_mtu(wire: &Wire, mtu: usize) {
-    super::wire::ip(&format!(
-        "-n {} link set {} mtu {mtu}",
-        wire.server, ENDS[0]
-    ));
+    set_mtu_of(wire, ENDS[0], mtu);
+}
+
+pub fn set_mtu_of(wire: &Wire, end: &str, mtu: usize) {
+    super::wire::ip(&format!("-n {} link set {end} mtu {mtu}", wire.server));
 }
 
 /// Asks for some 2,000 octets; returns how many came, and whether they are all.
-fn ask(socket: &UdpSocket) -> (usize, bool) {
+pub fn ask(socket: &UdpSocket) -> (usize, bool) {
     let mut request = query("huge.example.com", 16);
     request[11] = 1;
     request.extend(b"\0\0\x29\x10\0\0\0\0\0\0\0");

@@ -24,8 +24,10 @@ use crate::sys::ethtool::{Channels, Ethtool};
 /// An interface whose datagrams are taken before the sockets see them, until this is
 /// dropped. Then they go over the sockets again, but for those that lie in queues.
 pub struct Interface {
-    /// Its name.
+    /// Its name, as of when it was looked at last.
     pub name: String,
+    /// Its number, which it keeps whatever it is named.
+    index: u32,
     /// Whether the program runs in the driver.
     pub native: bool,
     /// Queues that there are, where the driver tells.
@@ -118,6 +120,26 @@ impl Interface {
     /// can still be taken.
     pub fn detach(&mut self) {
         self.link = None;
+    }
+
+    /// The name that it has by now.
+    pub fn name_by_now(&self) -> String {
+        // Of one that is gone the last one; another may have its number.
+        let name = (!self.is_gone).then(|| self.ethtool.name_of(self.index));
+        match name {
+            Some(Ok(name)) => name,
+            _ => self.name.clone(),
+        }
+    }
+
+    /// Takes the name that it has by now; returns the one before, where that was another.
+    pub fn follow_name(&mut self) -> Option<String> {
+        let name = self.name_by_now();
+        if name == self.name {
+            return None;
+        }
+        self.ethtool.rename(&name).ok()?;
+        Some(std::mem::replace(&mut self.name, name))
     }
 
     /// Has replies be as long as the interface's MTU allows by now, and as there is room
@@ -213,6 +235,7 @@ impl Prepared {
         }
         let interface = Interface {
             name: facts.name,
+            index: facts.index,
             native,
             channels: facts.channels,
             queues: ports.iter().map(|port| port.queue().clone()).collect(),
