@@ -241,10 +241,15 @@ impl Queues {
                 let counted = counted.filter(|ended| ended.interface == before);
                 counted.for_each(|ended| ended.interface.clone_from(&one.name));
             }
-            if let Err(error) = one.follow_mtu() {
-                said.push(format!(
-                    "{error}; its datagrams go over the sockets from now on"
-                ));
+            match one.follow_mtu() {
+                Ok(None) => {}
+                Ok(Some(mtu)) => said.push(format!(
+                    "{} has an MTU of {mtu} by now; its datagrams are read past the sockets again",
+                    one.name
+                )),
+                Err(error) => said.push(format!(
+                    "{error}; its datagrams go over the sockets for now"
+                )),
             }
         }
         said

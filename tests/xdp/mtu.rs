@@ -6,7 +6,7 @@ use std::time::Instant;
 use shardns::server::Server;
 use shardns::sys::xdp::Mode;
 
-use super::lifetime::{has_program, serve, server_address};
+use super::lifetime::{serve, server_address};
 use super::support::query;
 use super::wire::{CLIENT, ENDS, SERVER, Wire};
 use super::{PATIENCE, client, config, demo, receive, taken, wire};
@@ -98,7 +98,7 @@ fn the_mtu_of_another_interface_says_nothing() {
 }
 
 /// Under the sandbox, without privileges; and where replies have no room at all, the
-/// sockets have it all.
+/// sockets have it all until there is some again.
 #[test]
 fn a_running_server_looks_at_the_mtu() {
     let Some(wire) = large_wire("looking") else {
@@ -114,7 +114,15 @@ fn a_running_server_looks_at_the_mtu() {
     }
     set_mtu(&wire, 500);
     server.until("xdp-server has an MTU of 500; --xdp takes 576 or more; its datagrams go over");
-    assert!(!has_program(&wire));
     // The kernel takes it apart.
     assert!(ask(&socket).1);
+    for mtu in [575, 576] {
+        set_mtu(&wire, mtu);
+    }
+    server.until("xdp-server has an MTU of 576 by now; its datagrams are read past the sockets");
+    let (length, is_whole) = ask(&socket);
+    assert!(length <= 576 - 28 && !is_whole, "{length}");
+    server.signal("TERM");
+    let table = server.end().1;
+    assert!(table.contains("small mtu"), "{table}");
 }

@@ -6,7 +6,7 @@ use std::os::fd::AsRawFd;
 
 use super::bpf::{Kind, Map, Program};
 use super::memory::Numbers;
-use super::program::{self, KEY, Maps, Passed};
+use super::program::{self, CLOSED, KEY, Maps, NUMBERS, Passed};
 
 /// Addresses and ports that can be served on an interface.
 pub(super) const MAX_SERVED: u32 = 4096;
@@ -15,7 +15,7 @@ pub(super) const MAX_SERVED: u32 = 4096;
 pub(super) struct Filter {
     pub program: Program,
     sockets: Map,
-    passed: Numbers,
+    numbers: Numbers,
     _kept: [Map; 2],
 }
 
@@ -31,20 +31,20 @@ impl Filter {
     ) -> io::Result<Filter> {
         let sockets = Map::new(Kind::Sockets, 4, 4, queues as u32)?;
         let keys = Map::new(Kind::Hash, KEY, 4, MAX_SERVED)?;
-        let counts = Map::new(Kind::Numbers, 4, 8, Passed::ALL.len() as u32)?;
+        let numbers = Map::new(Kind::Numbers, 4, 8, NUMBERS as u32)?;
         for key in served {
             keys.set(key, &[1; 4])?;
         }
         let maps = Maps {
             sockets: sockets.as_raw_fd(),
             served: keys.as_raw_fd(),
-            passed: counts.as_raw_fd(),
+            numbers: numbers.as_raw_fd(),
         };
         Ok(Filter {
             program: Program::load(&program::program(maps, station, longest))?,
             sockets,
-            passed: Numbers::new(counts.as_raw_fd(), Passed::ALL.len())?,
-            _kept: [keys, counts],
+            numbers: Numbers::new(numbers.as_raw_fd(), NUMBERS)?,
+            _kept: [keys, numbers],
         })
     }
 
@@ -55,8 +55,14 @@ impl Filter {
         self.sockets.set(&queue.to_ne_bytes(), &socket)
     }
 
+    /// Has everything go on to the kernel, or be taken again, without a call: whoever gave
+    /// his privileges up can do so.
+    pub fn close(&self, is_closed: bool) {
+        self.numbers.set(CLOSED, is_closed.into());
+    }
+
     /// How many frames were passed, by the reason, in the order of `Passed::ALL`.
     pub fn passed(&self) -> [u64; Passed::ALL.len()] {
-        Passed::ALL.map(|(reason, _)| self.passed.get(reason as usize))
+        Passed::ALL.map(|(reason, _)| self.numbers.get(reason as usize))
     }
 }

@@ -125,13 +125,13 @@ impl Frames {
     }
 }
 
-/// Numbers that the program counts in.
+/// Numbers that the program counts in, and those that it is told.
 pub(super) struct Numbers {
     memory: Mapping,
     count: usize,
 }
 
-// SAFETY: the memory is only read, as atomic numbers, and goes with the struct.
+// SAFETY: the memory is read and written as atomic numbers, and goes with the struct.
 unsafe impl Send for Numbers {}
 // SAFETY: as above.
 unsafe impl Sync for Numbers {}
@@ -145,10 +145,19 @@ impl Numbers {
 
     /// Number `index`, as of lately.
     pub fn get(&self, index: usize) -> u64 {
+        self.number(index).load(Ordering::Relaxed)
+    }
+
+    /// Has number `index` be this, for the program soon.
+    pub fn set(&self, index: usize, number: u64) {
+        self.number(index).store(number, Ordering::Relaxed);
+    }
+
+    fn number(&self, index: usize) -> &AtomicU64 {
         assert!(index < self.count);
         let number = self.memory.at::<AtomicU64>(index * size_of::<u64>());
         // SAFETY: it lies in the mapping, and is written as an atomic number.
-        unsafe { number.as_ref() }.load(Ordering::Relaxed)
+        unsafe { number.as_ref() }
     }
 }
 

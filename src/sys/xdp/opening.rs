@@ -42,6 +42,8 @@ pub struct Interface {
     ethtool: Ethtool,
     common: Arc<Common>,
     is_gone: bool,
+    /// Whether its MTU leaves replies no room for now.
+    is_closed: bool,
 }
 
 impl Interface {
@@ -143,27 +145,35 @@ impl Interface {
     }
 
     /// Has replies be as long as the interface's MTU allows by now, and as there is room
-    /// for in frames that were laid out at the start.
+    /// for in frames that were laid out at the start. Where it allows none, nothing is
+    /// taken until it does. Returns the MTU where that is so again.
     ///
     /// # Errors
     ///
-    /// The MTU is too small for replies; nothing is taken from now on.
-    pub fn follow_mtu(&mut self) -> Result<(), XdpError> {
+    /// The MTU is too small for replies by now.
+    pub fn follow_mtu(&mut self) -> Result<Option<usize>, XdpError> {
         // An interface that is gone sends nothing, however long; one that has its name by
         // now is another one.
         if self.is_gone {
-            return Ok(());
+            return Ok(None);
         }
         let Ok(mtu) = self.ethtool.mtu() else {
-            return Ok(());
+            return Ok(None);
         };
-        if mtu >= MIN_MTU {
+        let is_small = mtu < MIN_MTU;
+        if !is_small {
             self.common.mtu.store(mtu, Ordering::Relaxed);
-            return Ok(());
         }
-        match self.link.take() {
-            Some(_) => Err(XdpError::SmallMtu(self.name.clone(), mtu)),
-            None => Ok(()),
+        if is_small == self.is_closed {
+            return Ok(None);
+        }
+        // The program stays where it is: to attach it once more takes privileges, which
+        // are gone.
+        self.filter.close(is_small);
+        self.is_closed = is_small;
+        match is_small {
+            true => Err(XdpError::SmallMtu(self.name.clone(), mtu)),
+            false => Ok(Some(mtu)),
         }
     }
 
@@ -245,6 +255,7 @@ impl Prepared {
             ethtool: facts.ethtool,
             common: self.common,
             is_gone: false,
+            is_closed: false,
         };
         Ok((interface, ports))
     }

@@ -45,11 +45,13 @@ pub enum Passed {
     Elsewhere,
     /// Nobody reads its queue.
     NoReader,
+    /// The interface's MTU leaves replies no room for now.
+    SmallMtu,
 }
 
 impl Passed {
     /// All reasons, with the word that metrics have for each.
-    pub const ALL: [(Passed, &'static str); 10] = [
+    pub const ALL: [(Passed, &'static str); 11] = [
         (Passed::NotUnicast, "not_unicast"),
         (Passed::NotIp, "not_ip"),
         (Passed::NotUdp, "not_udp"),
@@ -60,6 +62,7 @@ impl Passed {
         (Passed::Source, "source"),
         (Passed::Elsewhere, "elsewhere"),
         (Passed::NoReader, "no_reader"),
+        (Passed::SmallMtu, "small_mtu"),
     ];
 }
 
@@ -70,9 +73,14 @@ pub(super) struct Maps {
     pub sockets: i32,
     /// What is served, as `key` makes them (`BPF_MAP_TYPE_HASH`).
     pub served: i32,
-    /// A number for each of `Passed`, in its order (`BPF_MAP_TYPE_ARRAY`).
-    pub passed: i32,
+    /// `NUMBERS` of them: one for each of `Passed`, in its order, and what `CLOSED` says
+    /// (`BPF_MAP_TYPE_ARRAY`).
+    pub numbers: i32,
 }
+
+/// The number that is not 0 where nothing is taken for now.
+pub(super) const CLOSED: usize = Passed::ALL.len();
+pub(super) const NUMBERS: usize = CLOSED + 1;
 
 /// What the program answers (`enum xdp_action`).
 pub(super) const PASS: i32 = 2;
@@ -126,7 +134,7 @@ pub(super) fn program(maps: Maps, station: [u8; 6], longest: u16) -> Vec<Instruc
     a.label(LOOK);
     redirect(&mut a, maps);
     a.label(PASS_ON);
-    count(&mut a, maps.passed, Register(R9), PASS);
+    count(&mut a, maps.numbers, Register(R9), PASS);
     a.finish()
 }
 
@@ -283,23 +291,33 @@ fn redirect(a: &mut Assembler, maps: Maps) {
     a.compute(Add, R2, Number(KEY_AT.into()));
     a.call(MAP_LOOKUP);
     a.jump_if(R0, Equal, Number(0), PASS_ON);
+    reason(a, Passed::SmallMtu);
+    number(a, maps.numbers, Number(CLOSED as i32));
+    a.jump_if(R0, Equal, Number(0), PASS_ON);
+    a.load(Double, R0, R0, 0);
+    a.jump_if(R0, NotEqual, Number(0), PASS_ON);
+    reason(a, Passed::NoReader);
     // Which queue the frame came in on (`struct xdp_md`).
     a.load(Word, R2, R6, 16);
     a.set_map(R1, maps.sockets);
     a.set(R3, Number(PASS));
     a.call(REDIRECT_MAP);
     a.jump_if(R0, Equal, Number(REDIRECT), END);
-    reason(a, Passed::NoReader);
 }
 
-/// Adds 1 to a number of a map of them and ends the program with `answer`. Whoever
-/// jumps to `END` has the answer already.
-pub(super) fn count(a: &mut Assembler, map: i32, index: With, answer: i32) {
+/// R0 = where a number of a map of them is.
+fn number(a: &mut Assembler, map: i32, index: With) {
     a.store(Word, R10, INDEX_AT, index);
     a.set_map(R1, map);
     a.set(R2, Register(R10));
     a.compute(Add, R2, Number(INDEX_AT.into()));
     a.call(MAP_LOOKUP);
+}
+
+/// Adds 1 to a number of a map of them and ends the program with `answer`. Whoever
+/// jumps to `END` has the answer already.
+pub(super) fn count(a: &mut Assembler, map: i32, index: With, answer: i32) {
+    number(a, map, index);
     a.set(R1, Register(R0));
     a.set(R0, Number(answer));
     a.jump_if(R1, Equal, Number(0), END);

@@ -309,6 +309,11 @@ fn a_queue_with_a_reader_has_its_datagrams_taken() {
         assert_eq!(bench.run(&frame(ipv4, 30)), None);
         assert_eq!(bench.run(&changed(ipv4, 12, &[8, 6])), Some(Passed::NotIp));
     }
+    // And goes without them while the interface is too narrow.
+    for (is_closed, passed) in [(true, Some(Passed::SmallMtu)), (false, None)] {
+        bench.0.close(is_closed);
+        assert_eq!(bench.run(&frame(true, 30)), passed);
+    }
     drop((queue, rings));
     // The kernel takes a closed socket out of the map by itself.
     assert_eq!(bench.run(&frame(true, 30)), Some(Passed::NoReader));
