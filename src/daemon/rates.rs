@@ -104,6 +104,8 @@ fn interfaces(before: Option<&Status>, after: &Status, seconds: f64) -> Vec<Inte
     let rates = |now: &InterfaceTotals| {
         let mut earlier = before.iter().flat_map(|before| &before.interfaces);
         let then = earlier.find(|then| then.interface == now.interface);
+        // One that was not there has another name by now, and counted in all that time.
+        let then = then.or(before.map(|_| now));
         let queues = now.queues.iter().map(|queue| {
             let mut earlier = then.iter().flat_map(|then| &then.queues);
             let then = earlier.find(|then| then.queue == queue.queue);
@@ -354,6 +356,10 @@ mod tests {
         );
         let mean = Rates::between(None, &status(10.0, 1000));
         assert_eq!(mean.interfaces[0].passed[0].1, 10.0);
+        let mut renamed = status(12.0, 2000);
+        renamed.interfaces[0].interface = "lan0".into();
+        let rates = Rates::between(Some(&status(10.0, 1000)), &renamed);
+        assert_eq!(rates.past_sockets(), Some(0.0), "not of these two seconds");
     }
 
     #[test]
