@@ -18,6 +18,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 const SEND_BUFFER: usize = 2 << 20;
 /// Connections that wait to be accepted (as NSD has it).
 const BACKLOG: c_int = 256;
+/// Free ports that are tried, where any will do.
+const PORT_ATTEMPTS: usize = 16;
 
 /// How a UDP socket is made.
 #[derive(Clone, Copy, Debug)]
@@ -143,6 +145,7 @@ impl AsRawFd for UdpSocket {
 pub struct Unbound {
     socket: Socket,
     address: SocketAddr,
+    is_grouped: bool,
 }
 
 impl Unbound {
@@ -156,10 +159,6 @@ impl Unbound {
         options: &UdpOptions,
         notes: &mut Vec<String>,
     ) -> io::Result<Unbound> {
-        let address = match (options.grouped, address.port()) {
-            (true, 0) => with_free_port(address)?,
-            _ => address,
-        };
         let socket = Socket::new(
             Domain::for_address(address),
             Type::DGRAM,
@@ -174,7 +173,11 @@ impl Unbound {
         socket.set_read_timeout(Some(options.timeout))?;
         tell_destinations(&socket, address)?;
         tune(&socket, address, options, notes);
-        Ok(Unbound { socket, address })
+        Ok(Unbound {
+            socket,
+            address,
+            is_grouped: options.grouped,
+        })
     }
 
     /// Binds it.
@@ -183,8 +186,15 @@ impl Unbound {
     ///
     /// What the kernel says.
     pub fn bind(self) -> io::Result<UdpSocket> {
-        let Unbound { socket, address } = self;
-        socket.bind(&address.into())?;
+        let Unbound {
+            socket,
+            address,
+            is_grouped,
+        } = self;
+        match is_grouped && address.port() == 0 {
+            true => bind_anywhere(&socket, || with_free_port(address))?,
+            false => socket.bind(&address.into())?,
+        }
         let local = socket.local_addr()?.as_socket().unwrap_or(address);
         Ok(UdpSocket { socket, local })
     }
@@ -215,6 +225,22 @@ fn tell_destinations(socket: &Socket, address: SocketAddr) -> io::Result<()> {
         SocketAddr::V6(_) => (libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO),
     };
     set_option(socket.as_raw_fd(), level, option, 1)
+}
+
+/// Binds to the first address found that still is free: between two calls another socket
+/// may get its port.
+fn bind_anywhere(
+    socket: &Socket,
+    mut find: impl FnMut() -> io::Result<SocketAddr>,
+) -> io::Result<()> {
+    let mut taken = io::ErrorKind::AddrInUse.into();
+    for _ in 0..PORT_ATTEMPTS {
+        match socket.bind(&find()?.into()) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => taken = error,
+            bound => return bound,
+        }
+    }
+    Err(taken)
 }
 
 /// The address with a port that no socket has. Left to choose, the kernel gives a
@@ -399,5 +425,31 @@ mod tests {
         assert!(adopt(unbound.into()).is_err());
         let file = std::fs::File::open("/dev/null").unwrap();
         assert!(adopt(file.into()).is_err());
+    }
+
+    #[test]
+    fn a_port_that_was_free_may_be_taken_by_now() {
+        let socket = |address: SocketAddr| {
+            let socket = Socket::new(Domain::for_address(address), Type::DGRAM, None).unwrap();
+            socket.set_reuse_port(true).unwrap();
+            socket
+        };
+        let holder = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let taken = holder.local_addr().unwrap();
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut found = [Ok(taken), Ok(taken), with_free_port(any)].into_iter();
+        let bound = socket(any);
+        bind_anywhere(&bound, || found.next().unwrap()).unwrap();
+        assert_ne!(bound.local_addr().unwrap().as_socket(), Some(taken));
+        // One that stays taken, and something else that is in the way.
+        let error = bind_anywhere(&socket(any), || Ok(taken)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::AddrInUse);
+        let mut tries = 0;
+        let elsewhere = || {
+            tries += 1;
+            Ok(SocketAddr::from(([192, 0, 2, 1], 0)))
+        };
+        assert!(bind_anywhere(&socket(any), elsewhere).is_err());
+        assert_eq!(tries, 1);
     }
 }
