@@ -6,6 +6,7 @@ use std::fmt;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use siphasher::sip::SipHasher24;
 
 use super::edns::{self, Edns};
@@ -28,8 +29,9 @@ const VERSION: u8 = 1;
 const MAX_AGE: i32 = 3600;
 const MAX_AHEAD: i32 = 300;
 
-/// What server cookies are made with.
-#[derive(Clone, PartialEq, Eq)]
+/// What server cookies are made with. They are written to who serves in this server's
+/// place, and to nobody else.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Secrets {
     /// Makes all new ones.
     pub current: [u8; SECRET],

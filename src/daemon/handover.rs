@@ -84,6 +84,7 @@ impl Daemon {
         let control = control.ok_or(io::ErrorKind::NotFound)??;
         let metrics = self.metrics.as_ref().map(|metrics| metrics.listener());
         let metrics = metrics.transpose()?;
+        let cookies = self.server.snapshot().settings.cookies.clone();
         Ok(Handed {
             offer: Offer {
                 pid: std::process::id(),
@@ -94,10 +95,12 @@ impl Daemon {
                 metrics: metrics.is_some(),
                 counting_seconds: self.counting().as_secs_f64(),
                 interfaces: self.server.open_interfaces(),
+                cookie_secrets: cookies.is_some(),
             },
             sockets,
             control,
             metrics: metrics.map(Into::into),
+            cookies,
         })
     }
 

@@ -7,6 +7,8 @@
 //! old: offer               ◀─       how many sockets there are
 //! new: go                  ─▶
 //! old: descriptors         ◀─  both have all sockets, the old one reads them
+//! new: cookie secrets      ─▶  where it has none of its own, and the offer has them
+//! old: cookie secrets      ◀─
 //! new: leave queues        ─▶  what is read past the sockets is left, where both want
 //! old: queues left         ◀─      it; what comes in goes over the sockets
 //! new starts its workers       both read them
@@ -17,6 +19,9 @@
 //! old: leaves what was not taken: nothing more comes to it, it is drained and closed
 //! old: finished, counters  ◀─  its last connection has ended, and so does it
 //! ```
+//!
+//! What was not always there is asked for where the offer has it, and not waited for
+//! where nobody asks, so that versions before and after one another get on.
 //!
 //! If the new one dies before it is ready, the old one has never stopped. If the old
 //! one dies once the new one has the descriptors, the new one goes on alone.
@@ -33,6 +38,7 @@ use serde::{Deserialize, Serialize};
 
 use super::asks::{Ask, Asks, LetGo};
 use super::control::{self, ClientError, Command, Counted, Lines, Reply};
+use crate::answer::Secrets;
 use crate::server::Sockets;
 use crate::server::inherited::Taken;
 use crate::sys::{poll, unix};
@@ -66,6 +72,9 @@ pub struct Offer {
     /// leave them.
     #[serde(default)]
     pub interfaces: Vec<String>,
+    /// Whether the secrets of its DNS cookies are to be had.
+    #[serde(default)]
+    pub cookie_secrets: bool,
 }
 
 /// What is handed over.
@@ -79,6 +88,8 @@ pub struct Handed {
     pub control: OwnedFd,
     /// The listener for metrics.
     pub metrics: Option<OwnedFd>,
+    /// The secrets of DNS cookies, which are sent to who asks for them.
+    pub cookies: Option<Secrets>,
 }
 
 impl Handed {
@@ -108,6 +119,7 @@ impl Handed {
             offer,
             control,
             metrics,
+            cookies: None,
         })
     }
 
@@ -159,10 +171,14 @@ fn hand(lines: &mut Lines, handed: Handed, asks: &Asks) -> io::Result<(Taken, u3
     }
     unix::send_descriptors(lines.stream(), &handed.descriptors())?;
     // The new process has its own copies by now.
-    drop(handed);
+    let Handed { mut cookies, .. } = handed;
     lines.set_patience(Some(STARTING))?;
     loop {
         match lines.receive()? {
+            Some(Command::CookieSecrets) => {
+                let secrets = cookies.take().ok_or(io::ErrorKind::UnexpectedEof)?;
+                lines.send(&Reply::CookieSecrets(secrets))?;
+            }
             Some(Command::LeaveQueues) => {
                 // Whoever has gone meanwhile, as when this process stood still, shall not
                 // have them: they cannot be taken back. Who has not says nothing now.
@@ -233,6 +249,23 @@ impl Takeover {
         let handed = Handed::sort(offer.clone(), descriptors);
         let handed = handed.ok_or_else(|| failed(io::ErrorKind::UnexpectedEof.into()))?;
         Ok(Some((Takeover { lines, offer }, handed)))
+    }
+
+    /// The secrets of the other process's DNS cookies; `None` where it has none, or
+    /// keeps them to itself as older versions do.
+    ///
+    /// # Errors
+    ///
+    /// A server that does not send them after all.
+    pub fn cookie_secrets(&mut self) -> io::Result<Option<Secrets>> {
+        if !self.offer.cookie_secrets {
+            return Ok(None);
+        }
+        self.lines.send(&Command::CookieSecrets)?;
+        match self.lines.receive()? {
+            Some(Reply::CookieSecrets(secrets)) => Ok(Some(secrets)),
+            _ => Err(io::ErrorKind::UnexpectedEof.into()),
+        }
     }
 
     /// Has the other process leave what it reads past the sockets. To be called when all

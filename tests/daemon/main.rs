@@ -4,6 +4,7 @@
 mod support;
 
 mod control;
+mod cookies;
 mod reload;
 mod takeover;
 

@@ -15,7 +15,7 @@ use super::*;
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
-fn controlled(folder: &Folder, listen: &str, more: &[&str]) -> Running {
+pub fn controlled(folder: &Folder, listen: &str, more: &[&str]) -> Running {
     let mut command = Command::new(PROGRAM);
     command.args(["serve", "--listen", listen, "--control"]);
     command.arg(folder.path("control")).args(own_user());
@@ -24,7 +24,7 @@ fn controlled(folder: &Folder, listen: &str, more: &[&str]) -> Running {
 }
 
 /// The next process, on the address of the one before.
-fn successor(folder: &Folder, before: &Running, more: &[&str]) -> Running {
+pub fn successor(folder: &Folder, before: &Running, more: &[&str]) -> Running {
     let listen = before.address.to_string();
     controlled(folder, &listen, &[&["--takeover"], more].concat())
 }

@@ -63,7 +63,7 @@ pub struct LimitOptions {
     rate_limit_entries: usize,
     /// A file with the secret that DNS cookies are made with, 32 hexadecimal
     /// digits, and in the next line perhaps the one before it, for servers that
-    /// share an address [default: made at random]
+    /// share an address [default: made at random, or that of the server taken over from]
     #[arg(long, value_name = "FILE", conflicts_with = "no_cookies")]
     cookie_secret: Option<PathBuf>,
     /// Take no notice of DNS cookies
@@ -87,6 +87,11 @@ impl LimitOptions {
     /// The file with the secret of cookies.
     pub fn cookie_secret(&self) -> Option<&Path> {
         self.cookie_secret.as_deref()
+    }
+
+    /// True where secrets are wanted, and none is named.
+    pub fn takes_any_cookie_secrets(&self) -> bool {
+        !self.no_cookies && self.cookie_secret.is_none()
     }
 
     /// The secrets of cookies, read anew where they are in a file and `known`
@@ -170,14 +175,17 @@ mod tests {
 
     #[test]
     fn a_secret_made_at_random_stays_and_one_of_a_file_is_read_again() {
-        assert_eq!(parse("--no-cookies").unwrap().cookies(None).unwrap(), None);
+        let none = parse("--no-cookies").unwrap();
+        assert_eq!(none.cookies(None).unwrap(), None);
         let random = parse("").unwrap();
+        assert!(random.takes_any_cookie_secrets() && !none.takes_any_cookie_secrets());
         let first = random.cookies(None).unwrap();
         assert_eq!(random.cookies(first.as_ref()).unwrap(), first);
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         let from_file = parse(&format!("--cookie-secret {}", path.display())).unwrap();
         assert!(from_file.cookies(first.as_ref()).is_err());
+        assert!(!from_file.takes_any_cookie_secrets());
         std::fs::write(&path, "00112233445566778899aabbccddeeff\n").unwrap();
         let read = from_file.cookies(first.as_ref()).unwrap().unwrap();
         assert_eq!(read.current[15], 0xff);

@@ -79,7 +79,7 @@ impl Serve {
         limits::raise_open_files();
         let collection = self.load()?;
         let zones = Arc::new(collection.zones());
-        let (bound, takeover, equipment) = self.bind(&config, handed)?;
+        let (bound, takeover, equipment) = self.bind(&mut config, handed)?;
         let taken = bound.taken().clone();
         // From here on threads may be started: each has what is left to this one.
         for note in privileges.drop(&self.paths(&collection))? {
@@ -113,10 +113,11 @@ impl Serve {
     }
 
     /// Binds what is not there already, from a server before this one or from the
-    /// service manager.
+    /// service manager. Clients know the former's cookies: they are good here, too,
+    /// where nobody has named a secret.
     fn bind(
         &self,
-        config: &Config,
+        config: &mut Config,
         handed: Option<activation::Handed>,
     ) -> anyhow::Result<(Bound, Option<Takeover>, Equipment)> {
         // Before anybody is asked for anything; where nobody is, opening tells as much.
@@ -132,6 +133,15 @@ impl Serve {
             mut takeover,
             equipment,
         } = self.control.open(control, metrics.into_iter().next())?;
+        if let Some(takeover) = &mut takeover
+            && self.options.limits.takes_any_cookie_secrets()
+        {
+            let known = takeover.cookie_secrets().with_context(|| {
+                let process = takeover.offer.pid;
+                format!("process {process} does not hand over the secrets of its cookies")
+            })?;
+            config.settings.cookies = known.or(config.settings.cookies.take());
+        }
         let interfaces = takeover.as_ref().map(|one| one.offer.interfaces.clone());
         let leave = || takeover.as_mut().map_or(Ok(()), Takeover::leave_queues);
         let mut readers = Readers {

@@ -238,7 +238,7 @@ pub fn serve(stream: UnixStream, asks: Sender<Ask>) -> io::Result<()> {
         Command::Stop => asks.stop().map(|()| Reply::Stopping),
         Command::Takeover => return takeover::give(&mut lines, asks),
         Command::Queries { every } => return show_queries(&mut lines, every, asks),
-        Command::Go | Command::LeaveQueues | Command::Ready { .. } => {
+        Command::Go | Command::CookieSecrets | Command::LeaveQueues | Command::Ready { .. } => {
             Some(Reply::Error("there is no takeover under way".into()))
         }
     };

@@ -16,6 +16,7 @@ use super::queries::LiveQuery;
 use super::reload::Said;
 use super::status::Status;
 use super::takeover::Offer;
+use crate::answer::Secrets;
 use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
 use crate::server::queues::InterfaceTotals;
@@ -53,6 +54,8 @@ pub enum Command {
     },
     /// Takeover: what was offered is wanted.
     Go,
+    /// Takeover: the secrets of DNS cookies are wanted, too.
+    CookieSecrets,
     /// Takeover: all is there to read interfaces past the sockets that the server
     /// reads, but for their queues.
     LeaveQueues,
@@ -79,6 +82,8 @@ pub enum Reply {
     Stopping,
     /// Takeover: what there is to be had.
     Offer(Offer),
+    /// Takeover: the secrets of DNS cookies.
+    CookieSecrets(Secrets),
     /// Takeover: nothing is read past the sockets any more.
     QueuesLeft,
     /// Takeover: the server that had the sockets reads them no more; what has been

@@ -10,6 +10,7 @@ use std::thread;
 
 use crossbeam_channel::{Sender, unbounded};
 use serde_json::Value;
+use shardns::answer::Secrets;
 use shardns::daemon::Ask;
 use shardns::daemon::control::{self, Command, Counted, Reply};
 use shardns::daemon::reload::Said;
@@ -46,6 +47,7 @@ fn handed() -> Handed {
             workers: 2,
             groups: vec![2],
             listeners: 1,
+            cookie_secrets: true,
             ..Offer::default()
         },
         sockets: Sockets {
@@ -55,6 +57,14 @@ fn handed() -> Handed {
         },
         control: listener(),
         metrics: None,
+        cookies: Some(secrets()),
+    }
+}
+
+fn secrets() -> Secrets {
+    Secrets {
+        current: [1; 16],
+        previous: Some([2; 16]),
     }
 }
 
@@ -123,6 +133,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         r#"{"command":"takeover"}"#,
         r#"{"command":"queries","every":1}"#,
         r#"{"command":"go"}"#,
+        r#"{"command":"cookie-secrets"}"#,
     ];
     let mut seeds: Vec<Vec<u8>> = Vec::new();
     for command in commands {
@@ -132,6 +143,8 @@ pub fn seeds() -> Vec<Vec<u8>> {
     }
     let ready = format!(r#"{{"command":"ready","taken":{taken},"process":7}}"#);
     let takeover = format!("{}\n{}\n{ready}\n", commands[6], commands[8]);
+    let secrets_too = [commands[6], commands[8], commands[9], &ready].join("\n");
+    seeds.push(format!("{secrets_too}\n").into());
     seeds.push(format!("{takeover}{}\n", commands[5]).into());
     seeds.push(takeover.into());
     seeds.push(ready.into());
@@ -140,6 +153,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
         Reply::Reloaded(Said::default()),
         Reply::Stopping,
         Reply::Offer(handed().offer),
+        Reply::CookieSecrets(secrets()),
         Reply::LetGo(Counted::default()),
         Reply::Finished(Counted::default()),
         Reply::Withdrawn,
