@@ -140,9 +140,14 @@ fn summary(status: &Status) -> String {
     let lines = [
         format!("version    {} ({})", status.version, status.commit),
         format!(
-            "process    {}, up {}",
+            "process    {}, up {}{}",
             status.pid,
-            duration(status.uptime_seconds)
+            duration(status.uptime_seconds),
+            status
+                .taking_over_from
+                .map_or(String::new(), |process| format!(
+                    "; process {process}, which it takes over from, has not let go yet"
+                ))
         ),
         format!("addresses  {}", status.addresses.join(" ")),
         format!("workers    {}", status.workers.len()),

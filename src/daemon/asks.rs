@@ -3,12 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+use crossbeam_channel::{Receiver, Sender, bounded};
 
 use super::control::Counted;
 use super::reload::{Said, What};
 use super::status::Status;
-use super::takeover::Handed;
+use super::takeover::{Answer, Handed};
 use crate::server::inherited::Taken;
 use crate::server::tap::Subscription;
 
@@ -41,6 +41,8 @@ pub enum Ask {
     /// To end when the last connection does; the answer is what was counted since
     /// letting go.
     Retire(Sender<Counted>),
+    /// To follow what the process says whose sockets were taken.
+    Settle(Answer),
     /// To add what another process has counted on these sockets.
     CarryOn(Counted),
 }
@@ -106,15 +108,17 @@ impl Asks {
         let _ = self.0.send(Ask::Withdraw);
     }
 
-    /// Has the server leave its sockets to who has taken them.
+    /// Has the server leave its sockets to who has taken them. That waits for as long as
+    /// the control thread takes: it cannot be asked not to, and who has taken them reads
+    /// them anyway.
     pub fn let_go(&self, taken: Taken, process: u32) -> LetGo {
         let Some(answer) = self.ask(|to| Ask::LetGo(taken, process, to)) else {
             return LetGo::Ending;
         };
-        match answer.recv_timeout(PATIENCE) {
-            Ok(Some(counted)) => LetGo::Done(counted),
-            Ok(None) | Err(RecvTimeoutError::Timeout) => LetGo::Not,
-            Err(RecvTimeoutError::Disconnected) => LetGo::Ending,
+        match wait(answer, None) {
+            Some(Some(counted)) => LetGo::Done(counted),
+            Some(None) => LetGo::Not,
+            None => LetGo::Ending,
         }
     }
 

@@ -8,6 +8,7 @@ use crossbeam_channel::Sender;
 use tracing::{error, info, warn};
 
 use super::Daemon;
+use super::arrival::Awaiting;
 use super::control::Counted;
 use super::takeover::{Handed, Offer};
 use crate::server::counters::Totals;
@@ -21,6 +22,10 @@ pub enum Stage {
     /// There is none.
     #[default]
     None,
+    /// It is this process that takes over, from one that has not let go yet.
+    Awaiting(Awaiting),
+    /// That one goes on, and this one ends.
+    Withdrawn,
     /// Another process has copies of all sockets; this one has left these interfaces
     /// to it, which it read past the sockets.
     Handed(Vec<String>),
@@ -220,7 +225,7 @@ impl Daemon {
         // Connections that are open stay with their thread.
         let before = std::mem::replace(&mut self.server, server);
         self.retired.push(before);
-        self.stop_dnstap();
+        self.leave_dnstap();
         if let Err(error) = self.start_dnstap() {
             error!("{error}");
         }

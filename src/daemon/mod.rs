@@ -22,6 +22,7 @@ pub mod status;
 pub mod stderr;
 pub mod takeover;
 
+mod arrival;
 mod asks;
 mod handover;
 
@@ -34,7 +35,6 @@ use std::time::{Duration, Instant, SystemTime};
 use crossbeam_channel::{Receiver, Sender, never, select, tick, unbounded};
 use tracing::{error, info, warn};
 
-use crate::server::inherited::Taken;
 use crate::server::snapshot::Snapshot;
 use crate::server::{Config, Event, Server};
 use crate::sys::limits;
@@ -47,7 +47,7 @@ use notify::Notifier;
 use reload::{Keeper, Known, Reloaded, Reloader, Said, What};
 use signals::Wish;
 use status::{Shares, Status};
-use takeover::{Answer, Predecessor, Takeover};
+use takeover::Predecessor;
 
 /// How often what was replaced is freed, where no thread has it any more, and interfaces
 /// are looked at that are read past the sockets.
@@ -80,6 +80,17 @@ pub struct Daemon {
     predecessor: Option<Predecessor>,
     /// Servers of which some connection is still open.
     retired: Vec<Server>,
+}
+
+/// Why a server runs no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum End {
+    /// Somebody wanted that.
+    Wanted,
+    /// Another process has taken over.
+    TakenOver,
+    /// The process that it was to take over from goes on.
+    Withdrawn,
 }
 
 /// What a server is started with beside its zones.
@@ -134,50 +145,22 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Says to the process whose sockets were taken that they are answered here, and
-    /// goes on from what it has counted. False where it goes on itself, and this one
-    /// must not.
-    pub fn take_over(&mut self, mut takeover: Takeover, taken: &Taken) -> bool {
-        let counting = Duration::try_from_secs_f64(takeover.offer.counting_seconds);
-        match takeover.ready(taken) {
-            Answer::LetGo(counted) => {
-                info!("took over from process {}", takeover.offer.pid);
-                self.carry_on(&counted);
-                self.predecessor = takeover.watch(self.asks.0.clone()).ok();
-            }
-            Answer::Silent => {
-                warn!(
-                    "process {} stands still; its sockets are read here",
-                    takeover.offer.pid
-                );
-                self.predecessor = takeover.watch(self.asks.0.clone()).ok();
-            }
-            Answer::Died => warn!("process {} died; its sockets are here", takeover.offer.pid),
-            Answer::Withdrawn => return false,
-        }
-        self.counted_before = counting.unwrap_or_default();
-        if let Err(error) = self.server.steer(&self.config) {
-            error!("{error}");
-        }
-        // What was read here may be older than what was served there by now.
-        self.reload(What::All, None);
-        true
-    }
-
-    /// Keeps the server running until somebody wants it to end, or another process
-    /// has taken over. Returns it as it was then, stopped, and whether it was the
-    /// latter.
-    pub fn run(mut self, wishes: &Receiver<Wish>) -> (Server, bool) {
+    /// Keeps the server running until it is to end. Returns it as it was then, stopped,
+    /// and why it is.
+    pub fn run(mut self, wishes: &Receiver<Wish>) -> (Server, End) {
         // Who asks shall not wait for workers that have much to do.
         let _ = limits::take_short_turns();
         let ticks = tick(TICK);
         let alive = self.notifier.interval().map(tick).unwrap_or_else(never);
-        self.say_ready();
+        if self.awaited().is_none() {
+            info!("ready");
+            self.say_ready();
+        }
         loop {
             // A server that has let go has no thread that reports.
             let none = never();
             let events = match self.stage {
-                Stage::None | Stage::Handed(_) => self.server.events(),
+                Stage::None | Stage::Awaiting(_) | Stage::Handed(_) => self.server.events(),
                 _ => &none,
             };
             select! {
@@ -204,28 +187,38 @@ impl Daemon {
                     self.server.free_replaced();
                     let said = self.server.follow_interfaces();
                     said.iter().for_each(|sentence| warn!("{sentence}"));
+                    self.tell_who_waits();
                     self.retired.retain(|server| !server.is_finished());
                     if self.retired.is_empty() && self.is_done() {
                         self.stop_dnstap();
-                        return (self.server, true);
+                        return (self.server, End::TakenOver);
                     }
                 }
             }
         }
         self.stop();
-        (self.server, false)
+        match self.stage {
+            Stage::Withdrawn => (self.server, End::Withdrawn),
+            _ => (self.server, End::Wanted),
+        }
     }
 
-    /// Tells the service manager that all is well.
+    /// Tells the service manager that all is well, once this is the server.
     fn say_ready(&self) {
+        if self.awaited().is_some() {
+            return;
+        }
         let served = self.server.snapshot().zones.len();
         self.notifier.ready(&format!("{served} zones are served"));
     }
 
     fn stop(&mut self) {
-        self.notifier.stopping();
-        if let Some(predecessor) = &self.predecessor {
-            predecessor.dismiss();
+        // One that has not let go goes on, and is what the service manager knows.
+        if !matches!(self.stage, Stage::Awaiting(_) | Stage::Withdrawn) {
+            self.notifier.stopping();
+            if let Some(predecessor) = &self.predecessor {
+                predecessor.dismiss();
+            }
         }
         if let Some(control) = &mut self.control {
             match self.stage {
@@ -243,7 +236,7 @@ impl Daemon {
     fn answer(&mut self, ask: Ask) -> ControlFlow<()> {
         // Whoever asked may have gone: then nobody gets the answer.
         match ask {
-            Ask::Status(answer) => drop(answer.send(self.status())),
+            Ask::Status(answer) => self.ask_status(answer),
             Ask::Reload(what, answer) => self.reload(what, Some(answer)),
             Ask::Stop(answer) => {
                 let _ = answer.send(());
@@ -270,6 +263,7 @@ impl Daemon {
             }
             Ask::Resume => self.resume(),
             Ask::Retire(answer) => self.retire(answer),
+            Ask::Settle(answer) => return self.settle(answer),
             Ask::CarryOn(counted) => self.carry_on(&counted),
         }
         ControlFlow::Continue(())
@@ -302,8 +296,17 @@ impl Daemon {
     /// Writes what there is left to write; there is no more to come.
     fn stop_dnstap(&mut self) {
         if let Some(log) = self.dnstap.1.take() {
-            let dnstap::Counts { written, lost, .. } = log.stop();
-            info!("dnstap: {written} messages written, {lost} queries lost on the way");
+            stop_dnstap(log);
+        }
+    }
+
+    /// As `stop_dnstap`, where there is something else to do than to wait for a target
+    /// that takes nothing.
+    fn leave_dnstap(&mut self) {
+        if let Some(log) = self.dnstap.1.take() {
+            let thread = std::thread::Builder::new().name("shardns-dnstap".into());
+            // Without a thread, it is ended here.
+            let _ = thread.spawn(move || stop_dnstap(log));
         }
     }
 
@@ -318,7 +321,12 @@ impl Daemon {
 
     fn start_metrics(&mut self, listener: TcpListener) {
         let asks = Asks::new(self.asks.0.clone());
-        match Metrics::start(listener, move || asks.status_within(SCRAPE)) {
+        let source = move || {
+            let status = asks.status_within(SCRAPE);
+            // Counters that have not been carried on yet would seem to have been reset.
+            status.filter(|status| status.taking_over_from.is_none())
+        };
+        match Metrics::start(listener, source) {
             Ok(metrics) => {
                 info!("metrics at http://{}/metrics", metrics.address());
                 self.metrics = Some(metrics);
@@ -341,6 +349,7 @@ impl Daemon {
             version: env!("CARGO_PKG_VERSION").into(),
             commit: env!("SHARDNS_COMMIT").into(),
             pid: std::process::id(),
+            taking_over_from: self.awaited(),
             uptime_seconds: started.elapsed().as_secs_f64(),
             counting_seconds: self.counting().as_secs_f64(),
             start_seconds: since_1970.unwrap_or_default().as_secs_f64(),
@@ -364,7 +373,9 @@ impl Daemon {
         if let Some(log) = &self.dnstap.1 {
             log.reopen();
         }
-        self.notifier.reloading();
+        if self.awaited().is_none() {
+            self.notifier.reloading();
+        }
         self.reloader.want(what);
     }
 
@@ -393,6 +404,11 @@ impl Daemon {
             let _ = asker.send(said);
         }
     }
+}
+
+fn stop_dnstap(log: Dnstap) {
+    let dnstap::Counts { written, lost, .. } = log.stop();
+    info!("dnstap: {written} messages written, {lost} queries lost on the way");
 }
 
 fn log(event: &Event) {

@@ -26,6 +26,10 @@ pub struct Status {
     pub commit: String,
     /// The process.
     pub pid: u32,
+    /// The process that it is taking over from, where that has not let go yet: what
+    /// that one has counted is not known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub taking_over_from: Option<u32>,
     /// Seconds since the process began to serve.
     pub uptime_seconds: f64,
     /// Seconds since counting began: longer than `uptime_seconds` where the sockets,

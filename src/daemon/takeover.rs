@@ -180,18 +180,27 @@ fn hand(lines: &mut Lines, handed: Handed, asks: &Asks) -> io::Result<(Taken, u3
                 lines.send(&Reply::CookieSecrets(secrets))?;
             }
             Some(Command::LeaveQueues) => {
-                // Whoever has gone meanwhile, as when this process stood still, shall not
-                // have them: they cannot be taken back. Who has not says nothing now.
-                if poll::readable(lines.stream().as_fd(), Some(Duration::ZERO))? {
-                    return Err(io::ErrorKind::UnexpectedEof.into());
-                }
+                // They cannot be taken back.
+                is_there(lines)?;
                 // Without a word where the server is ending: it leaves them then, too.
                 asks.leave_queues().ok_or(io::ErrorKind::UnexpectedEof)?;
                 lines.send(&Reply::QueuesLeft)?;
             }
-            Some(Command::Ready { taken, process }) => return Ok((taken, process)),
+            Some(Command::Ready { taken, process }) => {
+                is_there(lines)?;
+                return Ok((taken, process));
+            }
             _ => return Err(io::ErrorKind::UnexpectedEof.into()),
         }
+    }
+}
+
+/// Whoever has gone meanwhile, as when this process stood still, shall not have what it
+/// has asked for. Who has not says nothing now.
+fn is_there(lines: &Lines) -> io::Result<()> {
+    match poll::readable(lines.stream().as_fd(), Some(Duration::ZERO))? {
+        true => Err(io::ErrorKind::UnexpectedEof.into()),
+        false => Ok(()),
     }
 }
 
@@ -298,13 +307,12 @@ impl Takeover {
     }
 
     /// Says that so much of what was handed over is being answered.
-    pub fn ready(&mut self, taken: &Taken) -> Answer {
-        let (taken, process) = (taken.clone(), std::process::id());
+    fn ready(&mut self, taken: Taken) -> Answer {
+        let process = std::process::id();
         match self.ask(&Command::Ready { taken, process }) {
             Ok(Some(Reply::LetGo(counted))) => Answer::LetGo(counted),
             Ok(Some(_)) => Answer::Withdrawn,
             Err(error) if is_timeout(&error) => Answer::Silent,
-            // A process that gives up says so.
             Ok(None) | Err(_) => Answer::Died,
         }
     }
@@ -321,21 +329,26 @@ impl Takeover {
         }
     }
 
-    /// Waits for the old process to end, on a thread of its own, and passes on what
-    /// it has counted until then. Returns a way to tell it that this one ends
-    /// because it is to.
+    /// Says that so much of what was handed over is being answered, and waits for the
+    /// old process to let go and to end, on a thread of its own, which passes on what
+    /// it says. Returns a way to tell it that this one ends because it is to.
     ///
     /// # Errors
     ///
     /// What the kernel says to one more thread or descriptor.
-    pub fn watch(mut self, asks: Sender<Ask>) -> io::Result<Predecessor> {
+    pub fn settle(mut self, taken: Taken, asks: Sender<Ask>) -> io::Result<Predecessor> {
         let stream = self.lines.stream().try_clone()?;
         let wait = move || {
+            let answer = self.ready(taken);
+            // The server may be ending.
+            let _ = asks.send(Ask::Settle(answer));
             let _ = self.lines.set_patience(None);
-            while let Ok(Some(Reply::LetGo(counted) | Reply::Finished(counted))) =
-                self.lines.receive()
-            {
-                let _ = asks.send(Ask::CarryOn(counted));
+            while let Ok(Some(reply)) = self.lines.receive() {
+                let _ = asks.send(match reply {
+                    Reply::LetGo(counted) | Reply::Finished(counted) => Ask::CarryOn(counted),
+                    Reply::Withdrawn => Ask::Settle(Answer::Withdrawn),
+                    _ => return,
+                });
             }
         };
         let thread = thread::Builder::new().name("shardns-takeover".into());
@@ -424,7 +437,7 @@ mod tests {
     #[test]
     fn a_server_that_has_withdrawn_is_not_dead() {
         for is_asked in [true, false] {
-            let ready = |said| takeover(said, is_asked).ready(&Taken::default());
+            let ready = |said| takeover(said, is_asked).ready(Taken::default());
             assert!(matches!(ready("\"withdrawn\"\n"), Answer::Withdrawn));
             assert!(matches!(ready(""), Answer::Died));
         }

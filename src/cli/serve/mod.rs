@@ -22,7 +22,7 @@ use crate::daemon::privileges::Paths;
 use crate::daemon::reload::{self, Keeper, Renewed};
 use crate::daemon::signals::Caught;
 use crate::daemon::takeover::Takeover;
-use crate::daemon::{Daemon, Equipment, activation, stderr};
+use crate::daemon::{Daemon, End, Equipment, activation, stderr};
 use crate::server::queues::{self, Readers};
 use crate::server::{Bound, Config, Server, placement};
 use crate::sys::limits;
@@ -99,14 +99,15 @@ impl Serve {
             ..equipment
         };
         let mut daemon = Daemon::new(server, config, keeper, equipment)?;
-        if let Some(takeover) = takeover
-            && !daemon.take_over(takeover, &taken)
-        {
-            bail!("the server that was to be taken over goes on: this one took too long to start");
+        if let Some(takeover) = takeover {
+            let begun = daemon.take_over(takeover, &taken);
+            begun.context("cannot start a thread")?;
         }
-        info!("ready");
-        let (server, was_taken_over) = daemon.run(&signals);
-        if !self.log.quiet && !self.log.is_json() && !was_taken_over {
+        let (server, end) = daemon.run(&signals);
+        if end == End::Withdrawn {
+            bail!("the server that was to be taken over from goes on, and its log says why");
+        }
+        if !self.log.quiet && !self.log.is_json() && end == End::Wanted {
             stderr::print(&server.table());
         }
         Ok(())

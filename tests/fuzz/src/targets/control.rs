@@ -35,7 +35,7 @@ fn answer(ask: Ask) {
         Ask::HandOver(to) => to.send(Some(handed())).is_ok(),
         Ask::LetGo(_, _, to) => to.send(Some(Counted::default())).is_ok(),
         Ask::Retire(to) => to.send(Counted::default()).is_ok(),
-        Ask::Withdraw | Ask::Resume | Ask::CarryOn(_) => true,
+        Ask::Withdraw | Ask::Resume | Ask::Settle(_) | Ask::CarryOn(_) => true,
     };
 }
 
