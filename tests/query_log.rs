@@ -5,6 +5,7 @@ mod support;
 
 use std::io::{BufRead, BufReader, Read, Write, stderr};
 use std::net::{TcpStream, UdpSocket};
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use shardns::daemon::dnstap::{Config as Log, Dnstap, Target};
 use shardns::daemon::queries::{self, LiveQuery};
 use shardns::server::{Config, Listen, Server};
+use support::running::{NOBODY, PROGRAM, Running, is_root, skip};
 
 /// Long enough for any machine; what takes as long has failed.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -240,6 +242,60 @@ fn a_log_that_cannot_be_written_is_one_sentence() {
         assert_eq!(output.status.code(), Some(code), "{text}");
         assert!(text.contains(said), "{text}");
     }
+}
+
+/// Which nobody may either, who root becomes.
+#[test]
+fn a_folder_of_root_is_told_of_before_anything_is_taken_over() {
+    if !is_root() {
+        return skip("the query log of a server that root starts: needs root to start it");
+    }
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+    let (path, control) = (folder.path().join("q.tap"), folder.path().join("control"));
+    let control = ["--control", control.to_str().unwrap()];
+    let first = Running::start(&control);
+    let serve = |listen: &str, more: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["serve", "--listen", listen, "--dnstap"]);
+        command.arg(&path).args(more);
+        command
+    };
+    let listen = first.address.to_string();
+    let refused = |more: &[&str], user: &str| {
+        let output = serve(&listen, more).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(1), "{said}");
+        let (path, folder) = (path.display(), folder.path().display());
+        for words in [
+            &format!("cannot log queries to {path}: Permission denied"),
+            &format!("the user {user} makes the file"),
+            &format!("do so in {folder}: "),
+            &format!("`install -d -o {user} {folder}/dnstap`"),
+        ] {
+            assert!(said.contains(words), "{said}");
+        }
+    };
+    let takeover = [&control[..], &["--takeover"]].concat();
+    refused(&takeover, "nobody");
+    refused(&[&takeover[..], &["--user", "65533"]].concat(), "65533");
+    assert!(!path.exists());
+    // One that is there already has to be set aside at the next reload.
+    std::fs::write(&path, "x").unwrap();
+    chown(&path, Some(NOBODY), Some(NOBODY)).unwrap();
+    refused(&takeover, "nobody");
+    first.signal("TERM");
+    let (_, rest) = first.end();
+    assert!(!rest.contains("another process"), "{rest}");
+    // What it says to do is what it takes.
+    chown(&folder, Some(NOBODY), None).unwrap();
+    let mut running = Running::spawn(&mut serve("127.0.0.1:0", &[]));
+    running.signal("HUP");
+    running.until("reload: ");
+    let there = || std::fs::read_dir(folder.path()).unwrap().count();
+    await_that(|| there() == 3);
+    running.signal("TERM");
+    assert_eq!(running.end().0, Some(0));
 }
 
 fn await_that(done: impl Fn() -> bool) {

@@ -37,7 +37,7 @@ use tracing::{error, info, warn};
 
 use crate::server::snapshot::Snapshot;
 use crate::server::{Config, Event, Server};
-use crate::sys::limits;
+use crate::sys::{limits, user};
 pub use asks::{Ask, Asks};
 use control::{Control, Counted};
 use dnstap::Dnstap;
@@ -283,10 +283,9 @@ impl Daemon {
         if let Some(config) = wanted.clone() {
             let target = config.target.clone();
             let log = Dnstap::start(self.server.tap(), config).map_err(|error| {
-                io::Error::new(
-                    error.kind(),
-                    format!("cannot log queries to {target}: {error}"),
-                )
+                // The list of users may be out of reach by now.
+                let user = user::effective().to_string();
+                io::Error::new(error.kind(), target.refusal(&error, &user))
             })?;
             *written = Some(log);
         }

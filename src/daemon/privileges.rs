@@ -129,6 +129,26 @@ impl Privileges {
         })
     }
 
+    /// The user that the server goes on as.
+    pub fn user(&self) -> String {
+        match &self.identity {
+            Identity::Become(user) => user.name.clone(),
+            Identity::KeepRoot | Identity::Keep => own_name(),
+        }
+    }
+
+    /// Does something as that user, while the server is still who started it.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says to that.
+    pub fn act<T: Send>(&self, act: impl FnOnce() -> T + Send) -> io::Result<T> {
+        match &self.identity {
+            Identity::Become(user) => user::act_as(user, act),
+            Identity::KeepRoot | Identity::Keep => Ok(act()),
+        }
+    }
+
     /// Gives everything up, for good, and returns what there is to say about it, a
     /// sentence each. To be called when all sockets are bound, the control socket
     /// and the service manager's too, and before any thread is started.
@@ -209,6 +229,11 @@ fn numbered(uid: u32) -> Result<User, PrivilegeError> {
     }
 }
 
+fn own_name() -> String {
+    let uid = user::effective();
+    numbered(uid).map_or(uid.to_string(), |user| user.name)
+}
+
 /// The folders that the paths stand for, and where links among them lead. The
 /// program itself is read for the names in a backtrace.
 fn allowed(paths: &Paths) -> Allowed {
@@ -266,8 +291,7 @@ fn unreadable(paths: &Paths) -> Option<String> {
         0 => String::new(),
         more => format!(" and {more} more"),
     };
-    let uid = user::effective();
-    let name = numbered(uid).map_or(uid.to_string(), |user| user.name);
+    let name = own_name();
     Some(format!(
         "{}{more} cannot be read by the user {name}, so that a reload will keep what was read at \
             the start; let {name} read it, or choose who can with --user",

@@ -4,7 +4,10 @@
 use std::ffi::{CStr, CString};
 use std::io;
 use std::mem::MaybeUninit;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 use std::ptr;
+use std::{panic, thread};
 
 use libc::c_ulong;
 
@@ -124,6 +127,57 @@ pub fn may_lock_memory() -> bool {
     returned != 0 || sets[0] & (1 << LOCK_MEMORY) != 0
 }
 
+/// Does something as another user, on a thread that has that one's group and no other,
+/// and that ends with it. All other threads stay who they are.
+///
+/// # Errors
+///
+/// What the kernel says, as where the user cannot be changed.
+pub fn act_as<T: Send>(user: &User, act: impl FnOnce() -> T + Send) -> io::Result<T> {
+    thread::scope(|scope| {
+        let work = || {
+            become_alone(user)?;
+            Ok(act())
+        };
+        let thread = thread::Builder::new().spawn_scoped(scope, work)?;
+        let done = thread.join();
+        done.unwrap_or_else(|payload| panic::resume_unwind(payload))
+    })
+}
+
+/// As `become_user` for the calling thread alone: libc has all threads follow, the
+/// kernel does not.
+fn become_alone(user: &User) -> io::Result<()> {
+    let (uid, gid) = (user.uid, user.gid);
+    let none = ptr::null::<libc::gid_t>();
+    // SAFETY: no group is read from the pointer.
+    let groups = unsafe { libc::syscall(libc::SYS_setgroups, 0, none) };
+    super::check(groups as libc::c_int)?;
+    // SAFETY: the call takes no pointer.
+    let group = unsafe { libc::syscall(libc::SYS_setresgid, gid, gid, gid) };
+    super::check(group as libc::c_int)?;
+    // SAFETY: the call takes no pointer.
+    let user = unsafe { libc::syscall(libc::SYS_setresuid, uid, uid, uid) };
+    super::check(user as libc::c_int)?;
+    Ok(())
+}
+
+/// Sees whether the calling thread's user may write to a file, or make files in a folder,
+/// without what capabilities allow.
+///
+/// # Errors
+///
+/// What the kernel says to `access`.
+pub fn may_write(path: &Path) -> io::Result<()> {
+    let mode = match path.is_dir() {
+        true => libc::W_OK | libc::X_OK,
+        false => libc::W_OK,
+    };
+    let path = CString::new(path.as_os_str().as_bytes())?;
+    // SAFETY: `path` ends in a zero.
+    super::check(unsafe { libc::access(path.as_ptr(), mode) }).map(drop)
+}
+
 /// Takes the capabilities out of reach of whatever would be executed, where the
 /// thread is allowed to; returns whether it was.
 pub fn bound_capabilities() -> bool {
@@ -196,5 +250,32 @@ mod tests {
         assert_eq!(by_name("no such user").unwrap(), None);
         assert_eq!(by_number(4_000_000_000).unwrap(), None);
         assert!(by_name("a\0b").is_err());
+    }
+
+    #[test]
+    fn a_thread_is_another_user_and_the_process_is_not() {
+        let folder = tempfile::tempdir().unwrap();
+        let own = effective();
+        let other = User {
+            name: "another".into(),
+            uid: 65_534,
+            gid: 65_534,
+        };
+        let act = || (effective(), may_write(folder.path()));
+        match act_as(&other, act) {
+            Ok((uid, wrote)) => {
+                assert_eq!((own, uid), (0, other.uid));
+                let denied = wrote.unwrap_err().kind();
+                assert_eq!(denied, io::ErrorKind::PermissionDenied);
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), io::ErrorKind::PermissionDenied);
+                assert_ne!(own, 0, "root may");
+            }
+        }
+        assert_eq!(effective(), own);
+        may_write(folder.path()).unwrap();
+        let nothing = may_write(&folder.path().join("nothing")).unwrap_err();
+        assert_eq!(nothing.kind(), io::ErrorKind::NotFound);
     }
 }

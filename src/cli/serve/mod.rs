@@ -73,6 +73,7 @@ impl Serve {
         let mut config = self.options.config();
         config.settings.cookies = self.options.limits.cookies(None)?;
         let privileges = self.options.privileges.resolve()?;
+        self.options.tap.check(&privileges)?;
         // Before anything that takes time or sockets, so that no signal finds
         // the program unprepared.
         let signals = Caught::catch().context("cannot watch for signals")?;

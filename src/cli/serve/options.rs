@@ -41,7 +41,7 @@ pub struct ServeOptions {
     #[command(flatten)]
     pub privileges: PrivilegeOptions,
     #[command(flatten)]
-    tap: TapOptions,
+    pub tap: TapOptions,
     #[command(flatten)]
     pub limits: LimitOptions,
 }

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
+use anyhow::bail;
 use clap::value_parser;
 
 use crate::answer::Settings;
 use crate::daemon::dnstap::{Config, Target};
+use crate::daemon::privileges::Privileges;
 
 /// What is logged of queries.
 #[derive(Debug, clap::Args)]
@@ -31,6 +33,29 @@ impl TapOptions {
     pub fn path(&self) -> Option<PathBuf> {
         match self.dnstap.as_ref()? {
             Target::File(path) | Target::Unix(path) => Some(path.clone()),
+        }
+    }
+
+    /// Sees whether who the server goes on as can write the file. It could be opened
+    /// before, but a reload opens it anew. To be called before anybody is asked for
+    /// anything.
+    ///
+    /// # Errors
+    ///
+    /// A sentence with the user, the path and what to do.
+    pub fn check(&self, privileges: &Privileges) -> anyhow::Result<()> {
+        let Some(target) = &self.dnstap else {
+            return Ok(());
+        };
+        let user = privileges.user();
+        let check = || {
+            let done = target.check();
+            done.map_err(|error| target.refusal(&error, &user))
+        };
+        match privileges.act(check) {
+            Ok(Err(sentence)) => bail!(sentence),
+            // Where this user cannot be had, that is told when it is to be.
+            Ok(Ok(())) | Err(_) => Ok(()),
         }
     }
 

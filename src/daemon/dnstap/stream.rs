@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
+use crate::sys::user;
+
 /// What the frames hold.
 pub const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
 /// How long a reader may take to say something, or to take something.
@@ -57,6 +59,59 @@ impl std::fmt::Display for Target {
             Target::File(path) => write!(f, "{}", path.display()),
             Target::Unix(path) => write!(f, "unix:{}", path.display()),
         }
+    }
+}
+
+impl Target {
+    /// Sees whether the calling thread's user can begin a stream here, and another one at
+    /// a reload, as far as that can be told without doing it. Who listens on a socket may
+    /// come later.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn check(&self) -> io::Result<()> {
+        match self {
+            Target::File(path) => user::may_write(place(path)),
+            Target::Unix(_) => Ok(()),
+        }
+    }
+
+    /// Why there is no stream here, and what to do about it; `user` is who was to write.
+    pub fn refusal(&self, error: &io::Error, user: &str) -> String {
+        let sentence = format!("cannot log queries to {self}: {error}");
+        let (Target::File(path), ErrorKind::PermissionDenied) = (self, error.kind()) else {
+            return sentence;
+        };
+        let place = place(path);
+        if place == path {
+            let path = path.display();
+            return format!(
+                "{sentence}; the user {user} has to be able to write to it (`chown {user} {path}`), \
+                    or choose another user with --user"
+            );
+        }
+        // One of its own: to have such as /var/log is more than anybody needs.
+        let own = place.join("dnstap");
+        format!(
+            "{sentence}; the user {user} makes the file, and another one at each reload, and has \
+                to be able to do so in {}: name a file in a folder of its own, as `install -d -o \
+                {user} {}` makes one, or choose another user with --user",
+            place.display(),
+            own.display()
+        )
+    }
+}
+
+/// What has to be writable: a pipe, a device or an empty file itself, and for all else
+/// the folder, in which files are set aside and made.
+fn place(path: &Path) -> &Path {
+    match fs::metadata(path) {
+        Ok(found) if !found.is_file() || found.len() == 0 => path,
+        _ => match path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        },
     }
 }
 
@@ -305,6 +360,26 @@ mod tests {
         for file in files {
             assert_eq!(fs::read(file.unwrap().path()).unwrap(), whole);
         }
+    }
+
+    #[test]
+    fn what_has_to_be_writable_is_the_folder_unless_the_file_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("q.tap");
+        assert_eq!(place(&path), folder.path());
+        fs::write(&path, "").unwrap();
+        assert_eq!(place(&path), path);
+        fs::write(&path, "x").unwrap();
+        assert_eq!(place(&path), folder.path());
+        let null = Path::new("/dev/null");
+        assert_eq!(place(null), null);
+        let here = Path::new("there is no such file");
+        assert_eq!(place(here), Path::new("."));
+        let refusal = |error: ErrorKind| Target::File(path.clone()).refusal(&error.into(), "me");
+        assert!(refusal(ErrorKind::PermissionDenied).contains("`install -d -o me "));
+        assert!(!refusal(ErrorKind::NotFound).contains("user"));
+        fs::write(&path, "").unwrap();
+        assert!(refusal(ErrorKind::PermissionDenied).contains("(`chown me "));
     }
 
     #[test]
