@@ -312,7 +312,11 @@ fn a_socket_of_the_address_takes_precedence() {
         address: false,
         port: true,
     };
-    let wide = bind_udp("0.0.0.0:0".parse().unwrap(), reuse).unwrap();
+    // The kernel may give a socket of a group the port of another one.
+    let alone = Client::bind("0.0.0.0:0").unwrap();
+    let wide = alone.local_addr().unwrap();
+    drop(alone);
+    let wide = bind_udp(wide, reuse).unwrap();
     let port = wide.local_addr().unwrap().port();
     let near = bind_udp(SocketAddr::new(LOOPBACK.ip(), port), reuse).unwrap();
     let told = explain(near.local_addr().unwrap(), &[]);

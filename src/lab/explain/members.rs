@@ -296,6 +296,11 @@ mod tests {
             port: true,
         };
         let mut address = local.parse().unwrap();
+        if protocol == Protocol::Udp {
+            // The kernel may give a socket of a group the port of another one.
+            let alone = std::net::UdpSocket::bind(address).unwrap();
+            address = alone.local_addr().unwrap();
+        }
         let mut sockets = Vec::new();
         for _ in 0..4 {
             sockets.push(match protocol {
