@@ -84,16 +84,21 @@ fn what_differs_beyond_noise_is_marked() {
     assert!(told.contains("Beside Linux "), "{told}");
 }
 
-/// With the same seed, `query-id` comes out the same, and hash within chance.
+/// With the same seed, `query-id` comes out the same, and hash within chance: where the
+/// hash is concerned, five times in a hundred something is marked all the same.
 #[test]
 fn the_same_is_not_marked() {
     let folder = tempfile::tempdir().unwrap();
     elsewhere(folder.path(), true, |_| {});
     let told = beside(folder.path());
+    let lines = told.lines().map(str::trim_start);
+    let marked: Vec<&str> = lines.filter(|line| line.starts_with("* ")).collect();
     assert!(
-        told.contains("figures differs beyond noise."),
-        "None of them does: {told}"
+        marked.len() <= 2 && marked.iter().all(|line| line.contains(": hash, ")),
+        "{told}"
     );
+    let none = told.contains("figures differs beyond noise.");
+    assert_eq!(none, marked.is_empty(), "{told}");
 }
 
 /// A quick run and a full one measure different things.

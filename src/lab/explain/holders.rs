@@ -84,27 +84,31 @@ impl Holders {
 
     /// The processes in groups that belong together: a server's processes have the
     /// same program and come from one another or from one parent, or have a socket
-    /// in common. Two groups are two who do not know of each other.
+    /// in common. Two groups are two who do not know of each other; they are in the order
+    /// of their first sockets, as the numbers of processes begin anew some time.
     pub fn parties_of(&self, inodes: impl Iterator<Item = u32>) -> Vec<Vec<Holder>> {
-        let mut parties: Vec<Vec<Holder>> = Vec::new();
-        for held in inodes.map(|inode| self.of(inode)) {
+        let mut parties: Vec<(usize, Vec<Holder>)> = Vec::new();
+        for (place, held) in inodes.map(|inode| self.of(inode)).enumerate() {
             if held.is_empty() {
                 continue;
             }
-            let mut party = held.to_vec();
-            let is_of = |other: &Vec<Holder>| {
+            let (mut first, mut party) = (place, held.to_vec());
+            let is_of = |(_, other): &(usize, Vec<Holder>)| {
                 let related = |one: &Holder| other.iter().any(|other| one.is_related(other));
                 held.iter().any(related)
             };
             let (own, others): (Vec<_>, Vec<_>) = parties.into_iter().partition(is_of);
-            party.extend(own.into_iter().flatten());
+            for (place, own) in own {
+                first = first.min(place);
+                party.extend(own);
+            }
             party.sort_by_key(|holder| holder.process);
             party.dedup_by_key(|holder| holder.process);
             parties = others;
-            parties.push(party);
+            parties.push((first, party));
         }
-        parties.sort_by_key(|party| party.first().map(|holder| holder.process));
-        parties
+        parties.sort_by_key(|(first, _)| *first);
+        parties.into_iter().map(|(_, party)| party).collect()
     }
 }
 
@@ -185,6 +189,10 @@ mod tests {
         // Init starts everything.
         let (first, second) = (&holder(30, 1, "nsd"), &holder(31, 1, "nsd"));
         assert_eq!(parties(&[&[first], &[second]]), [[30], [31]]);
+        // Whoever came later may have the lower number.
+        assert_eq!(parties(&[&[second], &[first]]), [[31], [30]]);
+        let between: [&[&Holder]; 3] = [&[two], &[first], &[one]];
+        assert_eq!(parties(&between), [vec![11, 12], vec![30]]);
     }
 
     #[test]
