@@ -5,6 +5,7 @@
 pub mod answerer;
 pub mod config;
 pub mod counters;
+pub mod drain;
 pub mod flows;
 pub mod idle;
 pub mod inherited;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::config::{Config, Xdp};
 use super::order::Order;
 use super::ports::AnyPort;
-use super::{Server, StartError, bound, worker};
+use super::{Server, StartError, bound, drain};
 use crate::sys::xdp::{
     Interface, Locked, Options, Passed, Prepared, Queue, QueuePort, QueueTotals,
 };
@@ -25,8 +25,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const PATIENCE_AFTER_ANOTHER: Duration = Duration::from_secs(5);
 /// How long workers may take until they have left their queues: longer than they answer
 /// what lies there.
-const LEAVING: Duration = Duration::from_millis(500);
-const _: () = assert!(LEAVING.as_millis() > worker::DRAIN.as_millis());
+const LEAVING: Duration = Duration::from_millis(2500);
+const _: () =
+    assert!(LEAVING.as_millis() > drain::DRAIN_WITHIN.as_millis() + drain::DRAIN.as_millis());
 /// What is waited for as long as this is told.
 const LONG: Duration = Duration::from_secs(1);
 

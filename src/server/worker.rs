@@ -4,18 +4,17 @@
 
 use std::io;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use super::answerer::Responder;
 use super::counters::Counters;
+use super::drain::{Budget, DRAIN};
 use super::idle::Idle;
 use super::order::{Order, Orders};
 use super::ports::{self, AnyPort};
 use crate::sys::limits;
 use crate::sys::port::{Port, Wait};
 
-/// How long a worker that stops goes on answering what is queued.
-pub const DRAIN: Duration = Duration::from_millis(200);
 /// One batch in so many is timed. Reading the clock twice takes some 50 ns, which
 /// for every batch of one would be 2 % of the work; so it is nothing.
 pub const SAMPLED: u32 = 64;
@@ -129,12 +128,12 @@ impl<R: Responder> Worker<R> {
     /// in turn, so that a flood on one does not use up the time of the others, and sees
     /// the replies off.
     fn drain(&mut self, is_meant: impl Fn(&AnyPort) -> bool) {
-        let end = Instant::now() + DRAIN;
+        let budget = Budget::begin();
         self.exchange.idle.look_at(self.ports.iter().map(is_meant));
-        while self.exchange.idle.is_any_ready() && Instant::now() < end {
+        while self.exchange.idle.is_any_ready() && budget.is_left() {
             self.exchange_all(Wait::No);
         }
-        ports::see_off(&mut self.ports, end);
+        ports::see_off(&mut self.ports, Instant::now() + DRAIN);
     }
 
     /// Goes on over the sockets alone.

@@ -1,5 +1,6 @@
 //! Stopping, and handing sockets over: what is queued is answered.
 
+use shardns::server::drain;
 use shardns::server::inherited::Taken;
 use shardns::server::leaving::Leaving;
 
@@ -36,6 +37,32 @@ fn a_stop_answers_what_is_queued() {
             QUEUED * sockets.len() as u64 + 1
         );
     }
+}
+
+/// Time in which other work has the CPU is not the worker's.
+#[test]
+fn a_stop_answers_what_is_queued_on_a_machine_that_is_slow() {
+    let gate = Gate::leak();
+    let mut config = config(&["127.0.0.1:0"], 1);
+    config.batch = 1;
+    let mut server = start_after(&config, move |request| {
+        gate.hold(request);
+        if request[0] == 0xfe {
+            std::thread::sleep(drain::DRAIN);
+        }
+    });
+    let client = client(server.addresses()[0]);
+    let mut request = query("www.example.com", 1);
+    for first in [0xff, 0xfe, 1] {
+        request[0] = first;
+        client.send(&request).unwrap();
+    }
+    gate.await_arrival();
+    server.give(Order::Stop);
+    gate.open();
+    server.stop();
+    assert_eq!(server.totals()[0].answered(), 3);
+    (0..3).for_each(|_| drop(receive(&client)));
 }
 
 /// What is queued when a server lets go belongs to the one that has adopted its

@@ -7,8 +7,8 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use shardns::server::Server;
+use shardns::server::drain;
 use shardns::server::order::Order;
-use shardns::server::worker;
 use shardns::sys::xdp::{Interface, Mode, Options, QueueTotals, XdpError};
 
 use super::held::Held;
@@ -317,7 +317,7 @@ fn what_is_not_read_any_more_is_counted() {
     held.allow.send(()).unwrap();
     held.begins.recv_timeout(PATIENCE).unwrap();
     // The second one takes all the time that there is for what is queued.
-    std::thread::sleep(worker::DRAIN);
+    std::thread::sleep(drain::DRAIN_WITHIN);
     held.allow.send(()).unwrap();
     held.server.stop();
     let totals = all_queues(&held.server);
