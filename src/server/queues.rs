@@ -1,6 +1,7 @@
 //! Queues that are read past the sockets: opened before the workers start, left
 //! before they end, and counted in between and afterwards.
 
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::SocketAddr;
@@ -222,7 +223,7 @@ impl Queues {
     /// Looks at the interfaces once more, which may have gone or have another name or MTU by
     /// now; returns what there is to say, a sentence for each.
     pub fn follow(&mut self) -> Vec<String> {
-        let mut said = Vec::new();
+        let mut said = self.follow_names();
         for one in &mut self.open {
             if one.has_gone() {
                 said.push(format!(
@@ -232,15 +233,6 @@ impl Queues {
                     one.name
                 ));
                 continue;
-            }
-            if let Some(before) = one.follow_name() {
-                said.push(format!(
-                    "{before} is named {} by now, and is told of by that name",
-                    one.name
-                ));
-                let counted = self.ended.iter_mut();
-                let counted = counted.filter(|ended| ended.interface == before);
-                counted.for_each(|ended| ended.interface.clone_from(&one.name));
             }
             match one.follow_mtu() {
                 Ok(None) => {}
@@ -256,6 +248,25 @@ impl Queues {
         said
     }
 
+    /// At once, since two may have changed their names with each other.
+    fn follow_names(&mut self) -> Vec<String> {
+        let mut renamed = BTreeMap::new();
+        for one in &mut self.open {
+            if let Some(before) = one.follow_name() {
+                renamed.insert(before, one.name.clone());
+            }
+        }
+        for ended in &mut self.ended {
+            if let Some(name) = renamed.get(&ended.interface) {
+                ended.interface.clone_from(name);
+            }
+        }
+        let told = |(before, name): (&String, &String)| {
+            format!("{before} is named {name} by now, and is told of by that name")
+        };
+        renamed.iter().map(told).collect()
+    }
+
     /// Waits until every worker has left its queues, which they do after an order, or
     /// until that has taken too long; false then.
     fn wait_until_left(&self) -> bool {
@@ -264,6 +275,7 @@ impl Queues {
 
     /// Closes what the workers have left, and keeps what was counted.
     pub fn end(&mut self) {
+        self.follow_names();
         for interface in self.open.drain(..) {
             add(&mut self.ended, &totals(&interface));
         }
