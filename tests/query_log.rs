@@ -223,7 +223,34 @@ fn the_program_logs_until_it_is_stopped() {
 
 #[test]
 fn a_log_that_cannot_be_written_is_one_sentence() {
+    let folder = tempfile::tempdir().unwrap();
+    let pipe = folder.path().join("pipe");
+    let made = Command::new("mkfifo").arg(&pipe).status().unwrap();
+    assert!(made.success());
+    if is_root() {
+        // Who writes to it.
+        let owned = Command::new("chown").arg("nobody").arg(&pipe).status();
+        assert!(owned.unwrap().success());
+        std::fs::set_permissions(&folder, PermissionsExt::from_mode(0o755)).unwrap();
+    }
+    let dangling = folder.path().join("link");
+    std::os::unix::fs::symlink("nowhere", &dangling).unwrap();
     for (arguments, code, said) in [
+        (
+            &["--dnstap", pipe.to_str().unwrap()][..],
+            1,
+            "nobody reads this pipe; start what does before the server",
+        ),
+        (
+            &["--dnstap", folder.path().to_str().unwrap()],
+            1,
+            "is a directory",
+        ),
+        (
+            &["--dnstap", dangling.to_str().unwrap()],
+            1,
+            "a link to what is not there",
+        ),
         (
             &["--dnstap", "/nowhere/q.tap"][..],
             1,

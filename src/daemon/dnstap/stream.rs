@@ -9,13 +9,13 @@
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::{Duration, UNIX_EPOCH};
 
-use crate::sys::user;
+use crate::sys::{poll, user};
 
 /// What the frames hold.
 pub const CONTENT_TYPE: &[u8] = b"protobuf:dnstap.Dnstap";
@@ -72,7 +72,11 @@ impl Target {
     /// What the kernel says.
     pub fn check(&self) -> io::Result<()> {
         match self {
-            Target::File(path) => user::may_write(place(path)),
+            Target::File(path) => match (fs::metadata(path), fs::symlink_metadata(path)) {
+                (Ok(found), _) if found.is_dir() => Err(ErrorKind::IsADirectory.into()),
+                (Err(_), Ok(_)) => Err(io::Error::other("a link to what is not there")),
+                _ => user::may_write(place(path)),
+            },
             Target::Unix(_) => Ok(()),
         }
     }
@@ -224,7 +228,8 @@ fn create(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).mode(MODE);
     match fs::metadata(path) {
-        // A pipe, a device, or something that nobody has written to.
+        Ok(found) if found.file_type().is_fifo() => return open_pipe(path),
+        // A device, or something that nobody has written to.
         Ok(found) if !found.is_file() || found.len() == 0 => return options.open(path),
         Ok(found) => {
             let changed = found.modified()?.duration_since(UNIX_EPOCH);
@@ -234,6 +239,22 @@ fn create(path: &Path) -> io::Result<File> {
         Err(error) => return Err(error),
     }
     options.create_new(true).open(path)
+}
+
+/// Opens a pipe that somebody reads.
+fn open_pipe(path: &Path) -> io::Result<File> {
+    let begin = OpenOptions::new()
+        .write(true)
+        .custom_flags(poll::NONBLOCK)
+        .open(path);
+    match begin {
+        // It has a reader now, and the next call does not wait for one.
+        Ok(_begun) => OpenOptions::new().write(true).open(path),
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => Err(error),
+        Err(_) => Err(io::Error::other(
+            "nobody reads this pipe; start what does before the server",
+        )),
+    }
 }
 
 /// Renames a file, without ever writing over another one.
