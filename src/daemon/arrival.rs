@@ -14,7 +14,9 @@ use super::handover::Stage;
 use super::reload::What;
 use super::status::Status;
 use super::takeover::{Answer, Takeover};
+use crate::server::Config;
 use crate::server::inherited::Taken;
+use crate::sys::steer::Steer;
 
 /// How long who asks for the status waits for what the other process has counted: one
 /// that is well lets go sooner.
@@ -26,6 +28,8 @@ pub struct Awaiting {
     /// How long it, and those before it, have counted.
     counting: Duration,
     since: Instant,
+    /// Whether it has sockets in groups of which this one has taken a part.
+    has_surplus: bool,
     /// Who has asked for the status since.
     asked: Vec<Sender<Status>>,
 }
@@ -39,10 +43,12 @@ impl Daemon {
     /// What the kernel says to one more thread.
     pub fn take_over(&mut self, takeover: Takeover, taken: &Taken) -> io::Result<()> {
         let counting = Duration::try_from_secs_f64(takeover.offer.counting_seconds);
+        let mut groups = takeover.offer.groups.iter().zip(&taken.groups);
         self.stage = Stage::Awaiting(Awaiting {
             process: takeover.offer.pid,
             counting: counting.unwrap_or_default(),
             since: Instant::now(),
+            has_surplus: groups.any(|(there, taken)| (1..*there).contains(taken)),
             asked: Vec::new(),
         });
         let (taken, asks) = (taken.clone(), self.asks.0.clone());
@@ -64,18 +70,23 @@ impl Daemon {
             }
         };
         let process = awaiting.process;
+        let mut is_silent = false;
         match answer {
             Answer::LetGo(counted) => {
                 info!("took over from process {process}");
                 self.carry_on(&counted);
             }
-            Answer::Silent => warn!("process {process} stands still; its sockets are read here"),
+            Answer::Silent => {
+                warn!("process {process} stands still; its sockets are read here");
+                is_silent = true;
+            }
             Answer::Died => warn!("process {process} died; its sockets are here"),
             Answer::Withdrawn => return self.give_way(),
         }
         self.counted_before = awaiting.counting;
-        if let Err(error) = self.server.steer(&self.config) {
-            error!("{error}");
+        self.steer();
+        if is_silent && awaiting.has_surplus {
+            self.steer_alone();
         }
         self.tell_status(awaiting.asked);
         info!("ready");
@@ -83,6 +94,27 @@ impl Daemon {
         // What was read here may be older than what was served there by now.
         self.reload(What::All, None);
         ControlFlow::Continue(())
+    }
+
+    /// Has the kernel choose none of the sockets that a process has which stands still,
+    /// until that one has let go of them or is gone.
+    fn steer_alone(&self) {
+        let wanted = self.config.steer.or(Some(Steer::Random));
+        let config = Config {
+            steer: wanted,
+            ..self.config.clone()
+        };
+        if let Err(error) = self.server.steer(&config) {
+            error!("{error}");
+        }
+    }
+
+    /// The process whose sockets were taken has ended, perhaps before it could take off
+    /// the program that kept datagrams from what it closed.
+    pub(super) fn serve_alone(&self) {
+        if matches!(self.stage, Stage::None | Stage::Handed(_)) {
+            self.steer();
+        }
     }
 
     fn give_way(&mut self) -> ControlFlow<()> {

@@ -39,10 +39,12 @@ pub enum Ask {
     /// To read the sockets again, since the other process is gone.
     Resume,
     /// To end when the last connection does; the answer is what was counted since
-    /// letting go.
-    Retire(Sender<Counted>),
+    /// letting go, and is passed on when the receiver is disconnected.
+    Retire(Sender<Counted>, Receiver<()>),
     /// To follow what the process says whose sockets were taken.
     Settle(Answer),
+    /// To serve without it: it has ended.
+    Alone,
     /// To add what another process has counted on these sockets.
     CarryOn(Counted),
 }
@@ -127,9 +129,12 @@ impl Asks {
         let _ = self.0.send(Ask::Resume);
     }
 
-    /// Has the server end when its last connection does, and waits for that.
-    pub fn retire(&self) -> Option<Counted> {
-        wait(self.ask(Ask::Retire)?, None)
+    /// Has the server end when its last connection does, and waits for that. The process
+    /// ends when what was counted has been passed on, and the sender is dropped.
+    pub fn retire(&self) -> Option<(Counted, Sender<()>)> {
+        let (tells, told) = bounded(0);
+        let counted = wait(self.ask(|to| Ask::Retire(to, told))?, None)?;
+        Some((counted, tells))
     }
 
     fn ask<T>(&self, ask: impl FnOnce(Sender<T>) -> Ask) -> Option<Receiver<T>> {

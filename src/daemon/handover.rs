@@ -3,8 +3,9 @@
 
 use std::io;
 use std::net::TcpListener;
+use std::time::Duration;
 
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender};
 use tracing::{error, info, warn};
 
 use super::Daemon;
@@ -15,6 +16,9 @@ use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
 use crate::server::leaving::Leaving;
 use crate::server::{Config, Server, Sockets};
+
+/// How long it may take to tell the other process what was counted.
+const TELLING: Duration = Duration::from_secs(1);
 
 /// How far a takeover has come.
 #[derive(Default)]
@@ -39,6 +43,8 @@ pub enum Stage {
 pub struct Retired {
     /// Where what was counted since is wanted.
     answer: Sender<Counted>,
+    /// Is disconnected when it has been passed on.
+    told: Receiver<()>,
     /// What was counted by who read what was not taken.
     surplus: Vec<Totals>,
     /// What the other process knows already of the TCP thread's.
@@ -130,6 +136,8 @@ impl Daemon {
             let said = as_before(left);
             warn!("the other process did not get ready; this one goes on {said}");
             self.stage = Stage::None;
+            // It may have read the sockets while this one stood still.
+            self.steer();
         }
     }
 
@@ -218,12 +226,10 @@ impl Daemon {
             workers.extend(surplus.to_carry().0);
         }
         server.carry_on(&workers, &tcp, &self.server.interfaces());
-        // The other process may have put a program of its own on the groups.
-        if let Err(error) = server.steer(&self.config) {
-            error!("{error}");
-        }
         // Connections that are open stay with their thread.
         let before = std::mem::replace(&mut self.server, server);
+        // The other process may have put a program of its own on the groups.
+        self.steer();
         self.retired.push(before);
         self.leave_dnstap();
         if let Err(error) = self.start_dnstap() {
@@ -236,25 +242,17 @@ impl Daemon {
     }
 
     /// The other process is trusted: what it has not taken is drained and closed.
-    pub(super) fn retire(&mut self, answer: Sender<Counted>) {
-        let Stage::LetGo(kept) = std::mem::take(&mut self.stage) else {
+    pub(super) fn retire(&mut self, answer: Sender<Counted>, told: Receiver<()>) {
+        let Stage::LetGo(mut kept) = std::mem::take(&mut self.stage) else {
             return;
         };
-        let mut surplus = Vec::new();
-        if let Some(mut server) = kept.surplus {
-            // Until it is dropped, which must be after the last of them is closed.
-            let leaving = Leaving::begin(kept.sockets, &kept.taken);
-            if let Err(error) = &leaving {
-                warn!("what comes in while sockets are closed may be lost: {error}");
-            }
-            server.stop();
-            surplus = server.totals();
-        }
+        let surplus = kept.leave();
         // The service manager believes nobody else.
         self.notifier.main_process(kept.successor);
         info!("the other process answers; this one ends with its last connection");
         self.stage = Stage::Retired(Retired {
             answer,
+            told,
             surplus,
             counted: kept.counted,
         });
@@ -271,7 +269,32 @@ impl Daemon {
             tcp: Box::new(self.server.to_carry().1.since(&retired.counted)),
             interfaces: Vec::new(),
         });
+        let _ = retired.told.recv_timeout(TELLING);
         true
+    }
+
+    /// Puts the program on the groups that this server wants there, or takes off what is.
+    pub(super) fn steer(&self) {
+        if let Err(error) = self.server.steer(&self.config) {
+            error!("{error}");
+        }
+    }
+}
+
+impl Kept {
+    /// Drains and closes what was not taken; returns what was counted by who read it.
+    pub(super) fn leave(&mut self) -> Vec<Totals> {
+        let sockets = std::mem::take(&mut self.sockets);
+        let Some(mut server) = self.surplus.take() else {
+            return Vec::new();
+        };
+        // Until it is dropped, which must be after the last of them is closed.
+        let leaving = Leaving::begin(sockets, &self.taken);
+        if let Err(error) = &leaving {
+            warn!("what comes in while sockets are closed may be lost: {error}");
+        }
+        server.stop();
+        server.totals()
     }
 }
 

@@ -191,6 +191,7 @@ impl Daemon {
                     self.retired.retain(|server| !server.is_finished());
                     if self.retired.is_empty() && self.is_done() {
                         self.stop_dnstap();
+                        self.dismiss();
                         return (self.server, End::TakenOver);
                     }
                 }
@@ -205,7 +206,7 @@ impl Daemon {
 
     /// Tells the service manager that all is well, once this is the server.
     fn say_ready(&self) {
-        if self.awaited().is_some() {
+        if self.awaited().is_some() || matches!(self.stage, Stage::Retired(_)) {
             return;
         }
         let served = self.server.snapshot().zones.len();
@@ -215,10 +216,14 @@ impl Daemon {
     fn stop(&mut self) {
         // One that has not let go goes on, and is what the service manager knows.
         if !matches!(self.stage, Stage::Awaiting(_) | Stage::Withdrawn) {
-            self.notifier.stopping();
-            if let Some(predecessor) = &self.predecessor {
-                predecessor.dismiss();
+            // That one is known by now which has taken over.
+            if !matches!(self.stage, Stage::Retired(_)) {
+                self.notifier.stopping();
             }
+            self.dismiss();
+        }
+        if let Stage::LetGo(kept) = &mut self.stage {
+            kept.leave();
         }
         if let Some(control) = &mut self.control {
             match self.stage {
@@ -230,6 +235,13 @@ impl Daemon {
         self.retired.clear();
         self.server.stop();
         self.stop_dnstap();
+    }
+
+    /// Has a process that stood still when this one took over not go on when it wakes.
+    fn dismiss(&self) {
+        if let Some(predecessor) = &self.predecessor {
+            predecessor.dismiss();
+        }
     }
 
     /// Does what is asked; breaks where that is to end.
@@ -262,7 +274,8 @@ impl Daemon {
                 }
             }
             Ask::Resume => self.resume(),
-            Ask::Retire(answer) => self.retire(answer),
+            Ask::Retire(answer, told) => self.retire(answer, told),
+            Ask::Alone => self.serve_alone(),
             Ask::Settle(answer) => return self.settle(answer),
             Ask::CarryOn(counted) => self.carry_on(&counted),
         }
@@ -372,7 +385,7 @@ impl Daemon {
         if let Some(log) = &self.dnstap.1 {
             log.reopen();
         }
-        if self.awaited().is_none() {
+        if self.awaited().is_none() && !matches!(self.stage, Stage::Retired(_)) {
             self.notifier.reloading();
         }
         self.reloader.want(what);

@@ -41,7 +41,7 @@ use super::control::{self, ClientError, Command, Counted, Lines, Reply};
 use crate::answer::Secrets;
 use crate::server::Sockets;
 use crate::server::inherited::Taken;
-use crate::sys::{poll, unix};
+use crate::sys::unix;
 
 /// How long the new process may take from having the sockets to being ready.
 const STARTING: Duration = Duration::from_secs(60);
@@ -152,12 +152,14 @@ pub(super) fn give(lines: &mut Lines, asks: &Asks) -> io::Result<()> {
         // Without a word: the other process is the only one then.
         LetGo::Ending => return Ok(()),
     };
-    if lines.send(&Reply::LetGo(counted)).is_err() || !is_alive(lines) {
+    let is_heard = lines.send(&Reply::LetGo(counted)).is_ok();
+    if !is_alive(lines, is_heard) {
         asks.resume();
         return Ok(());
     }
     match asks.retire() {
-        Some(counted) => lines.send(&Reply::Finished(counted)),
+        // The process waits for the other end of `_told` before it ends.
+        Some((counted, _told)) => lines.send(&Reply::Finished(counted)),
         None => Ok(()),
     }
 }
@@ -196,19 +198,19 @@ fn hand(lines: &mut Lines, handed: Handed, asks: &Asks) -> io::Result<(Taken, u3
 }
 
 /// Whoever has gone meanwhile, as when this process stood still, shall not have what it
-/// has asked for. Who has not says nothing now.
-fn is_there(lines: &Lines) -> io::Result<()> {
-    match poll::readable(lines.stream().as_fd(), Some(Duration::ZERO))? {
+/// has asked for. Who was to end has said so.
+fn is_there(lines: &mut Lines) -> io::Result<()> {
+    match lines.is_closed()? {
         true => Err(io::ErrorKind::UnexpectedEof.into()),
         false => Ok(()),
     }
 }
 
 /// True where the new process lives for a while, or ends because somebody wants it
-/// to.
-fn is_alive(lines: &mut Lines) -> bool {
-    match poll::readable(lines.stream().as_fd(), Some(TRIAL)) {
-        Ok(false) => true,
+/// to, or because it has a successor by now.
+fn is_alive(lines: &mut Lines, is_heard: bool) -> bool {
+    match lines.has_more(TRIAL) {
+        Ok(false) => is_heard,
         _ => matches!(lines.receive(), Ok(Some(Command::Stop))),
     }
 }
@@ -347,9 +349,10 @@ impl Takeover {
                 let _ = asks.send(match reply {
                     Reply::LetGo(counted) | Reply::Finished(counted) => Ask::CarryOn(counted),
                     Reply::Withdrawn => Ask::Settle(Answer::Withdrawn),
-                    _ => return,
+                    _ => break,
                 });
             }
+            let _ = asks.send(Ask::Alone);
         };
         let thread = thread::Builder::new().name("shardns-takeover".into());
         thread.spawn(wait)?;

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 use shardns::daemon::control::{Counted, Reply};
 use shardns::server::counters::Totals;
+use shardns::sys::lab::bind::{Reuse, bind_udp};
 use shardns::sys::unix::{receive_descriptors, send_descriptors};
 
 use super::control::ctl;
@@ -57,15 +58,29 @@ impl Lines {
 /// over. It answers nothing.
 struct Old {
     listener: UnixListener,
-    socket: UdpSocket,
+    /// Those of a group, if there are several.
+    sockets: Vec<UdpSocket>,
 }
 
 impl Old {
     fn start(folder: &Folder) -> Old {
         let listener = UnixListener::bind(folder.path("control")).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
-        Old { listener, socket }
+        let sockets = vec![UdpSocket::bind("127.0.0.1:0").unwrap()];
+        Old { listener, sockets }
+    }
+
+    /// One with so many workers.
+    fn start_group(folder: &Folder, workers: usize) -> Old {
+        let mut old = Old::start(folder);
+        let address = old.sockets.pop().unwrap().local_addr().unwrap();
+        let reuse = Reuse {
+            address: false,
+            port: true,
+        };
+        let sockets = (0..workers).map(|_| bind_udp(address, reuse).unwrap());
+        old.sockets.extend(sockets);
+        old
     }
 
     /// Has the program take over; returns it and the connection when it has said that
@@ -81,7 +96,8 @@ impl Old {
 
     /// Has the program take over, up to where it has the sockets.
     fn hand_over(&self, folder: &Folder, more: &[&str]) -> (Running, Lines) {
-        let address = self.socket.local_addr().unwrap();
+        let address = self.sockets[0].local_addr().unwrap();
+        let workers = self.sockets.len();
         let listen = address.to_string();
         let mut command = Command::new(PROGRAM);
         command
@@ -102,11 +118,12 @@ impl Old {
         let mut lines = Lines::on(self.accept());
         assert_eq!(lines.hear()["command"], "takeover");
         lines.say(&json!({ "offer": {
-            "pid": 7, "version": "0", "workers": 1, "groups": [1], "listeners": 0,
+            "pid": 7, "version": "0", "workers": workers, "groups": [workers], "listeners": 0,
             "metrics": false, "counting_seconds": 100.0,
         }}));
         assert_eq!(lines.hear()["command"], "go");
-        let descriptors = [self.socket.as_fd(), self.listener.as_fd()];
+        let sockets = self.sockets.iter().map(AsFd::as_fd);
+        let descriptors: Vec<_> = sockets.chain([self.listener.as_fd()]).collect();
         send_descriptors(lines.0.get_ref(), &descriptors).unwrap();
         (running, lines)
     }
@@ -233,6 +250,25 @@ fn one_whose_predecessor_dies_goes_on_alone() {
     assert!(!folder.path("control").exists());
 }
 
+/// Also where it has taken a part of the sockets, and the other process has the rest; the
+/// kernel's hash chooses among those that are left once there are no others.
+#[test]
+fn one_whose_predecessor_stands_still_reads_everything() {
+    let folder = Folder::new();
+    folder.zone("a.test.", 1, 1);
+    let old = Old::start_group(&folder, 4);
+    let (mut running, lines) = old.begin(&folder, &[]);
+    running.until("process 7 stands still; its sockets are read here");
+    running.until("ready");
+    for client in (0..32).map(|_| running.client()) {
+        assert_eq!(ask(&client, "a.test."), Ok(1));
+    }
+    drop((old, lines));
+    for client in (0..32).map(|_| running.client()) {
+        assert_eq!(ask(&client, "a.test."), Ok(1));
+    }
+}
+
 /// A process that takes over, up to where it has copies of everything.
 fn take(folder: &Folder) -> (Lines, Value, Vec<OwnedFd>) {
     let mut lines = Lines::on(UnixStream::connect(folder.path("control")).unwrap());
@@ -351,6 +387,36 @@ fn a_successor_that_has_gone_is_not_let_go_to() {
     let said = running.until("goes on as before");
     assert!(said.contains("did not get ready"), "{said}");
     assert_eq!(ask(&running.client(), "a.test."), Ok(1));
+}
+
+/// One that stood still does not go on beside the successor of its successor, nor where
+/// somebody has ended that one.
+#[test]
+fn a_successor_that_was_to_end_is_believed() {
+    let folder = Folder::new();
+    folder.zone("a.test.", 1, 1);
+    for is_stopped_before in [true, false] {
+        let running = controlled(&folder, "127.0.0.1:0", &["--workers", "1"]);
+        let (mut lines, _, descriptors) = take(&folder);
+        if is_stopped_before {
+            running.signal("STOP");
+            let begin = Instant::now();
+            while !is_stopped(running.child.id()) {
+                assert!(begin.elapsed() < PATIENCE);
+            }
+        }
+        ready(&lines);
+        if !is_stopped_before {
+            assert!(lines.hear()["let-go"].is_object());
+        }
+        lines.command("stop");
+        drop((lines, descriptors));
+        running.signal("CONT");
+        let (code, rest) = running.end();
+        assert_eq!(code, Some(0), "{rest}");
+        assert!(rest.contains("this one ends with its last"), "{rest}");
+        std::fs::remove_file(folder.path("control")).unwrap();
+    }
 }
 
 /// True for a process that a signal has stopped.

@@ -6,6 +6,7 @@ mod client;
 mod listener;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ use crate::answer::Secrets;
 use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
 use crate::server::queues::InterfaceTotals;
+use crate::sys::poll;
 
 pub use client::{ClientError, ask, connect, watch};
 pub use listener::{Control, OpenError, serve};
@@ -129,6 +131,25 @@ impl Lines {
     /// where the other end waits for a line before it sends anything else.
     pub fn stream(&self) -> &UnixStream {
         self.reader.get_ref()
+    }
+
+    /// Whether the other end says or ends something within this time.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn has_more(&self, limit: Duration) -> io::Result<bool> {
+        let is_here = !self.reader.buffer().is_empty();
+        Ok(is_here || poll::readable(self.stream().as_fd(), Some(limit))?)
+    }
+
+    /// True where the other end has gone, and had nothing more to say.
+    ///
+    /// # Errors
+    ///
+    /// What the kernel says.
+    pub fn is_closed(&mut self) -> io::Result<bool> {
+        Ok(self.has_more(Duration::ZERO)? && self.reader.fill_buf()?.is_empty())
     }
 
     /// How long a line may take to come; for ever where it is not said.

@@ -34,8 +34,8 @@ fn answer(ask: Ask) {
         Ask::Watch(_, to) => to.send(Err(std::io::Error::other("none"))).is_ok(),
         Ask::HandOver(to) => to.send(Some(handed())).is_ok(),
         Ask::LetGo(_, _, to) => to.send(Some(Counted::default())).is_ok(),
-        Ask::Retire(to) => to.send(Counted::default()).is_ok(),
-        Ask::Withdraw | Ask::Resume | Ask::Settle(_) | Ask::CarryOn(_) => true,
+        Ask::Retire(to, _) => to.send(Counted::default()).is_ok(),
+        Ask::Withdraw | Ask::Resume | Ask::Settle(_) | Ask::Alone | Ask::CarryOn(_) => true,
     };
 }
 
