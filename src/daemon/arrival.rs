@@ -51,6 +51,12 @@ impl Daemon {
             has_surplus: groups.any(|(there, taken)| (1..*there).contains(taken)),
             asked: Vec::new(),
         });
+        if let Stage::Awaiting(Awaiting {
+            has_surplus: true, ..
+        }) = self.stage
+        {
+            self.steer_alone();
+        }
         let (taken, asks) = (taken.clone(), self.asks.0.clone());
         self.predecessor = Some(takeover.settle(taken, asks)?);
         Ok(())
@@ -70,23 +76,18 @@ impl Daemon {
             }
         };
         let process = awaiting.process;
-        let mut is_silent = false;
         match answer {
             Answer::LetGo(counted) => {
                 info!("took over from process {process}");
                 self.carry_on(&counted);
             }
-            Answer::Silent => {
-                warn!("process {process} stands still; its sockets are read here");
-                is_silent = true;
-            }
+            Answer::Silent => warn!("process {process} stands still; its sockets are read here"),
             Answer::Died => warn!("process {process} died; its sockets are here"),
             Answer::Withdrawn => return self.give_way(),
         }
         self.counted_before = awaiting.counting;
-        self.steer();
-        if is_silent && awaiting.has_surplus {
-            self.steer_alone();
+        if !awaiting.has_surplus {
+            self.steer();
         }
         self.tell_status(awaiting.asked);
         info!("ready");
@@ -96,8 +97,8 @@ impl Daemon {
         ControlFlow::Continue(())
     }
 
-    /// Has the kernel choose none of the sockets that a process has which stands still,
-    /// until that one has let go of them or is gone.
+    /// Has the kernel choose none of the sockets that were not taken: the process that has
+    /// them may stand still. Until it has closed them (`Leaving`), or is gone.
     fn steer_alone(&self) {
         let wanted = self.config.steer.or(Some(Steer::Random));
         let config = Config {
