@@ -66,6 +66,28 @@ fn a_file_has_options_and_zones_and_the_command_line_has_the_last_word() {
     );
 }
 
+/// An option may need another one that only the file has, or nobody.
+#[test]
+fn an_option_is_there_whose_other_half_is_in_the_file() {
+    let files = Files::new();
+    let (control, zone) = (files.path("control"), files.path("a.zone"));
+    files.write("shardns.toml", &format!("control = \"{control}\"\n"));
+    files.write("bare.toml", "workers = 1\n");
+    let serve = ["serve", "--takeover", "--listen", "127.0.0.1:0"];
+    let mut command = Command::new(PROGRAM);
+    command.args(serve).args(own_user());
+    command.args(["--config", &files.path("shardns.toml"), &zone]);
+    let running = Running::spawn(&mut command);
+    assert!(running.log.contains("zone a.test."), "{}", running.log);
+    let bare = files.path("bare.toml");
+    for (more, code) in [(&["--config", &bare][..], 1), (&[], 2)] {
+        let output = run(&[&serve[..], more, &[&zone]].concat());
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains("--control <PATH>"), "{said}");
+    }
+}
+
 #[test]
 fn faults_of_the_file_have_their_places() {
     let files = Files::new();

@@ -7,6 +7,7 @@ use std::fmt;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, CommandFactory, FromArgMatches};
 use toml::de::{DeTable, DeValue};
@@ -68,7 +69,7 @@ fn lines(all: &[Wrong]) -> String {
 /// What is wrong with the file.
 pub(super) fn parse() -> Result<Cli, ConfigError> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let matches = Cli::command().get_matches_from(&arguments);
+    let matches = read_alone(&arguments).unwrap_or_else(|error| error.exit());
     parse_with(arguments, matches)
 }
 
@@ -79,8 +80,25 @@ pub(super) fn parse() -> Result<Cli, ConfigError> {
 /// What is wrong with the file.
 pub(super) fn parse_again() -> Result<Cli, ConfigError> {
     let arguments: Vec<OsString> = std::env::args_os().collect();
-    let matches = Cli::command().try_get_matches_from(&arguments);
+    let matches = read_alone(&arguments);
     parse_with(arguments, matches.map_err(unfit)?)
+}
+
+/// What the command line says without a file. An option that another one needs may be in
+/// the file.
+fn read_alone(arguments: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let read = Cli::command().try_get_matches_from(arguments);
+    let Err(error) = read else { return read };
+    if error.kind() != ErrorKind::MissingRequiredArgument {
+        return Err(error);
+    }
+    let command = Cli::command().ignore_errors(true);
+    let read = command.try_get_matches_from(arguments)?;
+    let given = read.subcommand().map_or(&read, |(_, given)| given);
+    match given.try_contains_id("config") {
+        Ok(true) => Ok(read),
+        _ => Err(error),
+    }
 }
 
 fn parse_with(arguments: Vec<OsString>, matches: ArgMatches) -> Result<Cli, ConfigError> {
@@ -305,7 +323,7 @@ fn check(serve: &Command, arguments: &[OsString]) -> Result<(), String> {
         return Ok(());
     };
     // What an option needs beside it may be on the command line.
-    if error.kind() == clap::error::ErrorKind::MissingRequiredArgument {
+    if error.kind() == ErrorKind::MissingRequiredArgument {
         return Ok(());
     }
     Err(sentence(&error))
