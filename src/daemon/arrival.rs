@@ -7,14 +7,13 @@ use std::ops::ControlFlow;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
-use tracing::{error, info, warn};
+use tracing::{info, warn};
 
 use super::Daemon;
 use super::handover::Stage;
 use super::reload::What;
 use super::status::Status;
 use super::takeover::{Answer, Takeover};
-use crate::server::Config;
 use crate::server::inherited::Taken;
 use crate::sys::steer::Steer;
 
@@ -44,17 +43,15 @@ impl Daemon {
     pub fn take_over(&mut self, takeover: Takeover, taken: &Taken) -> io::Result<()> {
         let counting = Duration::try_from_secs_f64(takeover.offer.counting_seconds);
         let mut groups = takeover.offer.groups.iter().zip(&taken.groups);
+        let has_surplus = groups.any(|(there, taken)| (1..*there).contains(taken));
         self.stage = Stage::Awaiting(Awaiting {
             process: takeover.offer.pid,
             counting: counting.unwrap_or_default(),
             since: Instant::now(),
-            has_surplus: groups.any(|(there, taken)| (1..*there).contains(taken)),
+            has_surplus,
             asked: Vec::new(),
         });
-        if let Stage::Awaiting(Awaiting {
-            has_surplus: true, ..
-        }) = self.stage
-        {
+        if has_surplus {
             self.steer_alone();
         }
         let (taken, asks) = (taken.clone(), self.asks.0.clone());
@@ -100,14 +97,7 @@ impl Daemon {
     /// Has the kernel choose none of the sockets that were not taken: the process that has
     /// them may stand still. Until it has closed them (`Leaving`), or is gone.
     fn steer_alone(&self) {
-        let wanted = self.config.steer.or(Some(Steer::Random));
-        let config = Config {
-            steer: wanted,
-            ..self.config.clone()
-        };
-        if let Err(error) = self.server.steer(&config) {
-            error!("{error}");
-        }
+        self.steer_by(self.config.steer.or(Some(Steer::Random)));
     }
 
     /// The process whose sockets were taken has ended, perhaps before it could take off

@@ -16,6 +16,7 @@ use crate::server::counters::Totals;
 use crate::server::inherited::Taken;
 use crate::server::leaving::Leaving;
 use crate::server::{Config, Server, Sockets};
+use crate::sys::steer::Steer;
 
 /// How long it may take to tell the other process what was counted.
 const TELLING: Duration = Duration::from_secs(1);
@@ -275,7 +276,12 @@ impl Daemon {
 
     /// Puts the program on the groups that this server wants there, or takes off what is.
     pub(super) fn steer(&self) {
-        if let Err(error) = self.server.steer(&self.config) {
+        self.steer_by(self.config.steer);
+    }
+
+    /// Puts this one there.
+    pub(super) fn steer_by(&self, steer: Option<Steer>) {
+        if let Err(error) = self.server.steer(steer) {
             error!("{error}");
         }
     }

@@ -206,20 +206,28 @@ impl Daemon {
 
     /// Tells the service manager that all is well, once this is the server.
     fn say_ready(&self) {
-        if self.awaited().is_some() || matches!(self.stage, Stage::Retired(_)) {
+        if !self.is_known() {
             return;
         }
         let served = self.server.snapshot().zones.len();
         self.notifier.ready(&format!("{served} zones are served"));
     }
 
+    /// Whether this is the process that the service manager knows, and not one that has
+    /// not let go yet, or one that has taken over.
+    fn is_known(&self) -> bool {
+        !matches!(
+            self.stage,
+            Stage::Awaiting(_) | Stage::Withdrawn | Stage::Retired(_)
+        )
+    }
+
     fn stop(&mut self) {
-        // One that has not let go goes on, and is what the service manager knows.
+        if self.is_known() {
+            self.notifier.stopping();
+        }
+        // One that has not let go goes on.
         if !matches!(self.stage, Stage::Awaiting(_) | Stage::Withdrawn) {
-            // That one is known by now which has taken over.
-            if !matches!(self.stage, Stage::Retired(_)) {
-                self.notifier.stopping();
-            }
             self.dismiss();
         }
         if let Stage::LetGo(kept) = &mut self.stage {
@@ -385,7 +393,7 @@ impl Daemon {
         if let Some(log) = &self.dnstap.1 {
             log.reopen();
         }
-        if self.awaited().is_none() && !matches!(self.stage, Stage::Retired(_)) {
+        if self.is_known() {
             self.notifier.reloading();
         }
         self.reloader.want(what);

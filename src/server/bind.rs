@@ -12,7 +12,8 @@ use super::placement::Seat;
 use super::{Config, Listen, Sharing, StartError};
 use crate::sys::proc_net::{self, Protocol};
 use crate::sys::socket::{self, UdpOptions, UdpSocket, Unbound};
-use crate::sys::{is_out_of_files, steer, user};
+use crate::sys::steer::{self, Steer};
+use crate::sys::{is_out_of_files, user};
 
 /// With port 0 the kernel chooses one for UDP that TCP may not have; so many
 /// are tried.
@@ -353,13 +354,13 @@ fn group(
     Ok(group)
 }
 
-/// Puts the steering program on every group.
+/// Puts the steering program on every group, if there is to be one.
 pub fn steer(
-    config: &Config,
+    steer: Option<Steer>,
     groups: &[Vec<Arc<UdpSocket>>],
     seats: &[Seat],
 ) -> Result<(), StartError> {
-    let Some(steer) = config.steer else {
+    let Some(steer) = steer else {
         return Ok(());
     };
     let cpus: Vec<usize> = seats.iter().map(|seat| seat.cpu).collect();

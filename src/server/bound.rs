@@ -54,7 +54,7 @@ impl Bound {
         added.bind(&mut bound.held)?;
         // Whoever had the sockets before may still need its own program.
         if bound.taken.groups.is_empty() {
-            bind::steer(config, &bound.held.groups, &bound.seats)?;
+            bind::steer(config.steer, &bound.held.groups, &bound.seats)?;
         }
         Ok(bound)
     }
@@ -138,7 +138,7 @@ impl Bound {
         };
         let seats = seats(&config)?;
         handed::complete(&mut held, &config, seats.len());
-        bind::steer(&config, &held.groups, &seats)?;
+        bind::steer(config.steer, &held.groups, &seats)?;
         let mut bound = Bound {
             config,
             seats,

@@ -39,7 +39,7 @@ use crossbeam_channel::{Receiver, Sender};
 use crate::answer;
 use crate::sys::port::SocketPort;
 use crate::sys::socket::UdpSocket;
-use crate::sys::steer;
+use crate::sys::steer::{self, Steer};
 use crate::sys::xdp::XdpError;
 use crate::zone::Zones;
 use answerer::{Answerer, Responder};
@@ -337,20 +337,20 @@ impl Server {
         Ok(())
     }
 
-    /// Puts the program that `config` asks for on groups that were there before, or
-    /// takes off the one that they had.
+    /// Puts a program on groups that were there before, or takes off the one that they
+    /// had.
     ///
     /// # Errors
     ///
     /// What the kernel says.
-    pub fn steer(&self, config: &Config) -> Result<(), StartError> {
+    pub fn steer(&self, steer: Option<Steer>) -> Result<(), StartError> {
         let open = |group: &Vec<Weak<UdpSocket>>| group.iter().filter_map(Weak::upgrade).collect();
         let groups: Vec<Vec<_>> = self.groups.iter().map(open).collect();
-        if config.steer.is_none() {
+        if steer.is_none() {
             let first = groups.iter().filter_map(|group| group.first());
             first.for_each(|socket| steer::detach(socket));
         }
-        bind::steer(config, &groups, &self.seats)
+        bind::steer(steer, &groups, &self.seats)
     }
 
     /// The addresses that are served, with the ports that the kernel chose.

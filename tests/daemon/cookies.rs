@@ -16,13 +16,7 @@ const PREVIOUS: [u8; 16] = [0x22; 16];
 
 /// Asks with a cookie, and returns the one in the reply.
 fn ask_with(client: &UdpSocket, cookie: &[u8]) -> [u8; 24] {
-    let mut request = query("www.a.test.", 1);
-    request[11] = 1;
-    request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0]);
-    request.extend((cookie.len() as u16 + 4).to_be_bytes());
-    request.extend([0, 10]);
-    request.extend((cookie.len() as u16).to_be_bytes());
-    request.extend(cookie);
+    let request = support::with_cookie(query("www.a.test.", 1), cookie);
     client.send(&request).unwrap();
     let reply = support::receive(client);
     let opt = support::decode::decode(&reply).unwrap().opt.unwrap();

@@ -47,17 +47,6 @@ fn totals(server: &Server) -> Totals {
     all
 }
 
-/// With an OPT record that holds a cookie.
-fn with_cookie(mut request: Vec<u8>, cookie: &[u8]) -> Vec<u8> {
-    request[11] = 1;
-    request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0]);
-    request.extend((cookie.len() as u16 + 4).to_be_bytes());
-    request.extend([0, 10]);
-    request.extend((cookie.len() as u16).to_be_bytes());
-    request.extend(cookie);
-    request
-}
-
 fn ask(socket: &UdpSocket, request: &[u8]) -> Vec<u8> {
     socket.send(request).unwrap();
     receive(socket)
@@ -176,7 +165,7 @@ fn a_cookie_lifts_the_limit_and_whoever_has_none_yet_is_told_to_use_it() {
     let mut server = server(2, limit(1, 0));
     let socket = client(server.addresses()[0]);
     let first = second();
-    let request = with_cookie(query(NAME, A), &CLIENT_COOKIE);
+    let request = support::with_cookie(query(NAME, A), &CLIENT_COOKIE);
     let replies: Vec<_> = (0..30).map(|_| ask(&socket, &request)).collect();
     let seconds = second() - first + 1;
     let (answers, others): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| is_answer(reply));
@@ -190,11 +179,11 @@ fn a_cookie_lifts_the_limit_and_whoever_has_none_yet_is_told_to_use_it() {
         cookie = opt.options[0].1[..].try_into().unwrap();
         assert_eq!(cookie[..8], CLIENT_COOKIE);
     }
-    let request = with_cookie(query(NAME, A), &cookie);
+    let request = support::with_cookie(query(NAME, A), &cookie);
     assert!((0..30).all(|_| is_answer(&ask(&socket, &request))));
     let mut wrong = cookie;
     wrong[23] ^= 1;
-    let wrong = with_cookie(query(NAME, A), &wrong);
+    let wrong = support::with_cookie(query(NAME, A), &wrong);
     (0..10).for_each(|_| drop(ask(&socket, &wrong)));
     server.stop();
     let all = totals(&server);

@@ -139,3 +139,14 @@ pub fn query(name: &str, rtype: u16) -> Vec<u8> {
     request.extend([0, 1]);
     request
 }
+
+/// With an OPT record that holds a cookie.
+pub fn with_cookie(mut request: Vec<u8>, cookie: &[u8]) -> Vec<u8> {
+    request[11] = 1;
+    request.extend([0, 0, 41, 4, 208, 0, 0, 0, 0]);
+    request.extend((cookie.len() as u16 + 4).to_be_bytes());
+    request.extend([0, 10]);
+    request.extend((cookie.len() as u16).to_be_bytes());
+    request.extend(cookie);
+    request
+}
