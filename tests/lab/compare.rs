@@ -128,6 +128,10 @@ fn other_words_differ() {
     let folder = folder.path().to_str().unwrap();
     let output = lab(&["bind", "--quick", "--compare", folder]);
     let told = String::from_utf8(output.stdout).unwrap();
+    let lines = told.lines().map(str::trim_start);
+    let marked: Vec<&str> = lines.filter(|line| line.starts_with("* ")).collect();
+    assert_eq!(marked.len(), 1, "{marked:#?}\n{told}");
+    assert!(marked[0].contains("whatever"), "{marked:#?}");
     assert!(
         told.contains("1 of 64 cells and figures differ beyond noise."),
         "{told}"

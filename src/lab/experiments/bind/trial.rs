@@ -313,7 +313,7 @@ impl Pair {
         };
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match self.take() {
+            match self.take(client.local()?) {
                 [true, true] => return Ok(Receiver::Each),
                 [true, false] => return Ok(Receiver::First),
                 [false, true] => return Ok(Receiver::Second),
@@ -331,11 +331,13 @@ impl Pair {
                 socket.join_multicast_v4(&GROUP, &Ipv4Addr::LOCALHOST)?;
             }
         }
-        multicast_sender()?.send_to(b"copy", (GROUP, self.port))?;
+        let sender = multicast_sender()?;
+        sender.send_to(b"copy", (GROUP, self.port))?;
+        let from = sender.local_addr()?;
         let deadline = Instant::now() + GRACE;
         let mut has = [false; 2];
         while has != [true; 2] && Instant::now() < deadline {
-            let took = self.take();
+            let took = self.take(from);
             has = [has[0] || took[0], has[1] || took[1]];
             thread::yield_now();
         }
@@ -347,23 +349,29 @@ impl Pair {
         })
     }
 
-    /// Which of the sockets had something.
-    fn take(&self) -> [bool; 2] {
+    /// Which of the sockets had something from that client.
+    fn take(&self, client: SocketAddr) -> [bool; 2] {
         [
-            self.first.as_ref().is_some_and(TrialEnd::take),
-            self.second.take(),
+            self.first.as_ref().is_some_and(|first| first.take(client)),
+            self.second.take(client),
         ]
     }
 }
 
 impl TrialEnd {
-    fn take(&self) -> bool {
-        match self {
-            TrialEnd::Udp(socket) => socket.recv(&mut [0; 8]).is_ok(),
+    /// Others may still send to who had the port before: what is not the client's
+    /// is passed over.
+    fn take(&self, client: SocketAddr) -> bool {
+        let from = match self {
+            TrialEnd::Udp(socket) => socket.recv_from(&mut [0; 8]).map(|(_, from)| from),
             // Ours is the accepting side, whose close the client answers with a
             // reset, so that no connection stays.
-            TrialEnd::Tcp(listener) => listener.accept().is_ok(),
-        }
+            TrialEnd::Tcp(listener) => listener.accept().map(|(_, from)| from),
+        };
+        // A socket of IPv6 tells an IPv4 address in its own form (RFC 4291 §2.5.5.2).
+        from.is_ok_and(|from| {
+            from.port() == client.port() && from.ip().to_canonical() == client.ip().to_canonical()
+        })
     }
 }
 
@@ -387,6 +395,13 @@ impl Client {
         client.connect(to)?;
         client.send(b"sent")?;
         Ok(Client::Udp(client))
+    }
+
+    fn local(&self) -> io::Result<SocketAddr> {
+        match self {
+            Client::Udp(client) => client.local_addr(),
+            Client::Tcp(client) => client.local_addr(),
+        }
     }
 
     /// True where the kernel has said that nobody is there. A connection from a
@@ -417,6 +432,25 @@ mod tests {
         assert!(covers("127.0.0.1", "127.0.0.1"));
         assert!(!covers("0.0.0.0", "::1") && !covers("0.0.0.0", "::"));
         assert!(!covers("127.0.0.1", "127.0.0.2") && !covers("127.0.0.1", "0.0.0.0"));
+    }
+
+    #[test]
+    fn what_others_send_is_passed_over() {
+        let any = SocketAddr::from((Ipv6Addr::UNSPECIFIED, 0));
+        let end =
+            bind_udp(any, NEITHER).or_else(|_| bind_udp((Ipv4Addr::LOCALHOST, 0).into(), NEITHER));
+        let end = end.unwrap();
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, end.local_addr().unwrap().port()));
+        let end = TrialEnd::Udp(end);
+        let [client, stranger] = [(); 2].map(|()| Client::reach(Protocol::Udp, to).unwrap());
+        let local = client.local().unwrap();
+        let took: Vec<bool> = (0..3).map(|_| end.take(local)).collect();
+        assert_eq!(took, [true, false, false]);
+        let Client::Udp(stranger) = stranger else {
+            unreachable!("a client of UDP")
+        };
+        stranger.send(b"sent").unwrap();
+        assert!(!end.take(local), "what a stranger sent");
     }
 
     #[test]
