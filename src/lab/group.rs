@@ -2,6 +2,7 @@
 //! sockets until it is collected, so that where it went can be counted without
 //! threads that come between.
 
+use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket as Client};
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,7 @@ pub const ANY_PORT: SocketAddr = Site::LOOPBACK.address;
 /// even where an unprivileged user gets the usual 208 KiB.
 pub const MAX_WAITING: usize = 128;
 /// How long a datagram may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest datagram of use here.
 const DATAGRAM: usize = 512;
 /// Bytes that may wait on a socket, where that can be had.
@@ -217,6 +218,29 @@ pub fn any_port_towards(peer: SocketAddr) -> SocketAddr {
     }
 }
 
+/// An address on loopback that nobody gets from the kernel while it is free, for who
+/// will close all its sockets and bind it again: below the ports that are given out to
+/// who names none (`net.ipv4.ip_local_port_range`, from 32768 on unless set).
+///
+/// # Errors
+///
+/// What the kernel says.
+pub fn port_for_later() -> io::Result<SocketAddr> {
+    const ATTEMPTS: usize = 16;
+    let attempt = || {
+        let mut address = Client::bind(ANY_PORT)?.local_addr()?;
+        address.set_port(address.port() / 2);
+        Client::bind(address).map(|_| address)
+    };
+    let mut found = attempt();
+    for _ in 1..ATTEMPTS {
+        if found.is_err() {
+            found = attempt();
+        }
+    }
+    found
+}
+
 /// Client sockets, each a flow to `peer`.
 ///
 /// # Errors
@@ -228,7 +252,7 @@ pub fn clients(count: usize, peer: SocketAddr) -> anyhow::Result<Vec<Client>> {
         client.connect(peer)?;
         Ok(client)
     };
-    let clients: std::io::Result<Vec<Client>> = (0..count).map(client).collect();
+    let clients: io::Result<Vec<Client>> = (0..count).map(client).collect();
     clients.with_context(|| format!("cannot open {count} client sockets; raise `ulimit -n`"))
 }
 

@@ -14,7 +14,7 @@ use crate::sys::socket::listen_grouped;
 /// Connections that may wait to be accepted, all on one listener if it comes so.
 pub const MAX_CONNECTING: usize = 128;
 /// How long a connection may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Listeners, here or on another host.
 pub trait Listening {

@@ -33,7 +33,7 @@ $GENERATE 0-255 host$ A 192.0.2.$
 ";
 const HOSTS: usize = 256;
 /// Patience with what must not be lost: longer than any queue here lasts.
-pub const PATIENCE: Duration = Duration::from_secs(2);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// Patience with what may be lost, as a buffer overflows where the load generator or
 /// the server was held up: every loss makes the load generator wait so long at its end.
 pub const IMPATIENCE: Duration = Duration::from_millis(200);

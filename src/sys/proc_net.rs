@@ -55,7 +55,12 @@ fn read(protocol: Protocol) -> Vec<Line> {
 /// is the same in all its texts and no address; none where it writes zeroes.
 pub fn pointers() -> HashMap<String, u32> {
     let tables = ["udp", "udp6"].map(|table| format!("/proc/net/{table}"));
-    let texts = tables.map(|table| std::fs::read_to_string(table).unwrap_or_default());
+    let read = || {
+        tables
+            .each_ref()
+            .map(|table| std::fs::read_to_string(table).unwrap_or_default())
+    };
+    let texts: Vec<String> = (0..READS).flat_map(|_| read()).collect();
     let lines = texts.iter().flat_map(|text| text.lines().skip(1));
     let pointer = |line: &str| {
         let fields: Vec<&str> = line.split_whitespace().collect();

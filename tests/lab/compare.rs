@@ -84,8 +84,8 @@ fn what_differs_beyond_noise_is_marked() {
     assert!(told.contains("Beside Linux "), "{told}");
 }
 
-/// With the same seed, `query-id` comes out the same, and hash within chance: where the
-/// hash is concerned, five times in a hundred something is marked all the same.
+/// With the same seed, `query-id` comes out the same. The hash, the kernel's random
+/// numbers and its scheduler are chance, by which something is marked now and then.
 #[test]
 fn the_same_is_not_marked() {
     let folder = tempfile::tempdir().unwrap();
@@ -94,7 +94,7 @@ fn the_same_is_not_marked() {
     let lines = told.lines().map(str::trim_start);
     let marked: Vec<&str> = lines.filter(|line| line.starts_with("* ")).collect();
     assert!(
-        marked.len() <= 2 && marked.iter().all(|line| line.contains(": hash, ")),
+        marked.len() <= 2 && !marked.iter().any(|line| line.contains(": query-id, ")),
         "{told}"
     );
     let none = told.contains("figures differs beyond noise.");

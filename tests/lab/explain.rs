@@ -22,8 +22,17 @@ const LOOPBACK: SocketAddr =
     SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
 
 fn explain(address: SocketAddr, more: &[&str]) -> Value {
+    explain_for("400ms", address, more)
+}
+
+/// Long enough for who sends and who reads to have a CPU meanwhile.
+fn explain_load(address: SocketAddr) -> Value {
+    explain_for("2s", address, &[])
+}
+
+fn explain_for(window: &str, address: SocketAddr, more: &[&str]) -> Value {
     let address = address.to_string();
-    let common = ["explain", &address, "--json", "--for", "400ms"];
+    let common = ["explain", &address, "--json", "--for", window];
     let output = lab(&[&common, more].concat());
     let faults = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success(), "{faults}");
@@ -140,7 +149,7 @@ fn under_load<T>(
 fn one_flow_lands_on_one_socket() {
     let group = group(4);
     let address = group[0].local();
-    let told = under_load(address, 1, &group, || explain(address, &[]));
+    let told = under_load(address, 1, &group, || explain_load(address));
     let counts = took(&told);
     let total: u64 = counts.iter().sum();
     assert_eq!(counts.iter().max(), Some(&total), "{told:#}");
@@ -162,7 +171,7 @@ fn one_flow_lands_on_one_socket() {
 fn many_flows_are_within_chance() {
     let group = group(4);
     let address = group[0].local();
-    let told = under_load(address, 400, &group, || explain(address, &[]));
+    let told = under_load(address, 400, &group, || explain_load(address));
     assert_eq!(told["flows"], 400);
     // One time in 40 the hash is less even than that, and on a busy machine the
     // reader is too slow.
@@ -177,7 +186,12 @@ fn many_flows_are_within_chance() {
     for socket in sockets {
         let part = socket["part_of_all_flows"].as_f64().unwrap();
         assert!((0.2..0.3).contains(&part), "{socket:#}");
-        assert_eq!(socket["holders"][0]["process"], std::process::id());
+        // A process that was just started by this one may have them for a moment too.
+        let mut holders = socket["holders"].as_array().unwrap().iter();
+        assert!(
+            holders.any(|holder| holder["process"] == std::process::id()),
+            "{socket:#}"
+        );
     }
     let flows = sockets
         .iter()
@@ -194,7 +208,7 @@ fn a_socket_that_nobody_reads_is_named() {
         while group[2].drops().unwrap() == 0 {
             std::thread::yield_now();
         }
-        explain(address, &[])
+        explain_load(address)
     });
     assert_eq!(diagnosis(&told), "not-read", "{told:#}");
     let words = sentence(&told);
@@ -213,7 +227,7 @@ fn a_program_that_steers_is_inferred() {
     let address = group[0].local();
     // The message ID modulo 1.
     attach(&group[0], Steer::QueryId, &[0]).unwrap();
-    let told = under_load(address, 100, &group, || explain(address, &[]));
+    let told = under_load(address, 100, &group, || explain_load(address));
     if is_counted(&told) {
         assert_eq!(diagnosis(&told), "program", "{told:#}");
         let words = sentence(&told);
@@ -333,7 +347,7 @@ fn people_are_told_in_tables() {
     let output = lab(&["explain", &group[0].local().to_string(), "--for", "50ms"]);
     let told = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success());
-    for words in ["UDP sockets that take", "\nIn 0.1 s", "\nTold from: "] {
+    for words in ["UDP sockets that take", "\nIn ", "\nTold from: "] {
         assert!(told.contains(words), "{told}");
     }
 }
@@ -350,11 +364,11 @@ fn a_process_that_is_stopped_is_named() {
     let address = server.ready().unwrap();
     server.signal(signal_hook::consts::SIGSTOP).unwrap();
     let nobody: [UdpSocket; 0] = [];
-    let told = under_load(address, 64, &nobody, || explain(address, &[]));
+    let told = under_load(address, 64, &nobody, || explain_load(address));
     // Where the load began too late, the queues were not filled from the start.
     let told = match diagnosis(&told) {
         "not-read" => told,
-        _ => explain(address, &[]),
+        _ => under_load(address, 64, &nobody, || explain_load(address)),
     };
     assert_eq!(diagnosis(&told), "not-read", "{told:#}");
     let holder = &told["sockets"][0]["holders"][0];

@@ -246,7 +246,8 @@ fn sockets_come_and_go_as_is_said() {
         figure(&stalled, "waited") >= figure(&stalled, "own"),
         "{stalled}"
     );
-    assert!(figure(&stalled, "slowest_ms") >= 900, "{stalled}");
+    // Of a second; who asks may have no CPU when it begins.
+    assert!(figure(&stalled, "slowest_ms") >= 300, "{stalled}");
     assert!(
         figure(&stalled, "queued") >= figure(&stalled, "own"),
         "{stalled}"

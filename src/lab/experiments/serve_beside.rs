@@ -78,7 +78,7 @@ const PORTS: (usize, usize) = (1024, 128);
 /// chance of 1 in 3,000.
 const PORTS_EACH: usize = 8;
 /// How long an answer may take.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(10);
 /// How long an interpreter may take to start, on a machine with other work.
 const START: Duration = Duration::from_secs(20);
 /// How often it is looked for.

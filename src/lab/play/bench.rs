@@ -20,17 +20,19 @@ use super::serving::{Order, bind};
 use super::setup::Setup;
 use super::words::{many, number};
 use crate::lab::explain::chance::Chance;
-use crate::lab::group::ANY_PORT;
+use crate::lab::group::{ANY_PORT, port_for_later};
 use crate::server::placement::allowed_cpus;
 use crate::sys::socket::UdpSocket;
 use crate::sys::steer;
 
 /// Roll calls until whoever has not answered is taken to be unable to.
-const CALLS: usize = 3;
+const CALLS: usize = 20;
 /// How long nothing has to come until nothing more is expected.
 const QUIET: Duration = Duration::from_millis(300);
 /// However much still comes, it is not waited for longer.
 const LONGEST: Duration = Duration::from_secs(3);
+/// The clients give up what is older than two seconds; where they have a CPU.
+const DECIDED: Duration = Duration::from_secs(20);
 /// What is drawn to know chance is always the same.
 const SEED: u64 = 1;
 /// How often it is looked.
@@ -113,7 +115,8 @@ impl Bench {
     ///
     /// What the kernel would not give.
     pub fn start(setup: Setup) -> anyhow::Result<Bench> {
-        let first = bind(ANY_PORT).context("cannot bind a socket on loopback")?;
+        let address = port_for_later().context("there is no port on loopback")?;
+        let first = bind(address).context("cannot bind a socket on loopback")?;
         let address = first.local();
         let shown = Shown {
             setup,
@@ -248,11 +251,14 @@ impl Bench {
         locked(ledger).places_since(from)
     }
 
-    /// Waits until no more answers come to the questions that are counted apart; how
-    /// many these are, and how many have none.
+    /// Waits until each of the questions that are counted apart is answered or given
+    /// up; how many these are, and how many have no answer.
     pub fn counted(&self) -> (u64, u64) {
-        let counted = || locked(self.clients.ledger()).counted();
-        wait_until_quiet(counted, |&(_, unanswered)| unanswered == 0)
+        let (start, ledger) = (Instant::now(), self.clients.ledger());
+        while !locked(ledger).is_decided() && start.elapsed() < DECIDED {
+            thread::sleep(TICK);
+        }
+        locked(ledger).counted()
     }
 
     /// How many flows each socket has, and what chance would have made of it.
@@ -418,7 +424,9 @@ mod tests {
         let (first, second) = (bench.roll_call(), bench.roll_call());
         assert_eq!(first, second, "a flow stays where it is");
         assert!(first.iter().all(|at| (1..=4).contains(at)), "{first:?}");
-        assert_eq!(bench.counted(), (128, 0));
+        // On a busy machine somebody may have to be called once more.
+        let (sent, lost) = bench.counted();
+        assert!(sent >= 128 && sent % 64 == 0 && lost == 0, "{sent} {lost}");
         let said = locked(&bench.shown).said.clone();
         assert_eq!(said.number, 1);
         let busiest = (1..=4).map(|serial| first.iter().filter(|at| **at == serial).count());

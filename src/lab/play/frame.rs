@@ -215,6 +215,11 @@ mod tests {
     fn a_frame_says_where_each_flow_is_and_tells_news_once() {
         let setup: Setup = "sockets=3&flows=20&rate=0".parse().unwrap();
         let bench = Bench::start(setup).unwrap();
+        // A slow answer to the roll call would be news later.
+        let totals = || locked(bench.clients.ledger()).totals();
+        while totals().answered + totals().lost < totals().sent {
+            std::thread::yield_now();
+        }
         let mut frames = Frames::of(bench.shown());
         let mut next = || -> Value { serde_json::from_str(&frames.frame()).unwrap() };
         let first = next();

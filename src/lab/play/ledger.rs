@@ -271,6 +271,11 @@ impl Ledger {
         (sent, sent - self.span_answered)
     }
 
+    /// True where each of these questions is answered or given up.
+    pub fn is_decided(&self) -> bool {
+        self.counted().1 == 0 || self.given_up_to >= self.span.end.min(self.next)
+    }
+
     /// All flows, by number.
     pub fn flows(&self) -> &[Flow] {
         &self.flows
@@ -336,6 +341,7 @@ mod tests {
         ledger.look(start + OVERDUE);
         assert!(!ledger.flows()[0].waits() && ledger.flows()[1].waits());
         assert_eq!((ledger.counted(), ledger.totals().waiting), ((2, 1), 1));
+        assert!(!ledger.is_decided());
         assert_eq!(ledger.places_since(0), [5, NOBODY]);
         assert_eq!((ledger.heard_since(0), ledger.heard_since(1)), (1, 0));
         ledger.look(start + GIVEN_UP);
@@ -348,6 +354,7 @@ mod tests {
             waiting: 0,
         };
         assert_eq!(ledger.totals(), expected);
+        assert!(ledger.is_decided());
         // Too late.
         ledger.answered(answer(1, two), start + GIVEN_UP);
         assert_eq!(ledger.totals(), expected);

@@ -29,7 +29,7 @@ const CONNECTIONS: usize = 32;
 const REQUEST: usize = 8 << 10;
 const FIELDS: usize = 64;
 /// How long a client may take to send its request.
-const HASTE: Duration = Duration::from_secs(1);
+const HASTE: Duration = Duration::from_secs(5);
 /// How long a client may take to take what it is sent.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long an action waits for those before it, of which none takes as long.
@@ -275,14 +275,15 @@ fn read(stream: &mut TcpStream) -> io::Result<Option<Asked>> {
     loop {
         let length = stream.read(&mut chunk)?;
         octets.extend(&chunk[..length]);
-        if length == 0 || octets.len() > REQUEST || start.elapsed() > HASTE {
+        if length == 0 || octets.len() > REQUEST {
             return Ok(None);
         }
         let mut fields = [httparse::EMPTY_HEADER; FIELDS];
         let mut request = httparse::Request::new(&mut fields);
         match request.parse(&octets) {
             Ok(httparse::Status::Complete(_)) => return Ok(Some(Asked::of(&request))),
-            Ok(httparse::Status::Partial) => {}
+            Ok(httparse::Status::Partial) if start.elapsed() <= HASTE => {}
+            Ok(httparse::Status::Partial) => return Ok(None),
             Err(_) => return Ok(None),
         }
     }

@@ -17,7 +17,7 @@ use serde::Serialize;
 use signal_hook::consts::SIGTERM;
 
 use crate::answer::DEFAULT_EDNS_SIZE;
-use crate::lab::group::ANY_PORT;
+use crate::lab::group::{ANY_PORT, port_for_later};
 use crate::lab::load_generator::{self, Pace, Plan};
 use crate::lab::process::{self, Process};
 use crate::lab::question;
@@ -49,7 +49,8 @@ pub const EXPERIMENT: Experiment = Experiment {
         each, started anew: with --join, where the first is told to end (SIGTERM) when the second \
         is ready; and with --takeover, where the second gets the first one's sockets over a Unix \
         socket (SCM_RIGHTS), and the first ends when it has seen the second live for a second. \
-        Each request is followed by its message ID: lost is what has no answer after 400 ms. \
+        Each request is followed by its message ID: lost is what has no answer after 400 ms, or \
+        20 s where the sockets stay open, since a busy machine may keep a thread waiting. \
         Errors are how often the kernel told a client of one, mostly that the port is \
         unreachable, which may be once for several datagrams. Not covered: the time that a real \
         server takes to load large zones, and TCP.",
@@ -94,8 +95,10 @@ const FLOWS: usize = 64;
 const BUFFER: usize = 1 << 20;
 /// How long a thread without datagrams takes to notice that it shall end.
 const IDLE: Duration = Duration::from_millis(10);
-/// When a request is lost: later than any thread waits for its CPU.
+/// When a request is lost: later than a thread mostly waits for its CPU.
 const PATIENCE: Duration = Duration::from_millis(400);
+/// And where every socket stays open, so that what has no answer is still queued.
+const LONG_PATIENCE: Duration = Duration::from_secs(20);
 /// Times that a round is run until the load generator keeps up.
 const ATTEMPTS: usize = 3;
 /// How long the load generator may take until it has a CPU and sends.
@@ -148,6 +151,13 @@ impl Way {
             Way::HandOver => "handed over",
             Way::Join => "process joins",
             Way::Takeover => "process takes over",
+        }
+    }
+
+    fn patience(self) -> Duration {
+        match self {
+            Way::HandOver | Way::Takeover => LONG_PATIENCE,
+            Way::Reopen | Way::Overlap(_) | Way::Join => PATIENCE,
         }
     }
 }
@@ -239,7 +249,7 @@ fn measure(lab: &Lab, way: Way, round: usize, sockets: usize) -> anyhow::Result<
         flows: FLOWS,
         pace: Pace::Open { rate },
         duration: LONGEST,
-        patience: PATIENCE,
+        patience: way.patience(),
         spin: false,
         requests: &[question::request("example.")?],
         stop: &over,
@@ -293,7 +303,10 @@ impl Server {
     fn start(way: Way, sockets: usize, folder: &Path) -> anyhow::Result<Server> {
         let open = |ending| Service::open(ANY_PORT, sockets, ending);
         Ok(match way {
-            Way::Reopen => Server::Reopening(open(Ending::Closed)?),
+            Way::Reopen => {
+                let address = port_for_later()?;
+                Server::Reopening(Service::open(address, sockets, Ending::Closed)?)
+            }
             Way::Overlap(ending) => Server::Overlapping(open(ending)?),
             Way::HandOver => Server::HandingOver(open(Ending::Closed)?),
             Way::Join => Server::Joining(Program::join(ANY_PORT, sockets)?),
