@@ -414,7 +414,9 @@ fn a_real_prometheus_has_a_result_for_every_query() {
                 let query = rule["query"].as_str().unwrap();
                 let condition = query.rfind(" > ").or(query.rfind(" < ")).unwrap();
                 prometheus.await_values(&query[..condition]);
-                assert_eq!(rule["state"], "inactive", "{rule}");
+                // One slow batch of some forty, or one slow scrape, makes one pending: to
+                // wait for a second one is what its `for` is there for.
+                assert_ne!(rule["state"], "firing", "{rule}");
             }
         }));
         done.store(true, Ordering::Relaxed);

@@ -8,7 +8,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use support::{cases, running::skip};
+use support::{cases, ldns_keys, running::skip};
 
 const ZONE: &str = "\
 $ORIGIN signed.test.
@@ -64,10 +64,17 @@ fn ldns(folder: &Path, algorithm: &str, options: &[&str]) -> Option<PathBuf> {
         &[]
     };
     let arguments = [&["-a", algorithm], bits, &["signed.test"]].concat();
-    let key = run(folder, "ldns-keygen", &arguments)?;
-    let arguments = [options, &["-f", "signed", "zone", &key]].concat();
+    let keys = ldns_keys(|| Some(vec![run(folder, "ldns-keygen", &arguments)?]))?;
+    let arguments = [options, &["-f", "signed", "zone", &keys[0]]].concat();
     run(folder, "ldns-signzone", &arguments)?;
     Some(folder.join("signed"))
+}
+
+fn two_ldns_keys(folder: &Path) -> Option<[String; 2]> {
+    let arguments = ["-a", "ECDSAP256SHA256", "signed.test"];
+    let make = || (0..2).map(|_| run(folder, "ldns-keygen", &arguments));
+    let keys = ldns_keys(|| make().collect())?;
+    Some(keys.try_into().unwrap())
 }
 
 fn bind(folder: &Path, options: &[&str]) -> Option<PathBuf> {
@@ -417,11 +424,7 @@ fn parameters_of(salts: RangeInclusive<u8>) -> String {
 #[test]
 fn one_good_signature_of_a_set_is_enough() {
     let folder = folder();
-    let generate = || {
-        let arguments = ["-a", "ECDSAP256SHA256", "signed.test"];
-        run(folder.path(), "ldns-keygen", &arguments)
-    };
-    let (Some(first), Some(second)) = (generate(), generate()) else {
+    let Some([first, second]) = two_ldns_keys(folder.path()) else {
         return skip("no ldns-signzone to sign zones with");
     };
     run(
@@ -490,14 +493,7 @@ fn one_good_signature_of_a_set_is_enough() {
 fn a_revoked_key_makes_up_for_nothing() {
     let folder = folder();
     let path = folder.path();
-    let generate = || {
-        run(
-            path,
-            "ldns-keygen",
-            &["-a", "ECDSAP256SHA256", "signed.test"],
-        )
-    };
-    let (Some(good), Some(revoked)) = (generate(), generate()) else {
+    let Some([good, revoked]) = two_ldns_keys(path) else {
         return skip("no ldns-signzone to sign zones with");
     };
     let file = path.join(format!("{revoked}.key"));

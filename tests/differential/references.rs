@@ -1,6 +1,7 @@
 //! NSD, Knot and BIND, each started on a port that is free and with what it does not
 //! share with the others switched off, and this server beside them.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -238,11 +239,14 @@ impl Drop for Running {
 /// kernel chose, as it chooses from high ones, and might give a socket of the tests any
 /// of those before the server has it.
 fn free_port() -> u16 {
+    /// Those that somebody was given, and may not have bound yet.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
     loop {
         let chosen = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr();
         let port = chosen.unwrap().port() / 2;
         let address = (Ipv4Addr::LOCALHOST, port);
-        if UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok() {
+        let is_free = UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok();
+        if is_free && GIVEN.lock().unwrap().insert(port) {
             return port;
         }
     }

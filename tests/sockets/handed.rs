@@ -16,13 +16,18 @@ fn bound(sockets: usize, grouped: bool) -> (SocketAddr, Sockets) {
         receive_buffer: 1 << 16,
         timeout: PATIENCE,
     };
-    // Its number may be that of a connection that has ended, which the server's listener,
-    // of the same number, cannot have yet.
-    let is_free = |socket: &Socket| TcpListener::bind(socket.local()).is_ok();
+    // Below what the kernel gives out: a connection of somebody else may get one of
+    // those before the server's listener, of the same number, does.
     let first = std::iter::repeat_with(|| {
-        Socket::bind("127.0.0.1:0".parse().unwrap(), &options, &mut Vec::new()).unwrap()
+        let chosen = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut address = chosen.local_addr().unwrap();
+        address.set_port(address.port() / 2);
+        let _is_free = TcpListener::bind(address).ok()?;
+        // Nor may it be that of another group, which would let it join.
+        drop(std::net::UdpSocket::bind(address).ok()?);
+        Socket::bind(address, &options, &mut Vec::new()).ok()
     });
-    let first = first.take(100).find(is_free).unwrap();
+    let first = first.take(100).flatten().next().unwrap();
     let address = first.local();
     let mut group = vec![first.copy_descriptor().unwrap()];
     for _ in 1..sockets {

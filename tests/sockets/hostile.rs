@@ -53,7 +53,7 @@ fn clients_that_mean_no_good_stop_nobody_and_take_little() {
     (0..240).for_each(|record| text += &format!("big TXT \"{record:0255}\"\n"));
     std::fs::write(&zone, text).unwrap();
     let limits = ["--tcp-connections", "1000", "--tcp-per-client", "1000"];
-    let more = ["--tcp-idle", "1", zone.to_str().unwrap()];
+    let more = ["--tcp-idle", "3", zone.to_str().unwrap()];
     let server = Running::start(&[&limits[..], &more].concat());
     let address = server.address;
     // What every server comes to hold is there before it is looked at.

@@ -111,7 +111,8 @@ fn sockets_that_are_handed_over_keep_their_queues() {
             QUEUED * sockets.len() as u64 + 1
         );
         assert!(answered(&new) > 0, "nothing was left to the successor");
-        assert!(TcpStream::connect(old.addresses()[0]).is_err());
+        // Not by a connection, which from the same port would be one to itself.
+        assert!(owners(Protocol::Tcp, old.addresses()[0]).is_empty());
     }
 }
 

@@ -150,3 +150,19 @@ pub fn with_cookie(mut request: Vec<u8>, cookie: &[u8]) -> Vec<u8> {
     request.extend(cookie);
     request
 }
+
+/// Makes keys with `ldns-keygen` until `ldns-signzone` can tell them apart: it takes a
+/// key for one of the zone's that has the same tag or one less (`find_key_in_zone` in its
+/// source). `make` makes them all, and returns the names of their files, which end in
+/// `+` and the tag. Tags 0 and 1 are not given out, so that a test can name them.
+pub fn ldns_keys(make: impl Fn() -> Option<Vec<String>>) -> Option<Vec<String>> {
+    let tag = |key: &String| key.rsplit('+').next().unwrap().parse::<u16>().unwrap();
+    loop {
+        let keys = make()?;
+        let mut tags: Vec<u16> = keys.iter().map(tag).collect();
+        tags.sort();
+        if tags[0] > 1 && tags.windows(2).all(|two| two[1] - two[0] > 1) {
+            return Some(keys);
+        }
+    }
+}

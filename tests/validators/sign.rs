@@ -12,8 +12,8 @@ use trust_dns_proto::dnssec::rdata::DNSKEY;
 use trust_dns_proto::dnssec::{Algorithm, DigestType, PublicKey, PublicKeyBuf};
 use trust_dns_proto::rr::Name;
 
-use crate::support;
 use crate::support::running::skip;
+use crate::support::{self, ldns_keys};
 
 /// What a zone below `test.` holds. Its child zones are served beside it: `secure`
 /// is signed with keys of its own, `insecure` is not signed.
@@ -168,15 +168,15 @@ fn ldns(folder: &Path, apex: &str, denial: Denial, keys: &Keys) -> Option<PathBu
         Denial::OptOut => vec!["-n", "-p", "-t", "0"],
     };
     arguments.extend(["-f", "signed", "zone"]);
-    let mut files = Vec::new();
-    for (role, algorithm) in keys.keys {
+    let make = |(role, algorithm): &(Role, Algorithm)| {
         let mut arguments = vec!["-a", algorithm.as_str(), "-b", "2048"];
         if *role != Role::Records {
             arguments.push("-k");
         }
         arguments.push(apex);
-        files.push(succeed(folder, "ldns-keygen", &arguments)?);
-    }
+        succeed(folder, "ldns-keygen", &arguments)
+    };
+    let files = ldns_keys(|| keys.keys.iter().map(make).collect())?;
     arguments.extend(files.iter().map(String::as_str));
     succeed(folder, "ldns-signzone", &arguments)?;
     Some(folder.join("signed"))
@@ -215,6 +215,7 @@ fn knot(folder: &Path, apex: &str, denial: Denial, keys: &Keys) -> Option<PathBu
     let configuration = format!(
         "server:\n  rundir: {here}\ndatabase:\n  storage: {here}\npolicy:\n  - id: p\n    \
         manual: on\n    single-type-signing: {}\n    nsec3: {nsec3}\n    nsec3-iterations: 0\n    \
+        nsec3-salt-length: 0\n    \
         nsec3-opt-out: {}\nzone:\n  - domain: {apex}\n    file: {here}/zone\n    \
         dnssec-signing: on\n    dnssec-policy: p\n",
         switch(both),
@@ -311,8 +312,7 @@ impl Keys {
 
 impl Signer {
     /// Signs a zone so that each set has as many signatures as there are keys for it.
-    /// Of some 500 zones `ldns-signzone` gave one a signature more, and it was not found
-    /// out why; then other keys are made.
+    /// Where a signer took a key for another, other keys are made.
     fn sign_as_wanted(
         &self,
         folder: &Path,

@@ -24,7 +24,7 @@ use super::lifetime::{
 use super::support::query;
 use super::support::running::{PROGRAM, Running};
 use super::wire::{ENDS, SECOND_ENDS, SECOND_SERVER, SERVER, Wire};
-use super::{PATIENCE, client, config, demo, receive, wire};
+use super::{PATIENCE, client, config, demo, wire};
 
 /// Where the control socket is. The folder is root's alone.
 pub struct Folder {
@@ -47,15 +47,21 @@ impl Folder {
 }
 
 /// Asks one question after another until it is told to stop, and returns how many
-/// had an answer. Each has to.
+/// had an answer. Each has to; but a veth may lose what just comes into its ring when
+/// a program is taken off (`veth_napi_del` in `drivers/net/veth.c`), one in some hundred
+/// times under many more than here.
 fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
     let socket = client(server_address(address));
-    let mut answered = 0;
+    socket.set_read_timeout(Some(PATIENCE / 2)).unwrap();
+    let (mut answered, mut lost) = (0, 0);
     while !stop.load(Ordering::Relaxed) {
         socket.send(&query("www.example.com", 1)).unwrap();
-        receive(&socket);
-        answered += 1;
+        match socket.recv(&mut [0; 2000]) {
+            Ok(_) => answered += 1,
+            Err(_) => lost += 1,
+        }
     }
+    assert!(lost <= 1, "{lost} of {answered} lost");
     answered
 }
 
@@ -280,13 +286,20 @@ fn is_stopped(process: u32) -> bool {
 
 /// The program as a user who has what is needed and may lock so much memory, started by
 /// another command. Nobody else's frames count with those of this user.
-fn limited(wire: &Wire, folder: &Folder, kib: u32, by: &[&str], more: &[&str]) -> Command {
+fn limited(
+    wire: &Wire,
+    folder: &Folder,
+    (user, kib): (u32, u32),
+    by: &[&str],
+    more: &[&str],
+) -> Command {
     let path = std::path::Path::new(&folder.control).parent().unwrap();
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o777)).unwrap();
     let capabilities = "+net_raw,+net_admin,+bpf";
     let inherited = format!("--inh-caps={capabilities}");
     let ambient = format!("--ambient-caps={capabilities}");
-    let user = ["--reuid=65533", "--regid=65533", "--clear-groups"];
+    let [reuid, regid] = ["reuid", "regid"].map(|id| format!("--{id}={user}"));
+    let user = [reuid.as_str(), &regid, "--clear-groups"];
     let limit = format!("--memlock={}", kib * 1024);
     let starter = [
         &["prlimit", &limit, "setpriv"],
@@ -318,18 +331,18 @@ fn a_takeover_waits_for_memory_that_may_be_locked() {
     let folder = Folder::new();
     let two = ["--workers", "2"];
     let three = ["--workers", "2", "--takeover"];
-    let first = Running::spawn(&mut limited(&wire, &folder, 8192, &[], &two));
-    let mut second = Running::spawn(&mut limited(&wire, &folder, 8192, &[], &three));
+    let first = Running::spawn(&mut limited(&wire, &folder, (65533, 8192), &[], &two));
+    let mut second = Running::spawn(&mut limited(&wire, &folder, (65533, 8192), &[], &three));
     assert_eq!(first.end().0, Some(0));
     ask(&wire);
-    let said = said_by(limited(&wire, &folder, 8191, &[], &three));
+    let said = said_by(limited(&wire, &folder, (65533, 8191), &[], &three));
     assert!(said.contains(NO_MEMORY), "{said}");
     assert!(has_program(&wire));
     // Of workers that it does not know of before it has the sockets, it has to ask; a
     // manager's sockets are as many.
     let script = "exec 3<&0 4<&0; export LISTEN_PID=$$; exec \"$0\" \"$@\"";
     let one = ["--workers", "1", "--takeover"];
-    let mut handed = limited(&wire, &folder, 8191, &["sh", "-c", script], &one);
+    let mut handed = limited(&wire, &folder, (65533, 8191), &["sh", "-c", script], &one);
     let socket = wire.at_server(|| UdpSocket::bind((SERVER[0], 0))).unwrap();
     handed
         .envs([("LISTEN_FDS", "2"), ("LISTEN_FDNAMES", "dns:dns")])
@@ -341,7 +354,7 @@ fn a_takeover_waits_for_memory_that_may_be_locked() {
     assert_eq!(until.matches("another process takes").count(), 1, "{until}");
     ask(&wire);
     assert_eq!(received_at_end(second), 4);
-    let said = said_by(limited(&wire, &folder, 8191, &[], &two));
+    let said = said_by(limited(&wire, &folder, (65533, 8191), &[], &two));
     assert!(said.contains(NO_MEMORY), "{said}");
 }
 
@@ -398,14 +411,14 @@ fn a_takeover_that_cannot_add_sockets_leaves_the_queues() {
     let folder = Folder::new();
     let one = ["--workers", "1"];
     let two = ["--workers", "2", "--takeover"];
-    let mut first = Running::spawn(&mut limited(&wire, &folder, 8192, &[], &one));
+    let mut first = Running::spawn(&mut limited(&wire, &folder, (65532, 8192), &[], &one));
     let arguments = [&folder.options()[..], &two, &["--xdp", ENDS[0]]].concat();
     let said = said_by(command_by(&wire, &[], &arguments));
-    assert!(said.contains("another user (uid 65533)"), "{said}");
+    assert!(said.contains("another user (uid 65532)"), "{said}");
     first.until("the other process did not get ready; this one goes on as before");
     let raise = "sysctl -qw net.ipv4.ip_unprivileged_port_start=6000";
     super::wire::ip(&format!("netns exec {} {raise}", wire.server));
-    let said = said_by(limited(&wire, &folder, 8192, &[], &two));
+    let said = said_by(limited(&wire, &folder, (65532, 8192), &[], &two));
     assert!(said.contains("no permission for port 5300"), "{said}");
     first.until("the other process did not get ready; this one goes on as before");
     assert!(has_program(&wire));
