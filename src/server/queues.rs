@@ -16,7 +16,7 @@ use super::order::Order;
 use super::ports::AnyPort;
 use super::{Server, StartError, bound, drain};
 use crate::sys::xdp::{
-    Interface, Locked, Options, Passed, Prepared, Queue, QueuePort, QueueTotals,
+    AddressWatch, Interface, Locked, Options, Passed, Prepared, Queue, QueuePort, QueueTotals,
 };
 
 /// How long a queue may stay busy that somebody has left just now, as a server that was
@@ -40,6 +40,8 @@ pub struct Queues {
     ended: Vec<InterfaceTotals>,
     /// Disconnected when every worker has left its queues.
     left: Receiver<Infallible>,
+    /// Tells of addresses that come and go, where that is to be had.
+    addresses: Option<AddressWatch>,
 }
 
 impl Default for Queues {
@@ -48,6 +50,7 @@ impl Default for Queues {
             open: Vec::new(),
             ended: Vec::new(),
             left: crossbeam_channel::never(),
+            addresses: None,
         }
     }
 }
@@ -136,6 +139,7 @@ pub fn open(
         .iter()
         .map(|interface| Interface::prepare(interface, served, &options))
         .collect::<Result<Vec<Prepared>, _>>()?;
+    let order: Vec<String> = prepared.iter().map(|one| one.name().to_owned()).collect();
     if !prepared.iter().all(Prepared::has_memory) {
         // Then the limit counts; others may take a part of it, which will be free.
         let locked = prepared.iter().map(Prepared::locked).cloned();
@@ -161,7 +165,7 @@ pub fn open(
             opened.push(one.open(PATIENCE_AFTER_ANOTHER)?);
         }
     }
-    let place = |(one, _): &(Interface, _)| interfaces.iter().position(|name| *name == one.name);
+    let place = |(one, _): &(Interface, _)| order.iter().position(|name| *name == one.name);
     opened.sort_by_key(place);
     // Nothing is taken from the sockets before all is there.
     for (interface, ports) in &opened {
@@ -186,6 +190,9 @@ impl Queues {
         let (hold, left) = crossbeam_channel::bounded(0);
         let mut queues = Queues {
             left,
+            addresses: (!opened.is_empty())
+                .then(|| AddressWatch::new().ok())
+                .flatten(),
             ..Queues::default()
         };
         for (interface, ports) in opened {
@@ -224,12 +231,24 @@ impl Queues {
     /// now; returns what there is to say, a sentence for each.
     pub fn follow(&mut self) -> Vec<String> {
         let mut said = self.follow_names();
+        if let Some(now) = self.addresses.as_mut().and_then(AddressWatch::look) {
+            self.open.iter().for_each(|one| one.follow_addresses(&now));
+        }
         for one in &mut self.open {
             if one.has_gone() {
                 said.push(format!(
-                    "{} was removed while it was read past the sockets; this server goes on over \
-                        the sockets, also where an interface of this name comes back, until it is \
-                        started anew or taken over from",
+                    "{} was removed while it was read past the sockets, or has gone to another \
+                        network namespace; this server goes on over the sockets, also where an \
+                        interface of this name comes back, until it is started anew or taken over \
+                        from",
+                    one.name
+                ));
+                continue;
+            }
+            if one.has_moved() {
+                said.push(format!(
+                    "{} has another MAC address by now; its datagrams go over the sockets until \
+                        this server is started anew or taken over from",
                     one.name
                 ));
                 continue;
@@ -430,6 +449,13 @@ fn told(interface: &Interface, workers: usize) -> String {
         if let Some(command) = command(workers) {
             sentence += &format!(" (`{command}` makes more where the card has them)");
         }
+    }
+    if interface.left_out > 0 {
+        sentence += &format!(
+            "; {} of the addresses and ports that are served there are more than the program \
+                takes, and go over the sockets",
+            interface.left_out
+        );
     }
     if interface.waited > LONG {
         let seconds = interface.waited.as_secs_f64();

@@ -54,6 +54,16 @@ pub fn number(interface: &str) -> io::Result<u32> {
     }
 }
 
+/// The name by which the kernel tells of an interface, which may have others beside
+/// (`altname` of ip-link(8)).
+///
+/// # Errors
+///
+/// No such interface, or a name that none can have.
+pub fn main_name(interface: &str) -> io::Result<String> {
+    Ethtool::new(interface)?.name_of(number(interface)?)
+}
+
 /// A queue for each flow that the card tells apart, or for several.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Channels {

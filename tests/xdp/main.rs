@@ -2,6 +2,7 @@
 //! for the program, hostile frames, and what is left behind. Only root can make such
 //! a wire; others see that these tests were left out.
 
+mod changes;
 mod counters;
 mod faults;
 mod handover;

@@ -3,6 +3,7 @@
 use clap::ValueEnum;
 
 use crate::server::Xdp;
+use crate::sys::ethtool;
 use crate::sys::xdp::Mode;
 
 #[derive(Debug, clap::Args)]
@@ -30,8 +31,10 @@ impl XdpOptions {
     pub fn xdp(&self) -> Option<Xdp> {
         let mut interfaces: Vec<String> = Vec::new();
         for interface in &self.xdp {
-            if !interfaces.contains(interface) {
-                interfaces.push(interface.clone());
+            // One that is not there is told of when it is opened.
+            let name = ethtool::main_name(interface).unwrap_or_else(|_| interface.clone());
+            if !interfaces.contains(&name) {
+                interfaces.push(name);
             }
         }
         (!interfaces.is_empty()).then_some(Xdp {

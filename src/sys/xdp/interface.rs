@@ -38,31 +38,32 @@ impl Facts {
             error,
         };
         let index = ethtool::number(name).map_err(|_| XdpError::NoInterface(name.into()))?;
+        let name = &ethtool::main_name(name).map_err(failed)?;
         let ethtool = Ethtool::new(name).map_err(failed)?;
         if ethtool.is_loopback().map_err(failed)? {
-            return Err(XdpError::Loopback(name.into()));
+            return Err(XdpError::Loopback(name.clone()));
         }
         if !ethtool.is_ethernet().map_err(failed)? {
-            return Err(XdpError::NotEthernet(name.into()));
+            return Err(XdpError::NotEthernet(name.clone()));
         }
         // Where it is not told, it is assumed.
         if ethtool.strips_vlan_tags().unwrap_or(true)
             && let Some(vlan) = vlan_on(Path::new(VLANS), name)
         {
             return Err(XdpError::HiddenTags {
-                interface: name.into(),
+                interface: name.clone(),
                 vlan,
             });
         }
         let mtu = ethtool.mtu().map_err(failed)?;
         if mtu < MIN_MTU {
-            return Err(XdpError::SmallMtu(name.into(), mtu));
+            return Err(XdpError::SmallMtu(name.clone(), mtu));
         }
         let channels = ethtool.channels().ok();
         let station = ethtool.station().map_err(failed)?;
         Ok(Facts {
             ethtool,
-            name: name.into(),
+            name: name.clone(),
             index,
             mtu,
             station,
@@ -106,8 +107,8 @@ pub(super) struct Address {
     pub interface: String,
     pub is_loopback: bool,
     pub address: IpAddr,
-    /// The address of all hosts of its network.
-    pub broadcast: Option<Ipv4Addr>,
+    /// The addresses of all hosts of its network: by its mask, and as it was set.
+    pub broadcast: [Option<Ipv4Addr>; 2],
 }
 
 /// All addresses of the machine, of the network namespace of whoever asks.
@@ -134,18 +135,25 @@ fn address_of(entry: &libc::ifaddrs) -> Option<Address> {
     let flags = entry.ifa_flags;
     let address = ip(entry.ifa_addr)?;
     let has_broadcast = flags & libc::IFF_BROADCAST as u32 != 0;
-    let mask = has_broadcast.then(|| ip(entry.ifa_netmask)).flatten();
+    let when = |pointer| has_broadcast.then(|| ip(pointer)).flatten();
+    let by_mask = match (address, when(entry.ifa_netmask)) {
+        // A network of one or two hosts has none (RFC 3021).
+        (IpAddr::V4(address), Some(IpAddr::V4(mask))) if mask.to_bits() | 1 != u32::MAX => {
+            Some(address | !mask)
+        }
+        _ => None,
+    };
+    let as_set = match when(entry.ifa_ifu) {
+        Some(IpAddr::V4(broadcast)) if !broadcast.is_unspecified() => Some(broadcast),
+        _ => None,
+    };
+    // An address with a label has that for its interface's name (`eth0:1`).
+    let interface = name.to_string_lossy().split(':').next()?.to_owned();
     Some(Address {
-        interface: name.to_string_lossy().into_owned(),
+        interface,
         is_loopback: flags & libc::IFF_LOOPBACK as u32 != 0,
         address,
-        broadcast: match (address, mask) {
-            // A network of one or two hosts has none (RFC 3021).
-            (IpAddr::V4(address), Some(IpAddr::V4(mask))) if mask.to_bits() | 1 != u32::MAX => {
-                Some(address | !mask)
-            }
-            _ => None,
-        },
+        broadcast: [by_mask, as_set],
     })
 }
 

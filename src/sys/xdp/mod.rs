@@ -10,6 +10,7 @@
 //! - `port.rs`: all of it as a port.
 //! - `source.rs`: what measurements need beside.
 //! - `interface.rs`: which interfaces this is possible on.
+//! - `addresses.rs`: which addresses are still the machine's.
 //! - `opening.rs`: how one is opened, step by step.
 //! - `locked.rs`: whether there is memory for it.
 //!
@@ -17,6 +18,7 @@
 //! interface, whatever the routes say. That is right where the route back is the
 //! way there, as with one router or one network.
 
+mod addresses;
 mod assembler;
 mod bpf;
 mod filter;
@@ -33,6 +35,7 @@ pub mod source;
 use std::fs;
 use std::io;
 
+pub use addresses::AddressWatch;
 pub use locked::Locked;
 pub use opening::{Interface, Prepared};
 pub use port::QueuePort;

@@ -4,6 +4,7 @@
 //! queues are bound; and only when all of that is there, for every interface, are
 //! datagrams taken.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
@@ -11,11 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
+use super::addresses::Strangers;
 use super::bpf::Program;
 use super::filter::{Filter, MAX_SERVED};
 use super::interface::{self, Facts, MIN_MTU};
 use super::locked::Locked;
-use super::port::{self, Common, FRAMES, QueuePort, Strangers, frame_size};
+use super::port::{self, Common, FRAMES, QueuePort, frame_size};
 use super::program::{self, KEY, Passed};
 use super::queue::{self, Queue};
 use super::{GENERIC_FLAG, Mode, NATIVE_FLAG, Options, XdpError};
@@ -44,6 +46,10 @@ pub struct Interface {
     is_gone: bool,
     /// Whether its MTU leaves replies no room for now.
     is_closed: bool,
+    /// Its own address on the link when it was opened.
+    station: [u8; 6],
+    /// Addresses and ports that are served there and are too many to be taken.
+    pub left_out: usize,
 }
 
 impl Interface {
@@ -78,10 +84,12 @@ impl Interface {
         let facts = Facts::of(name)?;
         let failed = |what| move |error| XdpError::new(name, what, error);
         let addresses = interface::addresses().map_err(failed("list addresses"))?;
-        let keys = keys(&facts.name, served, &addresses);
+        let mut keys = keys(&facts.name, served, &addresses);
         if keys.is_empty() {
-            return Err(XdpError::NothingServed(name.into()));
+            return Err(XdpError::NothingServed(facts.name));
         }
+        let left_out = keys.len().saturating_sub(MAX_SERVED as usize);
+        keys.truncate(MAX_SERVED as usize);
         let filter = filter(&facts, &keys, options).map_err(failed("load the program"))?;
         let locked = locked(&facts, options);
         let common = Arc::new(Common {
@@ -96,6 +104,7 @@ impl Interface {
             common,
             mode: options.mode,
             locked,
+            left_out,
             facts,
             filter,
         })
@@ -118,8 +127,8 @@ impl Interface {
         self.filter.passed()
     }
 
-    /// Has all datagrams go over the sockets from now on; those that lie in queues
-    /// can still be taken.
+    /// Has all datagrams go over the sockets from now on, for good, since to attach the
+    /// program once more takes privileges; those that lie in queues can still be taken.
     pub fn detach(&mut self) {
         self.link = None;
     }
@@ -154,7 +163,7 @@ impl Interface {
     pub fn follow_mtu(&mut self) -> Result<Option<usize>, XdpError> {
         // An interface that is gone sends nothing, however long; one that has its name by
         // now is another one.
-        if self.is_gone {
+        if self.is_gone || self.link.is_none() {
             return Ok(None);
         }
         let Ok(mtu) = self.ethtool.mtu() else {
@@ -177,6 +186,26 @@ impl Interface {
         }
     }
 
+    /// Takes nothing any more where the interface has become another station; true if
+    /// that is so now. What comes in is for the new one, and the program, which cannot
+    /// be exchanged without privileges, knows the old one.
+    pub fn has_moved(&mut self) -> bool {
+        if self.is_gone || self.link.is_none() {
+            return false;
+        }
+        let has_moved = self.ethtool.station().is_ok_and(|now| now != self.station);
+        if has_moved {
+            self.detach();
+        }
+        has_moved
+    }
+
+    /// Goes by the addresses that the machine has now: requests to one of the start that
+    /// it has lost are not answered, and those from it are a client's.
+    pub fn follow_addresses(&self, now: &BTreeSet<IpAddr>) {
+        self.common.strangers.follow(now);
+    }
+
     /// True once it has gone, and been removed from the system: nothing comes in any
     /// more, nor does anything if there is one of this name again.
     pub fn is_gone(&self) -> bool {
@@ -184,9 +213,13 @@ impl Interface {
     }
 
     /// Asks the kernel whether the interface is still there; true if it has gone since
-    /// this was asked before.
+    /// this was asked before. To go to another network namespace is that too: the queues
+    /// are closed then, but the program would stay where it is, and take for nobody.
     pub fn has_gone(&mut self) -> bool {
         let has_gone = self.queues.iter().any(|queue| queue.has_gone());
+        if has_gone {
+            self.detach();
+        }
         let is_news = has_gone && !self.is_gone;
         self.is_gone |= has_gone;
         is_news
@@ -201,6 +234,7 @@ pub struct Prepared {
     common: Arc<Common>,
     mode: Mode,
     locked: Locked,
+    left_out: usize,
 }
 
 impl Prepared {
@@ -256,6 +290,8 @@ impl Prepared {
             common: self.common,
             is_gone: false,
             is_closed: false,
+            station: facts.station,
+            left_out: self.left_out,
         };
         Ok((interface, ports))
     }
@@ -287,12 +323,13 @@ fn filter(facts: &Facts, keys: &[[u8; KEY]], options: &Options) -> io::Result<Fi
     Filter::new(keys, facts.station, options.readers, longest)
 }
 
-/// What of `served` can come in on the interface, as keys of the program's map.
+/// What of `served` can come in on the interface, as keys of the program's map, those
+/// of its own addresses first.
 fn keys(name: &str, served: &[SocketAddr], all: &[interface::Address]) -> Vec<[u8; KEY]> {
-    let comes_in = |one: &&interface::Address| one.interface == name || one.is_loopback;
-    let addresses: Vec<IpAddr> = all
-        .iter()
-        .filter(comes_in)
+    let own = all.iter().filter(|one| one.interface == name);
+    let loopback = all.iter().filter(|one| one.is_loopback);
+    let addresses: Vec<IpAddr> = own
+        .chain(loopback)
         .map(|one| one.address)
         .filter(|address| !address.is_loopback())
         .collect();
@@ -305,14 +342,13 @@ fn keys(name: &str, served: &[SocketAddr], all: &[interface::Address]) -> Vec<[u
         let there = addresses.iter().filter(is_served);
         keys.extend(there.map(|address| program::key((*address, served.port()).into())));
     }
-    keys.truncate(MAX_SERVED as usize);
     keys
 }
 
 fn strangers(all: &[interface::Address]) -> Strangers {
-    let own = all.iter().map(|one| one.address);
-    let broadcast = all.iter().filter_map(|one| one.broadcast.map(IpAddr::from));
-    Strangers::new(own.chain(broadcast).collect())
+    let broadcast = all.iter().flat_map(|one| one.broadcast);
+    let broadcast = broadcast.flatten().map(IpAddr::from);
+    Strangers::new(all.iter().map(|one| one.address).collect(), broadcast)
 }
 
 /// Attaches the program, and says whether that was in the driver.

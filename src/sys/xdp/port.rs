@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
+use super::addresses::Strangers;
 use super::frame::{self, Headers, IPV6_HEADERS};
 use super::memory::Frames;
 use super::queue::{self, Queue, Rings};
@@ -50,21 +51,6 @@ pub(super) struct Common {
     /// read by each worker once a batch; `Relaxed`, since a batch that is too long is
     /// lost whether it was made before the change or just after.
     pub mtu: AtomicUsize,
-}
-
-/// Addresses that no request comes from: our own, and those that are everybody's.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Strangers(Vec<IpAddr>);
-
-impl Strangers {
-    pub fn new(mut addresses: Vec<IpAddr>) -> Strangers {
-        addresses.sort_unstable();
-        Strangers(addresses)
-    }
-
-    fn contain(&self, address: IpAddr) -> bool {
-        self.0.binary_search(&address).is_ok()
-    }
 }
 
 /// A queue with its frames and the batch that is under way.
@@ -233,7 +219,10 @@ impl QueuePort {
         if let Some(headers) = Headers::new(&octets[..payload.start]) {
             slot.headers = payload.start;
             slot.end = payload.end;
-            slot.is_from_stranger = self.common.strangers.contain(headers.peer(0).ip());
+            // Nor is it for us where it went to an address that is not ours any more.
+            let strangers = &self.common.strangers;
+            slot.is_from_stranger = strangers.contain(headers.peer(0).ip())
+                || strangers.have_lost(headers.local().ip());
             slot.reply = (slot.frame + slot.end).next_multiple_of(LINE);
         }
         slot

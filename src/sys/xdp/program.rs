@@ -238,8 +238,9 @@ fn lengths(a: &mut Assembler, longest: u16) {
     a.load(Double, R2, R10, LENGTH_AT);
     a.compute(Subtract, R2, Number(14));
     a.jump_if(R1, Greater, Register(R2), PASS_ON);
+    // With what may be behind the datagram: it has to have room, too.
     reason(a, Passed::TooLong);
-    a.jump_if(R1, Greater, Number(longest.into()), PASS_ON);
+    a.jump_if(R2, Greater, Number(longest.into()), PASS_ON);
 }
 
 fn ipv6(a: &mut Assembler, longest: u16) {

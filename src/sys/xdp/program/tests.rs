@@ -283,6 +283,11 @@ fn checksums_and_lengths() {
         let whole = frame(ipv4, 30);
         let filled = [&whole[..], &[0; 7]].concat();
         assert_eq!(bench.run(&filled), Some(Passed::NoReader));
+        // With more than that, the frame has no room for it.
+        let filled = |length| [&whole[..], &vec![0; length - whole.len()]].concat();
+        let most = 14 + usize::from(LONGEST);
+        assert_eq!(bench.run(&filled(most)), Some(Passed::NoReader));
+        assert_eq!(bench.run(&filled(most + 1)), Some(Passed::TooLong));
         for length in 14..whole.len() {
             assert_ne!(
                 bench.run(&whole[..length]),
