@@ -17,7 +17,7 @@ use crate::answer::Settings;
 use crate::sys::limits;
 use crate::wire::Name;
 use crate::zone::Zones;
-use crate::zone::collection::{Change, ChangeKind, Collection, Entry, Report};
+use crate::zone::collection::{Change, ChangeKind, Collection, Entry, KeyChange, Report};
 use crate::zone::told::Told;
 
 /// Zones of which each has a line of its own in the log; more are summed up.
@@ -234,6 +234,7 @@ impl Said {
                 false => &mut self.problems,
             };
             told_of.push(sentence(change));
+            self.problems.extend(unlike_its_parent(change));
             let line = |text: &str| {
                 self.faults.push(text.to_owned());
                 Ok::<_, std::convert::Infallible>(())
@@ -301,6 +302,25 @@ impl std::fmt::Display for Said {
     }
 }
 
+/// What is to be feared where a parent tells of the keys that a zone had (RFC 4035 §5.2).
+fn unlike_its_parent(change: &Change) -> Option<String> {
+    let ChangeKind::Loaded { keys, .. } = change.kind else {
+        return None;
+    };
+    let apex = change.apex?;
+    match keys {
+        KeyChange::Kept => None,
+        KeyChange::Replaced => Some(format!(
+            "zone {apex}: none of its keys (DNSKEY) is one that it had; resolvers refuse it as long \
+            as its parent, or a cache, tells of those"
+        )),
+        KeyChange::Lost => Some(format!(
+            "zone {apex}: it was signed and is not any more; resolvers refuse it as long as its \
+            parent has a DS, or a cache"
+        )),
+    }
+}
+
 /// What has become of a file, for people.
 pub fn sentence(change: &Change) -> String {
     let name = match &change.apex {
@@ -309,7 +329,7 @@ pub fn sentence(change: &Change) -> String {
     };
     let path = change.path.display();
     match &change.kind {
-        ChangeKind::Loaded { serial, before } => match before {
+        ChangeKind::Loaded { serial, before, .. } => match before {
             Some(before) if change.goes_back() => format!(
                 "{name} ({path}): serial {serial} comes before {before}, which was served until now; secondaries take the old one for newer"
             ),

@@ -14,10 +14,11 @@ use super::load::{LoadError, Loaded, Source};
 use super::lookup::Zone;
 use super::records::Severity;
 use super::sources::{self, FileNames, Found};
+use super::store::RECORD_HEAD;
 use super::text::Stamp;
 use super::text::fault::Fault;
 use super::zones::Zones;
-use crate::wire::Name;
+use crate::wire::{Name, RrType};
 
 /// A file must have been left alone for so long before what was read of it is
 /// taken for all of it. Longer than a tick of the clock that the kernel stamps
@@ -78,6 +79,43 @@ pub struct Change {
     pub faults: Vec<Fault>,
 }
 
+/// What has become of a zone's keys (DNSKEY) between two versions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyChange {
+    /// One at least is still there, or there was none.
+    Kept,
+    /// There were some, and there are others now.
+    Replaced,
+    /// There were some.
+    Lost,
+}
+
+impl KeyChange {
+    fn between(before: &Zone, after: &Zone) -> KeyChange {
+        let (before, after) = (keys(before), keys(after));
+        match before.iter().any(|key| after.contains(key)) {
+            true => KeyChange::Kept,
+            false if before.is_empty() => KeyChange::Kept,
+            false if after.is_empty() => KeyChange::Lost,
+            false => KeyChange::Replaced,
+        }
+    }
+}
+
+/// The data of a zone's DNSKEY records.
+fn keys(zone: &Zone) -> Vec<&[u8]> {
+    let set = zone.find_set(zone.lookup_name(), RrType::DNSKEY);
+    let mut rest = set.map_or(&[][..], |set| set.open().answer);
+    let keys = std::iter::from_fn(|| {
+        let (head, behind) = rest.split_at_checked(RECORD_HEAD)?;
+        let length = u16::from_be_bytes(*head.last_chunk()?);
+        let key;
+        (key, rest) = behind.split_at_checked(length.into())?;
+        Some(key)
+    });
+    keys.collect()
+}
+
 /// What has become of a file.
 #[derive(Debug, PartialEq, Eq)]
 pub enum ChangeKind {
@@ -87,6 +125,8 @@ pub enum ChangeKind {
         serial: u32,
         /// The serial that was served until now.
         before: Option<u32>,
+        /// What has become of its keys.
+        keys: KeyChange,
     },
     /// It cannot be served.
     Failed {
@@ -142,6 +182,7 @@ impl Change {
             ChangeKind::Loaded {
                 serial,
                 before: Some(before),
+                ..
             } => serial != before && serial.wrapping_sub(before) >= 1 << 31,
             _ => false,
         }
@@ -408,11 +449,17 @@ impl Entry {
                 let serial = zone.summary().serial;
                 let same = |before: &&Arc<Zone>| before.apex() == zone.apex();
                 let before = self.zone.as_ref().filter(same);
+                let keys =
+                    before.map_or(KeyChange::Kept, |before| KeyChange::between(before, &zone));
                 let before = before.map(|zone| zone.summary().serial);
                 self.zone = Some(zone);
                 self.read = Some((SystemTime::now(), start.elapsed()));
                 self.error = None;
-                ChangeKind::Loaded { serial, before }
+                ChangeKind::Loaded {
+                    serial,
+                    before,
+                    keys,
+                }
             }
             Err(reason) => {
                 // Its name may have gone to somebody else meanwhile.

@@ -30,7 +30,8 @@ pub struct Verified {
     pub wrong: usize,
     /// Signatures by keys that the zone does not have.
     pub keyless: usize,
-    /// Signatures that cannot be verified here, by what they are.
+    /// Signatures that cannot be verified here, by what they are; of each kind there is a
+    /// warning.
     pub unverified: BTreeMap<String, usize>,
     /// Keys by which something is signed.
     pub keys: usize,
@@ -72,12 +73,14 @@ pub fn verify(sorted: &mut Sorted, scrutiny: Scrutiny) -> Verified {
             .collect()
     });
     let mut verified = Verified::default();
-    let mut used = BTreeSet::new();
+    let (mut used, mut first) = (BTreeSet::new(), BTreeMap::new());
     for found in found {
         verified.right += found.right;
         verified.wrong += found.wrong.len();
         verified.keyless += found.keyless;
-        for (what, count) in found.unverified {
+        for (what, (from, count)) in found.unverified {
+            let known = first.entry(what.clone()).or_insert(from);
+            *known = from.min(*known);
             *verified.unverified.entry(what).or_default() += count;
         }
         used.extend(found.used);
@@ -93,6 +96,13 @@ pub fn verify(sorted: &mut Sorted, scrutiny: Scrutiny) -> Verified {
             }
         }
     }
+    for (what, from) in first {
+        let sentence = format!(
+            "a signature that is not verified here: {what}; {} in all",
+            verified.unverified[&what]
+        );
+        sorted.records.faults.warning(from, sentence);
+    }
     verified.keys = used.len();
     verified.took = start.elapsed();
     verified
@@ -104,7 +114,8 @@ struct Found {
     right: usize,
     wrong: Vec<Wrong>,
     keyless: usize,
-    unverified: BTreeMap<String, usize>,
+    /// With the first of each kind.
+    unverified: BTreeMap<String, (Provenance, usize)>,
     /// The places of keys that have signed something.
     used: BTreeSet<usize>,
 }
@@ -160,7 +171,7 @@ impl<'d> Verifier<'d> {
                 let Some(signature) = Signature::read(sorted.records.rdata(record)) else {
                     continue;
                 };
-                match self.signature(id, &signature) {
+                match self.signature(id, &signature, record.from) {
                     Verdict::Right if is_good(&signature, labels, self.now) => {
                         done.add(self.keys.maker(&signature));
                     }
@@ -190,7 +201,7 @@ impl<'d> Verifier<'d> {
     }
 
     /// Verifies one signature, and counts it unless it is wrong.
-    fn signature(&mut self, id: NameId, signature: &Signature) -> Verdict {
+    fn signature(&mut self, id: NameId, signature: &Signature, from: Provenance) -> Verdict {
         let keys = self.keys;
         if [By::Foreign, By::Nobody].contains(&keys.maker(signature)) {
             self.found.keyless += 1;
@@ -199,7 +210,7 @@ impl<'d> Verifier<'d> {
         let Some(kind) = Kind::of(signature.algorithm) else {
             let number = signature.algorithm;
             let what = format!("algorithm {number} ({})", algorithm_name(number));
-            return self.unverified(what);
+            return self.unverified(what, from);
         };
         if !self.sign(id, signature) {
             return Verdict::Wrong(Why::Labels);
@@ -212,7 +223,7 @@ impl<'d> Verifier<'d> {
                     self.found.used.insert(at);
                     return Verdict::Right;
                 }
-                Err(Why::RsaBits) => return self.unverified(RSA_BITS.into()),
+                Err(Why::RsaBits) => return self.unverified(RSA_BITS.into(), from),
                 // Another key of this tag may have made it.
                 Err(why) => verdict = Verdict::Wrong(why),
             }
@@ -220,8 +231,9 @@ impl<'d> Verifier<'d> {
         verdict
     }
 
-    fn unverified(&mut self, what: String) -> Verdict {
-        *self.found.unverified.entry(what).or_default() += 1;
+    fn unverified(&mut self, what: String, from: Provenance) -> Verdict {
+        let (_, count) = self.found.unverified.entry(what).or_insert((from, 0));
+        *count += 1;
         Verdict::None
     }
 

@@ -99,6 +99,37 @@ fn what_cannot_be_read_any_more_is_served_still() {
     assert_eq!(ask(&client, "a.test."), Ok(2));
 }
 
+/// RFC 4035 §5.2: resolvers know the keys from the parent, and keep them for a time.
+#[test]
+fn keys_that_are_gone_are_warned_about() {
+    let folder = Folder::new();
+    let write = |serial: u32, keys: &[&str]| {
+        let keys = keys.iter().map(|key| format!("@ DNSKEY 257 3 13 {key}\n"));
+        let text = zone("a.test.", serial, 1) + &keys.collect::<String>();
+        fs::write(folder.path("a.test.zone"), text).unwrap();
+    };
+    write(1, &["AQID"]);
+    let mut running = serve(folder.0.path(), &[]);
+    for (number, (keys, told)) in (2..).zip([
+        (&["AQID", "AQIE"][..], None),
+        (&["AQIE"], None),
+        (
+            &["AQIF"],
+            Some("none of its keys (DNSKEY) is one that it had"),
+        ),
+        (&[], Some("it was signed and is not any more")),
+        (&["AQIF"], None),
+    ]) {
+        write(number, keys);
+        let said = hang_up(&mut running);
+        assert!(said.contains(&format!("serial {number} after")), "{said}");
+        let warnings = said.lines().filter(|line| line.contains("zone a.test.: "));
+        let warnings: Vec<&str> = warnings.collect();
+        assert_eq!(warnings.len(), usize::from(told.is_some()), "{said}");
+        assert!(told.is_none_or(|told| warnings[0].contains(told)), "{said}");
+    }
+}
+
 #[test]
 fn a_serial_that_goes_back_is_warned_about() {
     let folder = Folder::new();

@@ -65,6 +65,15 @@ fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
     answered
 }
 
+/// Sets what it holds when it is dropped.
+struct End<'a>(&'a AtomicBool);
+
+impl Drop for End<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
+
 /// Does something while clients ask, every one of whom gets every answer. Returns what
 /// comes of it, and how many there were.
 fn while_clients_ask<T>(wire: &Wire, work: impl FnOnce() -> T) -> (T, u64) {
@@ -73,8 +82,10 @@ fn while_clients_ask<T>(wire: &Wire, work: impl FnOnce() -> T) -> (T, u64) {
         let clients: Vec<_> = SERVER
             .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
             .into();
+        // Also where it fails, or they would ask for ever.
+        let end = End(stop);
         let done = work();
-        stop.store(true, Ordering::Relaxed);
+        drop(end);
         let answered = clients.into_iter().map(|one| one.join().unwrap()).sum();
         assert!(answered > 0);
         (done, answered)

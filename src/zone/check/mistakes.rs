@@ -49,9 +49,13 @@ impl Checker<'_> {
             RrType::CNAME => self.alias(faults, set),
             RrType::DNAME => self.redirection(faults, id, set),
             RrType::DS if id == self.sorted.apex => self.ds_at_apex(faults, set),
-            RrType::DS => self.ds_elsewhere(faults, id, set),
+            RrType::DS => {
+                self.ds_elsewhere(faults, id, set);
+                self.child_keys(faults, id, set);
+            }
+            RrType::DNSKEY if id == self.sorted.apex => self.zone_keys(faults, set),
             RrType::NSEC3PARAM if id == self.sorted.apex => self.iterations(faults, set),
-            RrType::CDS | RrType::CDNSKEY => self.deletion(faults, set),
+            RrType::CDS | RrType::CDNSKEY => self.requests(faults, id, set),
             RrType::SVCB => self.name_server_binding(faults, id, set),
             _ => {}
         }
@@ -237,26 +241,6 @@ impl Checker<'_> {
                 );
                 faults.warning(from, sentence);
             }
-        }
-    }
-
-    /// RFC 8078 §4: what asks the parent to delete the DS set stands alone.
-    fn deletion(&self, faults: &mut Faults, set: &SortedSet) {
-        let records = || self.sorted.records(set);
-        let deletes = |record: &&Record| {
-            let octets = self.sorted.records.rdata(record);
-            let algorithm = if set.rtype == RrType::CDS { 2 } else { 3 };
-            octets.get(algorithm) == Some(&0)
-        };
-        if records().len() > 1
-            && let Some(record) = records().find(deletes)
-        {
-            let sentence = format!(
-                "a {} that deletes the DS set stands beside another; it must be alone \
-                (RFC 8078 §4)",
-                set.rtype
-            );
-            faults.warning(record.from, sentence);
         }
     }
 

@@ -1,8 +1,8 @@
 //! What a zone must be to be served (`structure`), and what someone should look
 //! at: what records point at (`targets`, `aliases`), and what people get wrong
 //! (`mistakes`). Signed zones have signatures (`signed`) that are valid for some time
-//! (`times`), proofs of what there is not (`proofs`, `chains`), and maybe a digest of
-//! everything (`digest`). Each fault is named at the record that shows it; none hides
+//! (`times`), keys that are to be trusted (`trust`), proofs of what there is not
+//! (`proofs`, `chains`), and maybe a digest of everything (`digest`). Each fault is named at the record that shows it; none hides
 //! another.
 
 mod aliases;
@@ -14,6 +14,7 @@ mod signed;
 mod structure;
 mod targets;
 mod times;
+mod trust;
 
 use std::time::SystemTime;
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 
 use super::super::denial::{in_order, is_before};
-use super::super::hashes::{HashedChain, label};
+use super::super::hashes::{HashedChain, is_fit, label, listed};
 use super::super::names::NameId;
 use super::super::pieces::{ids, in_turn};
 use super::super::records::{Faults, Provenance, Record};
@@ -39,7 +39,8 @@ impl Checker<'_> {
             self.by_hash(faults, chain, &mut ttls);
         } else if sorted.set(sorted.apex, RrType::NSEC).is_some() {
             self.by_name(faults, &mut ttls);
-        } else {
+        } else if listed(sorted).all(|(_, parameters)| is_fit(&parameters)) {
+            // Else too many iterations are told of already.
             let sentence = format!(
                 "{} is signed, and has neither NSEC nor NSEC3PARAM with the NSEC3 of its own name: \
                 nobody can prove what it does not have",

@@ -146,7 +146,7 @@ impl Checker<'_> {
         let sorted = self.sorted;
         let apex = sorted.apex;
         match (sorted.set(apex, RrType::DNSKEY), self.is_signed()) {
-            (None, false) => return,
+            (None, false) => return self.remains(faults),
             (Some(keys), false) => {
                 let sentence = format!(
                     "{} has a DNSKEY, and no signature of its SOA: sign the zone, or take the key \
@@ -183,6 +183,40 @@ impl Checker<'_> {
             all.append(signatures);
         });
         all.tell(faults);
+    }
+
+    /// What only a signed zone has, where its apex has neither keys nor signatures: who
+    /// knows from the parent that it is signed refuses all of it.
+    fn remains(&self, faults: &mut Faults) {
+        let sorted = self.sorted;
+        if sorted.records.unread.may_hold(RrType::DNSKEY) {
+            return;
+        }
+        let names = |piece| {
+            let mut found = Tally::default();
+            for id in ids(piece) {
+                let sets = sorted.sets(id).iter();
+                for set in sets.filter(|set| REMAINS.contains(&set.rtype)) {
+                    if sorted.occlusion(id) == Occlusion::Served || sorted.is_hashed(id) {
+                        found.add(self.first(set).from, || {
+                            format!(
+                                "{} at {}, as in a signed zone, and no DNSKEY and no signature at \
+                                {}: resolvers that know it as signed refuse it",
+                                set.rtype,
+                                self.shown(id),
+                                self.shown(sorted.apex)
+                            )
+                        });
+                    }
+                }
+            }
+            found
+        };
+        let mut all = Tally::default();
+        in_turn(sorted.records.names.len(), names, |part| all.append(part));
+        if let Some((from, sentence)) = all.into_told() {
+            self.invalid(faults, from, sentence);
+        }
     }
 
     /// True for a set that the zone signs: at a delegation, only what is of the parent
@@ -374,6 +408,15 @@ impl<'c> Signatures<'c> {
                 )
             });
         }
+        let is_request = [RrType::CDS, RrType::CDNSKEY].contains(&set.rtype);
+        if is_request && !tried.is_entered && id == checker.sorted.apex {
+            let sentence = format!(
+                "{} has no signature by a key that its parent is meant to know, so that it must \
+                not be followed (RFC 7344 §4.1)",
+                shown()
+            );
+            faults.warning(from, sentence);
+        }
         if set.rtype == RrType::DNSKEY && !tried.is_entered && missing.is_none() {
             let sentence = format!(
                 "{} has no signature by a key that its parent is meant to know, one that is not \
@@ -403,6 +446,13 @@ impl<'c> Signatures<'c> {
     }
 }
 
+/// Types that only signed zones have.
+const REMAINS: [RrType; 4] = [
+    RrType::RRSIG,
+    RrType::NSEC,
+    RrType::NSEC3,
+    RrType::NSEC3PARAM,
+];
 /// Fields of RRSIG.
 const LABELS: usize = 2;
 const ORIGINAL_TTL: usize = 3;
