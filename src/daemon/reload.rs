@@ -311,8 +311,9 @@ fn unlike_its_parent(change: &Change) -> Option<String> {
     match keys {
         KeyChange::Kept => None,
         KeyChange::Replaced => Some(format!(
-            "zone {apex}: none of its keys (DNSKEY) is one that it had; resolvers refuse it as long \
-            as its parent, or a cache, tells of those"
+            "zone {apex}: none of the keys by which it was entered (DNSKEY, flags 257 where there \
+            are such) is left; resolvers refuse it as long as its parent, or a cache, tells of \
+            those"
         )),
         KeyChange::Lost => Some(format!(
             "zone {apex}: it was signed and is not any more; resolvers refuse it as long as its \

@@ -67,7 +67,8 @@ pub struct InterfaceTotals {
     pub queues: Vec<QueueCounts>,
     /// Frames that went on to the kernel, by the reason, where there were any.
     pub passed: Vec<(String, u64)>,
-    /// Times that it was removed from the system while it was read.
+    /// Times that it was removed from the system, or became another station, while it
+    /// was read.
     pub gone: u64,
 }
 
@@ -414,7 +415,7 @@ fn totals(interface: &Interface) -> InterfaceTotals {
             .filter(|(_, frames)| *frames > 0)
             .map(|((_, reason), frames)| ((*reason).to_owned(), frames))
             .collect(),
-        gone: interface.is_gone().into(),
+        gone: interface.is_lost().into(),
     }
 }
 

@@ -48,7 +48,7 @@ pub fn past_sockets(interfaces: &[InterfaceTotals]) -> String {
         if interface.gone > 0 {
             let _ = writeln!(
                 text,
-                "times that it was removed from the system: {}",
+                "times that it was removed or got another MAC address: {}",
                 interface.gone
             );
         }

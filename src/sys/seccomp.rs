@@ -185,8 +185,10 @@ const CONDITIONS: &[(c_long, u8, SeccompCmpOp, u64)] = &[
     (libc::SYS_ioctl, 1, Eq, libc::FIONBIO as _),
     (libc::SYS_ioctl, 1, Eq, libc::FIOCLEX as _),
     (libc::SYS_ioctl, 1, Eq, libc::FIONREAD as _),
-    // The MTU of an interface that is read past the sockets, and what it is named by now.
+    // The MTU of an interface that is read past the sockets, and the name and the address
+    // that it has by now.
     (libc::SYS_ioctl, 1, Eq, libc::SIOCGIFMTU as _),
+    (libc::SYS_ioctl, 1, Eq, libc::SIOCGIFHWADDR as _),
     (libc::SYS_ioctl, 1, Eq, libc::SIOCGIFNAME as _),
     // Is it a terminal, and how wide?
     (libc::SYS_ioctl, 1, Eq, libc::TCGETS as _),

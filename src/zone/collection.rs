@@ -18,6 +18,7 @@ use super::store::RECORD_HEAD;
 use super::text::Stamp;
 use super::text::fault::Fault;
 use super::zones::Zones;
+use crate::wire::rdata::dnssec::Key;
 use crate::wire::{Name, RrType};
 
 /// A file must have been left alone for so long before what was read of it is
@@ -82,17 +83,22 @@ pub struct Change {
 /// What has become of a zone's keys (DNSKEY) between two versions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum KeyChange {
-    /// One at least is still there, or there was none.
+    /// One at least by which the zone is entered is still there, or there was none.
     Kept,
-    /// There were some, and there are others now.
+    /// There are others now.
     Replaced,
-    /// There were some.
+    /// There are no keys any more.
     Lost,
 }
 
 impl KeyChange {
+    /// Of keys that a parent may tell of: the entry points, where there are such.
     fn between(before: &Zone, after: &Zone) -> KeyChange {
-        let (before, after) = (keys(before), keys(after));
+        let (mut before, after) = (keys(before), keys(after));
+        let is_entry = |octets: &&[u8]| Key::read(octets).is_some_and(|key| key.is_entry_point());
+        if before.iter().any(is_entry) {
+            before.retain(is_entry);
+        }
         match before.iter().any(|key| after.contains(key)) {
             true => KeyChange::Kept,
             false if before.is_empty() => KeyChange::Kept,

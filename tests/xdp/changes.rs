@@ -7,10 +7,10 @@ use std::time::Instant;
 use shardns::server::{Listen, Server};
 use shardns::sys::xdp::Mode;
 
-use super::lifetime::{ask, has_program, serve, serve_over_sockets};
+use super::lifetime::{ask, has_program, received, serve, serve_over_sockets};
 use super::support::query;
 use super::wire::{CLIENT, ENDS, SERVER, Wire, ip};
-use super::{PATIENCE, client, config, demo, receive, taken, wire};
+use super::{PATIENCE, config, demo, receive, taken, wire};
 
 /// Sends a question from an address of the client to one of the server, where both are
 /// in no network of the wire's.
@@ -23,18 +23,6 @@ fn ask_from(wire: &Wire, from: &str, to: SocketAddr) -> UdpSocket {
         socket.send(&query("www.example.com", 1)).unwrap();
         socket
     })
-}
-
-/// Looks until there is something to say, and that is this.
-fn follow_until(server: &mut Server, words: &str) {
-    let begin = Instant::now();
-    let mut said = Vec::new();
-    while said.is_empty() {
-        assert!(begin.elapsed() < PATIENCE, "{words}");
-        said = server.follow_interfaces();
-    }
-    assert!(said.len() == 1 && said[0].contains(words), "{said:?}");
-    assert_eq!(server.follow_interfaces(), [] as [String; 0], "told once");
 }
 
 /// There, and when it has come back, datagrams go over the sockets.
@@ -69,28 +57,27 @@ fn an_interface_that_goes_to_another_namespace_takes_nothing_along() {
 #[test]
 fn another_station_is_served_over_the_sockets() {
     let Some(wire) = wire("station") else { return };
-    let config = config(Mode::Native, 2);
-    let mut server = wire.at_server(|| Server::start(&config, demo())).unwrap();
-    let ask = |server: &Server| {
-        wire.at_client(|| {
-            for address in server.addresses() {
-                let socket = client(address);
-                socket.send(&query("www.example.com", 1)).unwrap();
-                receive(&socket);
-            }
-        });
-    };
-    ask(&server);
+    let mut server = serve(&wire, &[]);
+    ask(&wire);
     let station = "02:00:00:00:12:34";
     ip(&format!(
         "-n {} link set {} address {station}",
         wire.server, ENDS[0]
     ));
-    follow_until(&mut server, "xdp-server has another MAC address by now");
+    server.until("xdp-server has another MAC address by now");
     assert!(!has_program(&wire));
     ip(&format!("-n {} neigh flush all", wire.client));
-    ask(&server);
-    assert_eq!(taken(&server), (2, 2));
+    ask(&wire);
+    server.signal("TERM");
+    let table = server.end().1;
+    assert_eq!(received(&table), 2, "{table}");
+    assert_eq!(
+        table.matches("has another").count(),
+        0,
+        "told once: {table}"
+    );
+    let lost = "times that it was removed or got another MAC address: 1";
+    assert!(table.contains(lost), "{table}");
 }
 
 /// RFC 5798 has an address go from one router to another.
@@ -198,7 +185,7 @@ fn an_interface_is_found_by_each_of_its_names() {
     let (code, table) = server.end();
     assert_eq!(code, Some(0), "{table}");
     assert!(!table.contains("by now"), "{table}");
-    assert_eq!(super::lifetime::received(&table), 2, "{table}");
+    assert_eq!(received(&table), 2, "{table}");
 }
 
 /// The interface's own addresses come first.

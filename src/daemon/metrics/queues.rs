@@ -68,7 +68,8 @@ impl Families<'_> {
         });
         self.counter(
             ("shardns_interface_gone", None),
-            "Times that an interface was removed while it was read past the sockets.",
+            "Times that an interface was removed, or became another station, while it was read \
+                past the sockets.",
             gone,
         )?;
         let passed = status.interfaces.iter().flat_map(|interface| {

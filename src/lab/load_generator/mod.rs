@@ -216,9 +216,9 @@ impl<'p> Generator<'p> {
         while self.start.elapsed() < end && self.flows.iter().any(|flow| flow.ledger.waiting > 0) {
             let now = self.start.elapsed();
             self.receive_ready(TICK)?;
+            self.catch_up()?;
             self.give_up(now);
         }
-        self.catch_up()?;
         self.give_up(Duration::MAX);
         Ok(())
     }

@@ -25,8 +25,8 @@ use crate::server::placement::allowed_cpus;
 use crate::sys::socket::UdpSocket;
 use crate::sys::steer;
 
-/// Roll calls until whoever has not answered is taken to be unable to.
-const CALLS: usize = 20;
+/// Roll calls without news until whoever has not answered is taken to be unable to.
+const CALLS: usize = 5;
 /// How long nothing has to come until nothing more is expected.
 const QUIET: Duration = Duration::from_millis(300);
 /// However much still comes, it is not waited for longer.
@@ -241,12 +241,13 @@ impl Bench {
         let ledger = self.clients.ledger();
         let from = locked(ledger).next();
         let flows = locked(ledger).flows().len();
-        for _ in 0..CALLS {
+        let (mut known, mut calls) = (0, 0);
+        while known < flows && calls < CALLS {
             self.clients.call();
             let heard = || locked(ledger).heard_since(from);
-            if wait_until_quiet(heard, |&heard| heard == flows) == flows {
-                break;
-            }
+            let heard = wait_until_quiet(heard, |&heard| heard == flows);
+            calls = if heard > known { 0 } else { calls + 1 };
+            known = heard;
         }
         locked(ledger).places_since(from)
     }

@@ -48,6 +48,8 @@ pub struct Interface {
     is_closed: bool,
     /// Its own address on the link when it was opened.
     station: [u8; 6],
+    /// Whether it has another one by now.
+    has_moved: bool,
     /// Addresses and ports that are served there and are too many to be taken.
     pub left_out: usize,
 }
@@ -196,20 +198,20 @@ impl Interface {
         let has_moved = self.ethtool.station().is_ok_and(|now| now != self.station);
         if has_moved {
             self.detach();
+            self.has_moved = true;
         }
         has_moved
+    }
+
+    /// True once it is not read any more, since it has gone or is another station.
+    pub fn is_lost(&self) -> bool {
+        self.is_gone || self.has_moved
     }
 
     /// Goes by the addresses that the machine has now: requests to one of the start that
     /// it has lost are not answered, and those from it are a client's.
     pub fn follow_addresses(&self, now: &BTreeSet<IpAddr>) {
         self.common.strangers.follow(now);
-    }
-
-    /// True once it has gone, and been removed from the system: nothing comes in any
-    /// more, nor does anything if there is one of this name again.
-    pub fn is_gone(&self) -> bool {
-        self.is_gone
     }
 
     /// Asks the kernel whether the interface is still there; true if it has gone since
@@ -291,6 +293,7 @@ impl Prepared {
             is_gone: false,
             is_closed: false,
             station: facts.station,
+            has_moved: false,
             left_out: self.left_out,
         };
         Ok((interface, ports))

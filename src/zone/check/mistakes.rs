@@ -49,13 +49,12 @@ impl Checker<'_> {
             RrType::CNAME => self.alias(faults, set),
             RrType::DNAME => self.redirection(faults, id, set),
             RrType::DS if id == self.sorted.apex => self.ds_at_apex(faults, set),
-            RrType::DS => {
-                self.ds_elsewhere(faults, id, set);
-                self.child_keys(faults, id, set);
-            }
+            RrType::DS => self.ds_elsewhere(faults, id, set),
             RrType::DNSKEY if id == self.sorted.apex => self.zone_keys(faults, set),
             RrType::NSEC3PARAM if id == self.sorted.apex => self.iterations(faults, set),
-            RrType::CDS | RrType::CDNSKEY => self.requests(faults, id, set),
+            RrType::CDS | RrType::CDNSKEY if id == self.sorted.apex => {
+                self.requests(faults, id, set);
+            }
             RrType::SVCB => self.name_server_binding(faults, id, set),
             _ => {}
         }

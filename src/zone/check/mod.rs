@@ -77,6 +77,7 @@ pub fn check(sorted: &mut Sorted, chain: Option<&HashedChain>, scrutiny: Scrutin
     });
     checker.loops(&mut faults);
     checker.signatures(&mut faults);
+    checker.others_keys(&mut faults);
     checker.proofs(&mut faults, chain);
     checker.digests(&mut faults);
     sorted.records.faults = faults;

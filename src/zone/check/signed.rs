@@ -446,13 +446,8 @@ impl<'c> Signatures<'c> {
     }
 }
 
-/// Types that only signed zones have.
-const REMAINS: [RrType; 4] = [
-    RrType::RRSIG,
-    RrType::NSEC,
-    RrType::NSEC3,
-    RrType::NSEC3PARAM,
-];
+/// Types that only signed zones have, and clients see: NSEC3PARAM is for servers alone.
+const REMAINS: [RrType; 3] = [RrType::RRSIG, RrType::NSEC, RrType::NSEC3];
 /// Fields of RRSIG.
 const LABELS: usize = 2;
 const ORIGINAL_TTL: usize = 3;

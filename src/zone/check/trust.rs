@@ -5,16 +5,22 @@
 use ring::digest::{self, Algorithm};
 
 use super::super::names::NameId;
+use super::super::pieces::{ids, in_turn};
 use super::super::records::{Faults, Record};
-use super::super::sorted::SortedSet;
+use super::super::sorted::{Occlusion, SortedSet};
 use super::Checker;
+use super::signed::Tally;
 use crate::wire::rdata::dnssec::{Key, algorithm_name};
 use crate::wire::{Cursor, RrType};
 
-/// Algorithms with which zones should be signed (RFC 8624 §3.1).
+/// Algorithms that are fit for use (RFC 8624 §3.1): all but RSA with MD5 and SHA-1, DSA
+/// and GOST.
 const ALGORITHMS: [u8; 6] = [8, 10, 13, 14, 15, 16];
-/// Digests of keys that every validator knows and may go by (RFC 8624 §3.3).
+/// The same of digests of keys (RFC 8624 §3.3): all but SHA-1 and GOST.
 const DIGESTS: [u8; 2] = [2, 4];
+/// With such a label the CDS of other zones begin, in a zone of their name servers (RFC
+/// 9615 §2).
+const BOOTSTRAP: &[u8] = b"_dsboot";
 /// Fields of DNSKEY.
 const FLAGS: usize = 0;
 const PROTOCOL: usize = 1;
@@ -59,6 +65,11 @@ impl<'r> Digest<'r> {
     }
 }
 
+/// True for a key by which a zone can be entered from its parent.
+fn can_be_entry(key: &Key) -> bool {
+    key.signs_zones() && !key.is_revoked()
+}
+
 impl Checker<'_> {
     /// Keys that sign nothing, and such as have the zone taken for unsigned.
     pub(super) fn zone_keys(&self, faults: &mut Faults, set: &SortedSet) {
@@ -78,7 +89,7 @@ impl Checker<'_> {
                 let sentence = "a DNSKEY without the flag 256, which signs nothing in a zone (RFC \
                     4034 §2.1.1)";
                 faults.warning(record.from.field(FLAGS), sentence);
-            } else if !key.is_revoked() {
+            } else if can_be_entry(&key) {
                 usable.push((record, key.algorithm));
             }
         }
@@ -87,16 +98,45 @@ impl Checker<'_> {
             && !usable.iter().any(is_good)
         {
             let sentence = format!(
-                "no key of an algorithm with which zones should be signed (RFC 8624 §3.1): \
-                resolvers that take none of {algorithm} ({}) take the zone for unsigned",
+                "no key is of an algorithm that is fit for use (RFC 8624 §3.1): resolvers \
+                that take none of {algorithm} ({}) take the zone for unsigned",
                 algorithm_name(*algorithm)
             );
             faults.warning(record.from.field(ALGORITHM), sentence);
         }
     }
 
+    /// What a zone says of its children's keys, and of others'.
+    pub(super) fn others_keys(&self, faults: &mut Faults) {
+        let sorted = self.sorted;
+        let names = |piece| {
+            let (mut weak, mut elsewhere) = (Tally::default(), Tally::default());
+            for id in ids(piece) {
+                for set in sorted.sets(id) {
+                    match set.rtype {
+                        RrType::DS if sorted.is_cut(id) => self.child_keys(&mut weak, id, set),
+                        RrType::CDS | RrType::CDNSKEY if id != sorted.apex => {
+                            self.request_elsewhere(&mut elsewhere, id, set);
+                        }
+                        _ => {}
+                    }
+                }
+            }
+            [weak, elsewhere]
+        };
+        let mut all = [Tally::default(), Tally::default()];
+        in_turn(sorted.records.names.len(), names, |part| {
+            all.iter_mut()
+                .zip(part)
+                .for_each(|(all, part)| all.append(part));
+        });
+        for (from, sentence) in all.into_iter().filter_map(Tally::into_told) {
+            faults.warning(from, sentence);
+        }
+    }
+
     /// DS records that resolvers may not go by.
-    pub(super) fn child_keys(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
+    fn child_keys(&self, weak: &mut Tally, id: NameId, set: &SortedSet) {
         let records = self.sorted.records(set);
         let mut digests = records.filter_map(|record| {
             let digest = Digest::read(self.sorted.records.rdata(record))?;
@@ -105,13 +145,31 @@ impl Checker<'_> {
         let is_good = |(algorithm, kind): (u8, u8)| {
             ALGORITHMS.contains(&algorithm) && DIGESTS.contains(&kind)
         };
-        if !digests.any(is_good) {
-            let sentence = format!(
-                "no DS at {} is of an algorithm and a digest that every resolver goes by (RFC 8624 \
-                §3.1, §3.3); others take the child for unsigned (RFC 4035 §5.2)",
-                self.shown(id)
-            );
-            faults.warning(self.first(set).from, sentence);
+        if !digests.any(is_good) && self.sorted.occlusion(id) == Occlusion::Served {
+            weak.add(self.first(set).from, || {
+                format!(
+                    "no DS at {} is of an algorithm and a digest that are fit for use (RFC 8624 \
+                    §3.1, §3.3): resolvers that take none of them take the child for unsigned (RFC \
+                    4035 §5.2)",
+                    self.shown(id)
+                )
+            });
+        }
+    }
+
+    /// A CDS or CDNSKEY that is not at the apex.
+    fn request_elsewhere(&self, tally: &mut Tally, id: NameId, set: &SortedSet) {
+        let owner = self.shown(id);
+        let first = owner.labels().next();
+        let is_signal = first.is_some_and(|label| label.eq_ignore_ascii_case(BOOTSTRAP));
+        if !is_signal && self.is_served(id) {
+            tally.add(self.first(set).from, || {
+                format!(
+                    "{} at {owner}, which is not the zone's own name; nobody looks for it there \
+                    (RFC 7344 §4.1)",
+                    set.rtype
+                )
+            });
         }
     }
 
@@ -119,21 +177,14 @@ impl Checker<'_> {
     pub(super) fn requests(&self, faults: &mut Faults, id: NameId, set: &SortedSet) {
         let sorted = self.sorted;
         let rtype = set.rtype;
-        if id != sorted.apex {
-            let sentence = format!(
-                "{rtype} at {}, which is not the zone's own name; nobody looks for it there (RFC \
-                7344 §4.1)",
-                self.shown(id)
-            );
-            return faults.warning(self.first(set).from, sentence);
-        }
         self.deletion(faults, set);
         if !sorted.records.unread.is_nothing() {
             return;
         }
         let keys = sorted.set(id, RrType::DNSKEY);
-        let is_key =
-            |record: &Record| keys.is_some_and(|keys| self.stands_for(rtype, record, keys));
+        let is_key = |record: &Record| {
+            keys.is_some_and(|keys| self.stands_for(rtype, record, keys, can_be_entry))
+        };
         let mut kept = sorted
             .records(set)
             .filter(|record| !self.deletes(rtype, record));
@@ -160,7 +211,7 @@ impl Checker<'_> {
             let mut records = self.sorted.records(set);
             records.any(|record| self.deletes(set.rtype, record))
         };
-        let is_kept = |digest: &Record| self.stands_for(RrType::CDS, digest, keys);
+        let is_kept = |digest: &Record| self.stands_for(RrType::CDS, digest, keys, |_| true);
         let has_digest = |key: &Record| {
             let data = self.sorted.records.rdata(key);
             let mut digests = self.sorted.records(digests);
@@ -181,16 +232,23 @@ impl Checker<'_> {
         }
     }
 
-    /// True for a record that stands for a key of the set, which is DNSKEY or CDNSKEY.
-    fn stands_for(&self, rtype: RrType, record: &Record, keys: &SortedSet) -> bool {
-        let own = self.sorted.records.rdata(record);
-        let mut keys = self.sorted.records(keys);
+    /// True for a record that stands for a key of the set, which is DNSKEY or CDNSKEY,
+    /// one that is meant.
+    fn stands_for(
+        &self,
+        rtype: RrType,
+        record: &Record,
+        keys: &SortedSet,
+        is_meant: fn(&Key) -> bool,
+    ) -> bool {
+        let data = |record| self.sorted.records.rdata(record);
+        let mut keys = self.sorted.records(keys).map(data);
         keys.any(|key| {
-            let key = self.sorted.records.rdata(key);
-            match rtype {
+            let is_same = match rtype {
                 RrType::CDS => self.is_of(record, key),
-                _ => own == key,
-            }
+                _ => data(record) == key,
+            };
+            is_same && Key::read(key).is_some_and(|key| is_meant(&key))
         })
     }
 
