@@ -5,6 +5,7 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use netlink_packet_core::{NetlinkBuffer, NlasIterator};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 /// Notices of addresses, by family (`RTMGRP_IPV4_IFADDR`, `RTMGRP_IPV6_IFADDR`).
@@ -12,10 +13,9 @@ const GROUPS: u32 = 0x10 | 0x100;
 /// Octets that are read at once; the kernel fills no more into one.
 const ANSWER: usize = 32 << 10;
 /// Octets of a message's header (`nlmsghdr`), and of what is said first of an address
-/// (`ifaddrmsg`) and of each thing that is said of it (`rtattr`).
+/// (`ifaddrmsg`).
 const HEADER: usize = 16;
 const ADDRESS: usize = 8;
-const ATTRIBUTE: usize = 4;
 /// `IFA_ADDRESS` and `IFA_LOCAL`, which differ where the link has two ends.
 const OF_LINK: u16 = 1;
 const LOCAL: u16 = 2;
@@ -121,10 +121,11 @@ impl AddressWatch {
     }
 
     fn read(&mut self, answer: &[u8], listed: &mut Option<BTreeSet<IpAddr>>) {
-        for (kind, flags, body) in messages(answer) {
+        for message in messages(answer) {
+            let flags = i32::from(message.flags());
             // A list during which something changed may lack what did not.
             self.is_stale |= flags & libc::NLM_F_DUMP_INTR != 0;
-            match i32::from(kind) {
+            match i32::from(message.message_type()) {
                 libc::NLMSG_DONE => {
                     *listed = self.listing.take().filter(|_| !self.is_stale);
                 }
@@ -132,7 +133,7 @@ impl AddressWatch {
                 _ if flags & libc::NLM_F_MULTI == 0 => self.is_stale = true,
                 _ => {
                     if let Some(listing) = &mut self.listing {
-                        listing.extend(address(body));
+                        listing.extend(address(message.payload()));
                     }
                 }
             }
@@ -151,37 +152,33 @@ fn request() -> Vec<u8> {
     request
 }
 
-/// The messages in what was read: their kinds and flags, and what is behind their headers.
-fn messages(mut rest: &[u8]) -> impl Iterator<Item = (u16, i32, &[u8])> {
+/// The messages in what was read.
+fn messages(mut rest: &[u8]) -> impl Iterator<Item = NetlinkBuffer<&[u8]>> {
     std::iter::from_fn(move || {
-        let length = u32::from_ne_bytes(*rest.first_chunk()?) as usize;
-        let half = |at: usize| Some(u16::from_ne_bytes(*rest.get(at..)?.first_chunk()?));
-        let (kind, flags) = (half(4)?, half(6)?);
-        let body = rest.get(HEADER..length)?;
-        rest = rest.get(length.next_multiple_of(4)..).unwrap_or_default();
-        Some((kind, flags.into(), body))
+        let message = NetlinkBuffer::new_checked(rest).ok()?;
+        // Messages begin at multiples of four octets (netlink(7)).
+        let length = (message.length() as usize).next_multiple_of(4);
+        rest = rest.get(length..).unwrap_or_default();
+        Some(message)
     })
 }
 
 /// The address that a message is of.
 fn address(body: &[u8]) -> Option<IpAddr> {
-    let mut rest = body.get(ADDRESS..)?;
     let (mut of_link, mut local) = (None, None);
-    while let Some(length) = rest.first_chunk().map(|octets| u16::from_ne_bytes(*octets)) {
-        let kind = u16::from_ne_bytes(*rest.get(2..)?.first_chunk()?);
-        let data = rest.get(ATTRIBUTE..length.into())?;
+    for attribute in NlasIterator::new(body.get(ADDRESS..)?) {
+        let attribute = attribute.ok()?;
+        let data = attribute.value();
         let address = match data.len() {
             4 => <[u8; 4]>::try_from(data).ok().map(IpAddr::from),
             16 => <[u8; 16]>::try_from(data).ok().map(IpAddr::from),
             _ => None,
         };
-        match kind {
+        match attribute.kind() {
             OF_LINK => of_link = address,
             LOCAL => local = address,
             _ => {}
         }
-        let next = usize::from(length).next_multiple_of(ATTRIBUTE);
-        rest = rest.get(next..).unwrap_or_default();
     }
     local.or(of_link)
 }
