@@ -76,10 +76,6 @@ const PRACTICE: &[Practice] = &[
     },
 ];
 
-/// Client ports that something is sent from before one socket is believed to
-/// get everything: of two that share, chance takes the same as often once in
-/// 2^31 times. A run has some hundred pairs that share.
-const TRIES: usize = 32;
 /// None, one, the other, both, in the order of the tables.
 const OPTIONS: [Reuse; 4] = [
     reuse(false, false),
@@ -169,7 +165,7 @@ fn run(lab: &Lab) -> anyhow::Result<ExperimentResult> {
                 addresses,
                 options,
             };
-            let verdict = attempt(&case, TRIES)?;
+            let verdict = attempt(&case)?;
             tried.push(Tried { case, verdict });
         }
     }

@@ -17,6 +17,10 @@ const NOBODY: u32 = 65534;
 /// Ports on which a socket may fail before it is believed: those of others may
 /// stand in the way on one.
 const ATTEMPTS: usize = 2;
+/// Client ports that something is sent from before one socket is believed to
+/// get everything: of two that share, chance takes the same as often once in
+/// 2^31 times. A run has some hundred pairs that share.
+const TRIES: usize = 32;
 /// How long something may take on loopback until nobody has received it.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// How long the copies of one datagram may lie apart.
@@ -118,13 +122,13 @@ pub fn covers(wide: IpAddr, narrow: IpAddr) -> bool {
     wide == narrow || is_any
 }
 
-/// Lets the sockets meet and sends to each address, from up to `tries` ports
+/// Lets the sockets meet and sends to each address, from up to `TRIES` ports
 /// where it belongs to both.
 ///
 /// # Errors
 ///
 /// A first socket that cannot be had, or a kernel that behaves like none.
-pub fn attempt(case: &Case, tries: usize) -> anyhow::Result<Verdict> {
+pub fn attempt(case: &Case) -> anyhow::Result<Verdict> {
     let mut met = meet(case);
     for _ in 1..ATTEMPTS {
         if matches!(met, Ok(Ok(_))) {
@@ -146,7 +150,7 @@ pub fn attempt(case: &Case, tries: usize) -> anyhow::Result<Verdict> {
         Ok(pair) if case.part == Part::Multicast => {
             verdict.received_by_group = Some(pair.follow_group()?);
         }
-        Ok(pair) if pair.first.is_some() => verdict.received = pair.follow_all(case, tries)?,
+        Ok(pair) if pair.first.is_some() => verdict.received = pair.follow_all(case)?,
         Ok(_) => {}
     }
     Ok(verdict)
@@ -279,14 +283,14 @@ fn leave_in_time_wait(address: SocketAddr, options: Reuse) -> anyhow::Result<()>
 }
 
 impl Pair {
-    fn follow_all(&self, case: &Case, tries: usize) -> anyhow::Result<[Option<Receiver>; 3]> {
+    fn follow_all(&self, case: &Case) -> anyhow::Result<[Option<Receiver>; 3]> {
         let mut received = [None; 3];
         for (received, destination) in received.iter_mut().zip(DESTINATIONS) {
             if exists(destination) {
                 let to = SocketAddr::new(destination, self.port);
                 // What only one of them can get needs no second look.
                 let is_contested = case.addresses.iter().all(|&ip| covers(ip, destination));
-                let tries = if is_contested { tries } else { 1 };
+                let tries = if is_contested { TRIES } else { 1 };
                 let follow = || self.follow(case.protocol, to, tries);
                 *received = Some(follow().with_context(|| format!("cannot send to {to}"))?);
             }
