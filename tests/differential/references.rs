@@ -1,9 +1,8 @@
 //! NSD, Knot and BIND, each started on a port that is free and with what it does not
 //! share with the others switched off, and this server beside them.
 
-use std::collections::BTreeSet;
 use std::fs;
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
+use std::net::{SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex};
@@ -15,6 +14,7 @@ use shardns::zone::text::Library;
 use shardns::zone::{self, Zones};
 
 use super::exchange::{self, EDNS_SIZE, Question};
+use super::support::free_port;
 
 /// Long enough for any of them to read its zones.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -232,23 +232,6 @@ impl Drop for Running {
         let process = self.process.get_mut().unwrap();
         let _ = process.kill();
         let _ = process.wait();
-    }
-}
-
-/// A port of 127.0.0.1 that nobody has, neither for UDP nor for TCP: half of one that the
-/// kernel chose, as it chooses from high ones, and might give a socket of the tests any
-/// of those before the server has it.
-fn free_port() -> u16 {
-    /// Those that somebody was given, and may not have bound yet.
-    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
-    loop {
-        let chosen = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr();
-        let port = chosen.unwrap().port() / 2;
-        let address = (Ipv4Addr::LOCALHOST, port);
-        let is_free = UdpSocket::bind(address).is_ok() && TcpListener::bind(address).is_ok();
-        if is_free && GIVEN.lock().unwrap().insert(port) {
-            return port;
-        }
     }
 }
 

@@ -1,7 +1,7 @@
 //! Sockets that somebody else has bound: each has a reader, and workers beyond
 //! their number get sockets of their own where others may join.
 
-use std::net::TcpListener;
+use std::net::Ipv4Addr;
 
 use super::*;
 use shardns::server::Bound;
@@ -16,19 +16,8 @@ fn bound(sockets: usize, grouped: bool) -> (SocketAddr, Sockets) {
         receive_buffer: 1 << 16,
         timeout: PATIENCE,
     };
-    // Below what the kernel gives out: a connection of somebody else may get one of
-    // those before the server's listener, of the same number, does.
-    let first = std::iter::repeat_with(|| {
-        let chosen = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
-        let mut address = chosen.local_addr().unwrap();
-        address.set_port(address.port() / 2);
-        let _is_free = TcpListener::bind(address).ok()?;
-        // Nor may it be that of another group, which would let it join.
-        drop(std::net::UdpSocket::bind(address).ok()?);
-        Socket::bind(address, &options, &mut Vec::new()).ok()
-    });
-    let first = first.take(100).flatten().next().unwrap();
-    let address = first.local();
+    let address = (Ipv4Addr::LOCALHOST, support::free_port()).into();
+    let first = Socket::bind(address, &options, &mut Vec::new()).unwrap();
     let mut group = vec![first.copy_descriptor().unwrap()];
     for _ in 1..sockets {
         let next = Socket::bind(address, &options, &mut Vec::new()).unwrap();

@@ -7,6 +7,7 @@ use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
+use super::support::Over;
 use super::support::running::Running;
 use super::*;
 
@@ -92,14 +93,6 @@ fn clients_that_mean_no_good_stop_nobody_and_take_little() {
     });
     let grown = most.saturating_sub(before);
     assert!(grown < GROWTH_KB, "{before} kB have become {most}");
-}
-
-struct Over<'o>(&'o AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
 }
 
 fn resident_kb(server: &Running) -> u64 {

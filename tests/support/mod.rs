@@ -9,12 +9,15 @@ pub mod oracle;
 pub mod running;
 pub mod zones;
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::collections::BTreeSet;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use shardns::answer::{self, Outcome, Request, Secrets, Settings, Via, Worker};
+use shardns::lab::group::port_for_later;
 use shardns::wire::LookupName;
 use shardns::zone::text::Library;
 use shardns::zone::{self, Zone, Zones};
@@ -164,5 +167,29 @@ pub fn ldns_keys(make: impl Fn() -> Option<Vec<String>>) -> Option<Vec<String>> 
         if tags[0] > 1 && tags.windows(2).all(|two| two[1] - two[0] > 1) {
             return Some(keys);
         }
+    }
+}
+
+/// A port of 127.0.0.1 that nobody has, neither for UDP nor for TCP: half of one that the
+/// kernel chose, as it chooses from high ones, and might give a socket of the tests any
+/// of those before the server has it.
+pub fn free_port() -> u16 {
+    /// Those that somebody was given, and may not have bound yet.
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let address = port_for_later().unwrap();
+        if TcpListener::bind(address).is_ok() && GIVEN.lock().unwrap().insert(address.port()) {
+            return address.port();
+        }
+    }
+}
+
+/// Says so when it is dropped, also where an assertion has failed: else who waits for
+/// that would go on for ever.
+pub struct Over<'o>(pub &'o AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
     }
 }

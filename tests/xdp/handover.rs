@@ -21,8 +21,8 @@ use shardns::sys::xdp::Mode;
 use super::lifetime::{
     ask, command, command_by, has_program, received, serve, serve_over_sockets, server_address,
 };
-use super::support::query;
 use super::support::running::{PROGRAM, Running};
+use super::support::{Over, query};
 use super::wire::{ENDS, SECOND_ENDS, SECOND_SERVER, SERVER, Wire};
 use super::{PATIENCE, client, config, demo, wire};
 
@@ -65,15 +65,6 @@ fn ask_until(stop: &AtomicBool, address: &str) -> u64 {
     answered
 }
 
-/// Sets what it holds when it is dropped.
-struct End<'a>(&'a AtomicBool);
-
-impl Drop for End<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
-    }
-}
-
 /// Does something while clients ask, every one of whom gets every answer. Returns what
 /// comes of it, and how many there were.
 fn while_clients_ask<T>(wire: &Wire, work: impl FnOnce() -> T) -> (T, u64) {
@@ -82,10 +73,9 @@ fn while_clients_ask<T>(wire: &Wire, work: impl FnOnce() -> T) -> (T, u64) {
         let clients: Vec<_> = SERVER
             .map(|address| scope.spawn(move || wire.at_client(|| ask_until(stop, address))))
             .into();
-        // Also where it fails, or they would ask for ever.
-        let end = End(stop);
+        let over = Over(stop);
         let done = work();
-        drop(end);
+        drop(over);
         let answered = clients.into_iter().map(|one| one.join().unwrap()).sum();
         assert!(answered > 0);
         (done, answered)
